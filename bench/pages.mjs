@@ -25,7 +25,10 @@ const servers = named.map((text) => {
   return { pid, address, name };
 });
 
-const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+const browser = await chromium.launch({
+  executablePath,
+  args: ["--no-sandbox", "--disable-dev-shm-usage"],
+});
 const session = await browser.newBrowserCDPSession();
 
 async function browserTime() {
@@ -36,7 +39,9 @@ async function browserTime() {
 function serverTime(pid) {
   const times = readdirSync(`/proc/${pid}/task`).map((thread) => {
     try {
-      return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]) / 1e6;
+      return (
+        Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8").split(" ")[0]) / 1e6
+      );
     } catch {
       return 0;
     }
@@ -47,7 +52,11 @@ function serverTime(pid) {
 /** Starts three clocks, and returns a function that reads the time passed on each. */
 async function stopwatch(pid) {
   const [browser0, server0, wall0] = [await browserTime(), serverTime(pid), performance.now()];
-  return async () => ({ server: serverTime(pid) - server0, wall: performance.now() - wall0, browser: (await browserTime()) - browser0 });
+  return async () => ({
+    server: serverTime(pid) - server0,
+    wall: performance.now() - wall0,
+    browser: (await browserTime()) - browser0,
+  });
 }
 
 async function load({ pid, address }) {
@@ -57,22 +66,31 @@ async function load({ pid, address }) {
   const seen = { requests: 0, bytes: 0 };
   const network = await context.newCDPSession(page);
   await network.send("Network.enable");
-  network.on("Network.requestWillBeSent", ({ request }) => { seen.requests += request.url.includes("/v1/") ? 1 : 0; });
-  network.on("Network.dataReceived", ({ dataLength }) => { seen.bytes += dataLength; });
+  network.on("Network.requestWillBeSent", ({ request }) => {
+    seen.requests += request.url.includes("/v1/") ? 1 : 0;
+  });
+  network.on("Network.dataReceived", ({ dataLength }) => {
+    seen.bytes += dataLength;
+  });
   // The page itself sends the notification, because polling would be counted.
   let tell = () => {};
   await context.exposeBinding("benchSees", (_source, what) => tell(what));
-  const sees = (what) => new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${what} did not arrive`)), Number(timeoutMs));
-    tell = (seen) => {
-      if (seen !== what) return;
-      clearTimeout(timer);
-      resolve();
-    };
-  });
+  const sees = (what) =>
+    new Promise((resolve, reject) => {
+      const timer = setTimeout(
+        () => reject(new Error(`${what} did not arrive`)),
+        Number(timeoutMs),
+      );
+      tell = (seen) => {
+        if (seen !== what) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   await context.addInitScript(() => {
     const button = () => document.querySelector('drop-card hold-panel[data-stage="live"] button');
-    const whenPainted = (what) => requestAnimationFrame(() => setTimeout(() => globalThis.benchSees(what)));
+    const whenPainted = (what) =>
+      requestAnimationFrame(() => setTimeout(() => globalThis.benchSees(what)));
     const look = () => {
       if (!button()) return;
       watcher.disconnect();
@@ -91,7 +109,9 @@ async function load({ pid, address }) {
     await gone;
     // A press is dispatched to the button's coordinates, after any work that the page still does.
     const place = await page.evaluate(() => {
-      const { x, y, width, height } = document.querySelector('drop-card hold-panel[data-stage="live"] button').getBoundingClientRect();
+      const { x, y, width, height } = document
+        .querySelector('drop-card hold-panel[data-stage="live"] button')
+        .getBoundingClientRect();
       return { x: x + width / 2, y: y + height / 2, isInSight: y + height < innerHeight };
     });
     if (!place.isInSight) throw new Error("the first button is out of sight");
@@ -108,7 +128,8 @@ async function load({ pid, address }) {
 // The first load warms up the browser and the server.
 for (const server of servers) await load(server);
 for (let round = 0; round < Number(rounds); round += 1) {
-  for (const server of servers) console.log(`load ${server.name} ${JSON.stringify(await load(server))}`);
+  for (const server of servers)
+    console.log(`load ${server.name} ${JSON.stringify(await load(server))}`);
 }
 console.log("done");
 await browser.close();

@@ -16,9 +16,6 @@ use infrastructure::log::{EventLog, Hash};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::build::{hold, new_year, sample, schedule};
-use crate::support::node::{Node, SetClock, pass, settle};
-
 type Pending = JoinHandle<Result<Answer, CommandError>>;
 
 /// A clock on which every reading returns a new millisecond.

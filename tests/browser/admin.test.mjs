@@ -3,7 +3,20 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { ADMIN_KEY, api, card, close, createDrop, edit, eventually, expectText, launch, open, openDashboard, openLive } from "./lib.mjs";
+import {
+  ADMIN_KEY,
+  api,
+  card,
+  close,
+  createDrop,
+  edit,
+  eventually,
+  expectText,
+  launch,
+  open,
+  openDashboard,
+  openLive,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -20,7 +33,14 @@ test("only the admin key opens the dashboard, and the browser does not store it"
   await page.fill("#key", ADMIN_KEY);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Sold versus expired" }).waitFor();
-  const kept = await page.evaluate(() => [document.documentElement.outerHTML, location.href, document.cookie, JSON.stringify({ ...localStorage, ...sessionStorage })].join("\n"));
+  const kept = await page.evaluate(() =>
+    [
+      document.documentElement.outerHTML,
+      location.href,
+      document.cookie,
+      JSON.stringify({ ...localStorage, ...sessionStorage }),
+    ].join("\n"),
+  );
   assert.ok(!kept.includes(ADMIN_KEY));
   assert.ok(!kept.includes("holdfast_admin"), "no script can read the cookie");
   await page.getByRole("button", { name: "Sign out" }).click();
@@ -30,7 +50,10 @@ test("only the admin key opens the dashboard, and the browser does not store it"
 });
 
 test("the shop shows a new drop, its edits, adjustments and cancellation immediately", async (t) => {
-  const [dashboard, shop] = [await openDashboard(t, { expected: [/status of 422/] }), await openLive(t, "/")];
+  const [dashboard, shop] = [
+    await openDashboard(t, { expected: [/status of 422/] }),
+    await openLive(t, "/"),
+  ];
   const name = `Beacon ${Date.now()}`;
   await dashboard.getByRole("button", { name: "New drop" }).click();
   const dialog = dashboard.getByRole("dialog");
@@ -39,7 +62,9 @@ test("the shop shows a new drop, its edits, adjustments and cancellation immedia
   await dialog.getByLabel("Price").fill("12.50");
   await dialog.getByLabel("Currency").fill("XXZ");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
-  await eventually("the wrong field is marked", () => dialog.getByLabel("Currency").getAttribute("aria-invalid"));
+  await eventually("the wrong field is marked", () =>
+    dialog.getByLabel("Currency").getAttribute("aria-invalid"),
+  );
   await dialog.getByLabel("Currency").fill("eur");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
   await dialog.waitFor({ state: "detached" });
@@ -53,7 +78,11 @@ test("the shop shows a new drop, its edits, adjustments and cancellation immedia
   await dialog.getByRole("button", { name: "Save" }).click();
   await expectText(card(shop, drop), "second edition");
   const edited = await api("GET", `/v1/drops/${drop.id}`);
-  assert.deepEqual([edited.price, edited.starts_at], [drop.price, drop.starts_at], "other fields are unchanged");
+  assert.deepEqual(
+    [edited.price, edited.starts_at],
+    [drop.price, drop.starts_at],
+    "other fields are unchanged",
+  );
 
   await row(dashboard, drop).getByRole("button", { name: "Adjust" }).click();
   await dialog.getByLabel(/Units to add/).fill("-2");
@@ -74,16 +103,34 @@ test("the shop shows a new drop, its edits, adjustments and cancellation immedia
   await dialog.getByRole("button", { name: "Cancel the drop" }).click();
   await expectText(card(shop, drop).locator(".status"), "Cancelled");
   await expectText(row(dashboard, drop), "Cancelled");
-  for (const event of ["Drop scheduled", "Drop rescheduled", "Stock adjusted", "Hold placed", "Hold released", "Drop cancelled"]) await expectText(dashboard.locator("event-log"), event);
+  for (const event of [
+    "Drop scheduled",
+    "Drop rescheduled",
+    "Stock adjusted",
+    "Hold placed",
+    "Hold released",
+    "Drop cancelled",
+  ])
+    await expectText(dashboard.locator("event-log"), event);
 });
 
 const dialogOf = (page) => page.getByRole("dialog");
 /** The accessible description of a field. */
-const described = (field) => field.evaluate((control) => (control.getAttribute("aria-describedby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent).join(" "));
-const isInSight = (locator) => locator.evaluate((element) => {
-  const [{ top, bottom }, around] = [element.getBoundingClientRect(), element.closest("dialog").getBoundingClientRect()];
-  return top >= around.top && bottom <= around.bottom;
-});
+const described = (field) =>
+  field.evaluate((control) =>
+    (control.getAttribute("aria-describedby") ?? "")
+      .split(" ")
+      .map((id) => document.getElementById(id)?.textContent)
+      .join(" "),
+  );
+const isInSight = (locator) =>
+  locator.evaluate((element) => {
+    const [{ top, bottom }, around] = [
+      element.getBoundingClientRect(),
+      element.closest("dialog").getBoundingClientRect(),
+    ];
+    return top >= around.top && bottom <= around.bottom;
+  });
 
 test("an ambiguous price is rejected", async (t) => {
   const page = await openDashboard(t);
@@ -93,17 +140,32 @@ test("an ambiguous price is rejected", async (t) => {
   const create = dialog.getByRole("button", { name: "Create the drop" });
   await dialog.getByLabel("Name").fill(`Price ${Date.now()}`);
   for (const [text, of, words] of [
-    ["1,999", "EUR", "EUR has 2 decimals."], ["1.999", "EUR", "EUR has 2 decimals."], ["49.50", "JPY", "JPY has no decimals."], ["1,999.00", "EUR", "Enter digits and a decimal point"],
-    ["1 999", "EUR", "Enter digits and a decimal point"], ["-1", "EUR", "Enter digits and a decimal point"], ["", "EUR", "This field is required."], ["99999999999", "EUR", "At most €10,000,000,000.00."],
+    ["1,999", "EUR", "EUR has 2 decimals."],
+    ["1.999", "EUR", "EUR has 2 decimals."],
+    ["49.50", "JPY", "JPY has no decimals."],
+    ["1,999.00", "EUR", "Enter digits and a decimal point"],
+    ["1 999", "EUR", "Enter digits and a decimal point"],
+    ["-1", "EUR", "Enter digits and a decimal point"],
+    ["", "EUR", "This field is required."],
+    ["99999999999", "EUR", "At most €10,000,000,000.00."],
   ]) {
     await price.fill(text);
     await currency.fill(of);
     await create.click();
-    await eventually(`${text} ${of} is refused`, async () => (await described(price)).includes(words));
+    await eventually(`${text} ${of} is refused`, async () =>
+      (await described(price)).includes(words),
+    );
     assert.equal(await price.getAttribute("aria-invalid"), "true");
     assert.equal(await dialog.locator("output").innerText(), "");
   }
-  for (const [text, of, echoed] of [["1999", "EUR", "= €1,999.00"], ["1,9", "eur", "= €1.90"], ["4950", "JPY", "= ¥4,950"], ["1.999", "KWD", /^= KWD\s1\.999$/], ["19990", "HUF", /^= HUF\s19,990\.00$/], ["49.50", "EUR", "= €49.50"]]) {
+  for (const [text, of, echoed] of [
+    ["1999", "EUR", "= €1,999.00"],
+    ["1,9", "eur", "= €1.90"],
+    ["4950", "JPY", "= ¥4,950"],
+    ["1.999", "KWD", /^= KWD\s1\.999$/],
+    ["19990", "HUF", /^= HUF\s19,990\.00$/],
+    ["49.50", "EUR", "= €49.50"],
+  ]) {
     await price.fill(text);
     await currency.fill(of);
     await expectText(dialog.locator("output"), echoed);
@@ -129,7 +191,11 @@ test("HUF has two decimals by ISO 4217, independent of the browser's table", asy
 });
 
 test("the error of a field is visible next to it, in local time", async (t) => {
-  const page = await openDashboard(t, { expected: [/status of 422/], viewport: { width: 390, height: 600 }, timezoneId: "Asia/Tokyo" });
+  const page = await openDashboard(t, {
+    expected: [/status of 422/],
+    viewport: { width: 390, height: 600 },
+    timezoneId: "Asia/Tokyo",
+  });
   await page.getByRole("button", { name: "New drop" }).click();
   const dialog = dialogOf(page);
   await dialog.getByLabel("Name").fill("Backwards");
@@ -138,14 +204,20 @@ test("the error of a field is visible next to it, in local time", async (t) => {
   await dialog.getByLabel("Ends").fill("2031-05-01T09:30");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
   const ends = dialog.getByLabel("Ends");
-  await eventually("the end is refused", async () => (await described(ends)).includes("The end must come after the start, 2 May 2031, 09:30:00."));
+  await eventually("the end is refused", async () =>
+    (await described(ends)).includes("The end must be after the start, 2 May 2031, 09:30:00."),
+  );
   assert.ok(await isInSight(ends));
   assert.ok(await ends.evaluate((control) => control === document.activeElement));
   await ends.fill("");
   assert.equal(await described(ends), "Empty: no end. ");
   await dialog.getByLabel("Hold duration").fill("4000");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
-  await eventually("the duration is refused", async () => (await described(dialog.getByLabel("Hold duration"))).includes("Enter a number from 1 to 3600."));
+  await eventually("the duration is refused", async () =>
+    (await described(dialog.getByLabel("Hold duration"))).includes(
+      "Enter a number from 1 to 3600.",
+    ),
+  );
 });
 
 test("a concurrent edit by another administrator loses no input", async (t) => {
@@ -157,9 +229,15 @@ test("a concurrent edit by another administrator loses no input", async (t) => {
   await dialog.getByLabel("Price").fill("60");
   await edit(drop, { name: `${drop.name}, theirs`, price: { amount: 5500, currency: "EUR" } });
   await dialog.getByRole("button", { name: "Save" }).click();
-  await expectText(dialog.getByRole("alert"), "This drop was edited since you opened it. Your changes are not saved yet.");
+  await expectText(
+    dialog.getByRole("alert"),
+    "This drop was edited since you opened it. Your changes are not saved yet.",
+  );
   await dialog.getByRole("button", { name: "Load the new version, keep my changes" }).click();
-  await expectText(dialog.getByRole("alert"), "Your changes are kept: Description, Price. Also changed in the new version: Price (now 55.00).");
+  await expectText(
+    dialog.getByRole("alert"),
+    "Your changes are kept: Description, Price. Also changed in the new version: Price (now 55.00).",
+  );
   assert.equal(await dialog.getByLabel("Name").inputValue(), `${drop.name}, theirs`);
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
@@ -192,7 +270,10 @@ test("an edit with a lost response is not mistaken for a concurrent edit", async
   assert.equal(sent.length, 2);
   assert.equal(sent[0], sent[1]);
   const { description, price, throttle } = await api("GET", `/v1/drops/${drop.id}`);
-  assert.deepEqual([description, price.amount, throttle], [null, 6000, { holds: 3, window_seconds: 60 }]);
+  assert.deepEqual(
+    [description, price.amount, throttle],
+    [null, 6000, { holds: 3, window_seconds: 60 }],
+  );
 });
 
 test("an edit works through a compressing proxy, and with a picture path on this server", async (t) => {
@@ -220,7 +301,9 @@ test("a new name of a drop is shown everywhere", async (t) => {
   const option = page.locator(`#chart-drop option[value="${drop.id}"]`);
   await option.waitFor({ state: "attached" });
   await edit(drop, { name });
-  await row(page, drop).getByRole("button", { name: `Adjust ${name}` }).waitFor();
+  await row(page, drop)
+    .getByRole("button", { name: `Adjust ${name}` })
+    .waitFor();
   assert.equal(await option.innerText(), name);
 });
 
@@ -230,10 +313,17 @@ test("ended drops can be hidden, and the focus stays in the row of a cancelled d
   await row(page, over).getByRole("button", { name: "Cancel" }).click();
   await dialogOf(page).getByRole("button", { name: "Cancel the drop" }).click();
   await expectText(row(page, over), "Cancelled");
-  await eventually("the focus is in the row", () => row(page, over).evaluate((element) => element.contains(document.activeElement)));
+  await eventually("the focus is in the row", () =>
+    row(page, over).evaluate((element) => element.contains(document.activeElement)),
+  );
   const shown = async () => [await row(page, over).isVisible(), await row(page, on).isVisible()];
   assert.deepEqual(await shown(), [true, true]);
-  for (const [label, expected] of [["Current and upcoming", [false, true]], ["Ended and cancelled", [true, false]], ["On sale", [false, true]], ["Upcoming", [false, false]]]) {
+  for (const [label, expected] of [
+    ["Current and upcoming", [false, true]],
+    ["Ended and cancelled", [true, false]],
+    ["On sale", [false, true]],
+    ["Upcoming", [false, false]],
+  ]) {
     await page.getByLabel("Show").selectOption({ label });
     await eventually(`${label} is shown`, async () => (await shown()).join() === expected.join());
   }
@@ -241,15 +331,27 @@ test("ended drops can be hidden, and the focus stays in the row of a cancelled d
 
 test("on a phone all actions of a drop are visible", async (t) => {
   const drop = await createDrop();
-  const page = await openDashboard(t, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+  const page = await openDashboard(t, {
+    viewport: { width: 390, height: 844 },
+    isMobile: true,
+    hasTouch: true,
+  });
   await row(page, drop).waitFor();
-  const labels = await row(page, drop).locator("td").evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell, "::before").content));
-  assert.deepEqual(labels.filter((words) => words !== "none"), ['"Total"', '"Available"', '"Held"', '"Sold"', '"Expired"']);
+  const labels = await row(page, drop)
+    .locator("td")
+    .evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell, "::before").content));
+  assert.deepEqual(
+    labels.filter((words) => words !== "none"),
+    ['"Total"', '"Available"', '"Held"', '"Sold"', '"Expired"'],
+  );
   for (const name of ["Edit", "Adjust", "Cancel"]) {
     const { x, width } = await row(page, drop).getByRole("button", { name }).boundingBox();
     assert.ok(x >= 0 && x + width <= 390, `${name} is at ${x}`);
   }
-  assert.ok((await page.locator("drop-table").getByRole("rowheader").count()) > 1, "it is still a table");
+  assert.ok(
+    (await page.locator("drop-table").getByRole("rowheader").count()) > 1,
+    "it is still a table",
+  );
 });
 
 test("the chart, its table and its CSV file show the same numbers, live", async (t) => {
@@ -261,11 +363,18 @@ test("the chart, its table and its CSV file show the same numbers, live", async 
   await api("POST", `/v1/holds/${hold.id}/purchase`);
   await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "bo", quantity: 2 });
   await expectText(page.locator("sales-chart svg + *, sales-chart").first(), "Sold");
-  await eventually("the chart shows both", async () => /^3 units sold and 2 expired/.test((await page.locator("sales-chart svg").getAttribute("aria-label")) ?? ""));
+  await eventually("the chart shows both", async () =>
+    /^3 units sold and 2 expired/.test(
+      (await page.locator("sales-chart svg").getAttribute("aria-label")) ?? "",
+    ),
+  );
   assert.ok((await page.locator("sales-chart rect.sold").count()) >= 1);
   assert.ok((await page.locator("sales-chart rect.expired").count()) >= 1);
 
-  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download CSV" }).click()]);
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("button", { name: "Download CSV" }).click(),
+  ]);
   const [head, ...lines] = (await readFile(await download.path(), "utf8")).trim().split("\r\n");
   assert.equal(head, "start,held,sold,expired,released");
   assert.equal(lines.length, 60);
@@ -273,9 +382,14 @@ test("the chart, its table and its CSV file show the same numbers, live", async 
   assert.deepEqual([sum(1), sum(2), sum(3), sum(4)], [5, 3, 2, 0]);
 
   await page.locator("#window").selectOption("7d");
-  await eventually("a week of buckets", async () => (await page.locator("sales-chart svg").getAttribute("aria-label"))?.startsWith("3 units sold"));
+  await eventually("a week of buckets", async () =>
+    (await page.locator("sales-chart svg").getAttribute("aria-label"))?.startsWith("3 units sold"),
+  );
   await expectText(page.locator("health-list"), "accepting requests");
-  await eventually("the projections are up to date", async () => !(await page.locator("health-list").innerText()).includes("behind"));
+  await eventually(
+    "the projections are up to date",
+    async () => !(await page.locator("health-list").innerText()).includes("behind"),
+  );
 });
 
 test("a session that ended elsewhere leads to the sign-in page", async (t) => {

@@ -3,7 +3,19 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, context, createDrop, edit, eventually, expectText, launch, openLive, remembered } from "./lib.mjs";
+import {
+  api,
+  card,
+  close,
+  context,
+  createDrop,
+  edit,
+  eventually,
+  expectText,
+  launch,
+  openLive,
+  remembered,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -58,7 +70,9 @@ test("a key that is held down places a hold, and does not purchase it", async (t
   await page.keyboard.up("Enter");
   assert.equal((await remembered(page))[0].stage, "held");
   await page.clock.runFor(2000);
-  await eventually("the focus is on the next action", () => buyIt(page).evaluate((button) => button === document.activeElement));
+  await eventually("the focus is on the next action", () =>
+    buyIt(page).evaluate((button) => button === document.activeElement),
+  );
   await page.keyboard.press("Enter");
   await expectText(page.locator("hold-panel .outcome"), "Purchase complete.");
   assert.deepEqual(await stock(drop), { total: 5, available: 4, held: 0, sold: 1 });
@@ -74,7 +88,10 @@ test("the button shows the charged price, even if it changed before the hold was
   await page.getByLabel("Quantity").fill("2");
   await holdIt(page).click();
   await page.getByRole("button", { name: "Buy for €50.00" }).waitFor();
-  await expectText(page.locator("hold-panel .note"), "The price changed before the hold was placed: from €49.00 to €25.00 per unit.");
+  await expectText(
+    page.locator("hold-panel .note"),
+    "The price changed before the hold was placed: from €49.00 to €25.00 per unit.",
+  );
   await edit(drop, { price: { amount: 9900, currency: "EUR" } });
   await expectText(page.locator(".price"), "€99.00");
   await page.reload();
@@ -87,10 +104,12 @@ test("amounts have the decimals of ISO 4217 everywhere, independent of Intl", as
   await within.addInitScript(() => {
     // Simulates a browser with different decimals for every currency.
     const Original = Intl.NumberFormat;
-    Intl.NumberFormat = function (locale, options = {}) {
-      const isMoney = options.style === "currency";
-      const own = { minimumFractionDigits: 1, maximumFractionDigits: 1, ...options };
-      return new Original(locale, isMoney ? own : options);
+    Intl.NumberFormat = class extends Original {
+      constructor(locale, options = {}) {
+        const isMoney = options.style === "currency";
+        const own = { minimumFractionDigits: 1, maximumFractionDigits: 1, ...options };
+        super(locale, isMoney ? own : options);
+      }
     };
   });
   for (const [amount, currency, each, both] of [
@@ -128,12 +147,21 @@ test("an offer has the price of the drop at the time of the offer", async (t) =>
 test("the holder of a cancelled drop is informed, and offered no impossible action", async (t) => {
   const drop = await createDrop({ hold_seconds: 600 });
   const within = await context(t);
-  const [page, shop] = [await openLive(t, `/drops/${drop.id}`, { within }), await openLive(t, "/", { within })];
+  const [page, shop] = [
+    await openLive(t, `/drops/${drop.id}`, { within }),
+    await openLive(t, "/", { within }),
+  ];
   await holdIt(page).click();
   await buyIt(page).waitFor();
   await api("POST", `/v1/drops/${drop.id}/cancel`);
-  await expectText(page.locator("hold-panel .outcome"), "Cancelled. The drop was cancelled, and your hold was released. You were not charged.");
-  await expectText(page.locator("toast-list"), "was cancelled, and your hold was released. You were not charged.");
+  await expectText(
+    page.locator("hold-panel .outcome"),
+    "Cancelled. The drop was cancelled, and your hold was released. You were not charged.",
+  );
+  await expectText(
+    page.locator("toast-list"),
+    "was cancelled, and your hold was released. You were not charged.",
+  );
   await expectText(shop.locator("your-list"), "cancelled, not purchased");
   assert.deepEqual(await page.locator("hold-panel button").allInnerTexts(), ["Done"]);
   await page.getByRole("button", { name: "Done" }).click();
@@ -143,7 +171,10 @@ test("the holder of a cancelled drop is informed, and offered no impossible acti
 });
 
 test("an expired hold of an ended drop offers no new attempt", async (t) => {
-  const drop = await createDrop({ hold_seconds: 2, ends_at: new Date(Date.now() + 2500).toISOString() });
+  const drop = await createDrop({
+    hold_seconds: 2,
+    ends_at: new Date(Date.now() + 2500).toISOString(),
+  });
   const page = await openLive(t, `/drops/${drop.id}`);
   await holdIt(page).click();
   await expectText(page.locator("hold-panel .outcome"), /Time is up\. .* The drop has ended\./);
@@ -177,7 +208,9 @@ for (const [subject, drop, words] of [
     await expectText(page.locator("hold-panel"), "No response. It is unknown");
     isBroken = false;
     await page.getByRole("button", { name: "Retry" }).click();
-    await page.getByRole("button", { name: words === "Hold it" ? /^Buy for/ : "Leave the waitlist" }).waitFor();
+    await page
+      .getByRole("button", { name: words === "Hold it" ? /^Buy for/ : "Leave the waitlist" })
+      .waitFor();
     assert.equal(new Set(keys).size, 1);
     const { held } = await stock(target);
     assert.equal(held, 1);
@@ -207,7 +240,8 @@ test("an offer is reported on the page that the buyer is looking at, with a link
 test("all holds can be purchased from the list, whatever their number", async (t) => {
   const page = await openLive(t, "/");
   const drops = [];
-  for (let number = 0; number < 10; number += 1) drops.push(await createDrop({ hold_seconds: 600 }));
+  for (let number = 0; number < 10; number += 1)
+    drops.push(await createDrop({ hold_seconds: 600 }));
   for (const drop of drops) await card(page, drop).getByRole("button", { name: "Hold it" }).click();
   const rows = page.locator('your-list li[data-stage="held"]');
   await eventually("every hold has a row", async () => (await rows.count()) === 10);
@@ -229,8 +263,14 @@ test("the closing of a waitlist is shown with its reason", async (t) => {
   }
   await edit(ended.drop, { ends_at: new Date(Date.now() + 500).toISOString() });
   await api("POST", `/v1/drops/${cancelled.drop.id}/cancel`);
-  await expectText(pages[0].locator("hold-panel .outcome"), "The waitlist is closed. The drop ended before your turn came.");
-  await expectText(pages[1].locator("hold-panel .outcome"), "The waitlist is closed. The drop was cancelled before your turn came.");
+  await expectText(
+    pages[0].locator("hold-panel .outcome"),
+    "The waitlist is closed. The drop ended before your turn came.",
+  );
+  await expectText(
+    pages[1].locator("hold-panel .outcome"),
+    "The waitlist is closed. The drop was cancelled before your turn came.",
+  );
   const shop = await openLive(t, "/", { within });
   await expectText(shop.locator("your-list"), "ended, waitlist closed");
   await expectText(shop.locator("your-list"), "cancelled, waitlist closed");
@@ -238,7 +278,10 @@ test("the closing of a waitlist is shown with its reason", async (t) => {
 
 test("a refusal disappears when it no longer applies", async (t) => {
   const expected = [/status of (409|429)/];
-  const [scarce, throttled] = [await createDrop({ total_stock: 2, max_per_hold: 2 }), await createDrop({ throttle: { holds: 1, window_seconds: 20 } })];
+  const [scarce, throttled] = [
+    await createDrop({ total_stock: 2, max_per_hold: 2 }),
+    await createDrop({ throttle: { holds: 1, window_seconds: 20 } }),
+  ];
   const other = await api("POST", `/v1/drops/${scarce.id}/holds`, { buyer_id: "another" });
   const page = await openLive(t, `/drops/${scarce.id}`, { expected });
   await page.getByLabel("Quantity").fill("2");

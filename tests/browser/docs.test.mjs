@@ -4,7 +4,19 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { ADMIN_KEY, BASE, api, close, context, createDrop, eventually, expectText, launch, open, scheduleDrop } from "./lib.mjs";
+import {
+  ADMIN_KEY,
+  BASE,
+  api,
+  close,
+  context,
+  createDrop,
+  eventually,
+  expectText,
+  launch,
+  open,
+  scheduleDrop,
+} from "./lib.mjs";
 
 before(async () => {
   await launch();
@@ -22,10 +34,18 @@ async function reference(t, hash = "") {
 test("every operation of the document is shown, and every link has a target", async (t) => {
   const page = await reference(t);
   const document = await (await fetch(`${BASE}/openapi.json`)).json();
-  const described = Object.values(document.paths).flatMap((item) => Object.values(item).map(({ operationId }) => operationId));
+  const described = Object.values(document.paths).flatMap((item) =>
+    Object.values(item).map(({ operationId }) => operationId),
+  );
   const shown = await page.locator("api-operation").evaluateAll((all) => all.map(({ id }) => id));
   assert.deepEqual(shown.sort(), described.sort());
-  const broken = await page.locator('a[href^="#"]').evaluateAll((all) => all.map((link) => link.getAttribute("href")).filter((to) => !document.getElementById(to.slice(1))));
+  const broken = await page
+    .locator('a[href^="#"]')
+    .evaluateAll((all) =>
+      all
+        .map((link) => link.getAttribute("href"))
+        .filter((to) => !document.getElementById(to.slice(1))),
+    );
   assert.deepEqual(broken, []);
   const ids = await page.locator("[id]").evaluateAll((all) => all.map(({ id }) => id));
   assert.equal(new Set(ids).size, ids.length);
@@ -34,7 +54,16 @@ test("every operation of the document is shown, and every link has a target", as
 test("an operation shows its parameters, responses and errors", async (t) => {
   const page = await reference(t);
   const text = await page.locator("#placeHold").innerText();
-  for (const words of ["POST", "/v1/drops/{id}/holds", "Idempotency-Key", "buyer_id", "201", "sold_out", "retry_after", "Location"]) {
+  for (const words of [
+    "POST",
+    "/v1/drops/{id}/holds",
+    "Idempotency-Key",
+    "buyer_id",
+    "201",
+    "sold_out",
+    "retry_after",
+    "Location",
+  ]) {
     assert.ok(text.includes(words), `${words} is not in ${text}`);
   }
 });
@@ -42,7 +71,9 @@ test("an operation shows its parameters, responses and errors", async (t) => {
 test("a link with a fragment scrolls to its target", async (t) => {
   const page = await reference(t, "#purchaseHold");
   await page.locator("#purchaseHold:target").waitFor();
-  const top = await page.locator("#purchaseHold").evaluate((element) => element.getBoundingClientRect().top);
+  const top = await page
+    .locator("#purchaseHold")
+    .evaluate((element) => element.getBoundingClientRect().top);
   assert.ok(top >= 0 && top < 400, `${top}`);
 });
 
@@ -52,37 +83,69 @@ test("each command has its own key, and none cancels an existing drop", async (t
   const keys = lines.flatMap((line) => /Idempotency-Key: ([^']+)/.exec(line)?.[1] ?? []);
   assert.ok(keys.length >= 4, `${keys}`);
   assert.equal(new Set(keys).size, keys.length);
-  assert.match(await page.locator("#cancelDrop pre").last().innerText(), /\/v1\/drops\/DROP_ID\/cancel/);
+  assert.match(
+    await page.locator("#cancelDrop pre").last().innerText(),
+    /\/v1\/drops\/DROP_ID\/cancel/,
+  );
 });
 
 test("on a phone the contents are folded initially", async (t) => {
   const page = await open(t, "/docs", { viewport: { width: 390, height: 844 } });
   await page.locator("#schema-Drop").waitFor();
-  assert.ok(await page.getByRole("heading", { name: "API reference" }).evaluate((heading) => heading.getBoundingClientRect().bottom < innerHeight));
-  const link = page.getByRole("navigation", { name: "Contents" }).getByRole("link", { name: "Purchase a hold" });
+  assert.ok(
+    await page
+      .getByRole("heading", { name: "API reference" })
+      .evaluate((heading) => heading.getBoundingClientRect().bottom < innerHeight),
+  );
+  const link = page
+    .getByRole("navigation", { name: "Contents" })
+    .getByRole("link", { name: "Purchase a hold" });
   assert.equal(await link.isVisible(), false);
   await page.getByText("Contents", { exact: true }).click();
   await link.click();
   await page.locator("#purchaseHold:target").waitFor();
-  await eventually("the target is visible", () => page.locator("#purchaseHold").evaluate((element) => Math.abs(element.getBoundingClientRect().top) < 200));
+  await eventually("the target is visible", () =>
+    page
+      .locator("#purchaseHold")
+      .evaluate((element) => Math.abs(element.getBoundingClientRect().top) < 200),
+  );
   assert.equal(await link.isVisible(), false);
 });
 
 test("defaults of fields and parameters are shown", async (t) => {
   const page = await reference(t);
   for (const [id, name, words] of [
-    ["placeHold", "quantity", "default 1"], ["createDrop", "hold_seconds", "default 60"], ["createDrop", "max_per_hold", "default 1"],
-    ["joinWaitlist", "quantity", "default 1"], ["listDrops", "limit", "default 100"], ["listPurchasers", "limit", "default 3"],
-    ["listPurchasers", "order", 'default "units"'], ["listEvents", "after", "default 0"], ["readTimeline", "window", 'default "1h"'], ["schema-NewHold", "quantity", "default 1"],
+    ["placeHold", "quantity", "default 1"],
+    ["createDrop", "hold_seconds", "default 60"],
+    ["createDrop", "max_per_hold", "default 1"],
+    ["joinWaitlist", "quantity", "default 1"],
+    ["listDrops", "limit", "default 100"],
+    ["listPurchasers", "limit", "default 3"],
+    ["listPurchasers", "order", 'default "units"'],
+    ["listEvents", "after", "default 0"],
+    ["readTimeline", "window", 'default "1h"'],
+    ["schema-NewHold", "quantity", "default 1"],
   ]) {
-    const row = page.locator(`#${id} dl.members > div`).filter({ has: page.locator("dt code", { hasText: new RegExp(`^${name}$`) }) });
-    assert.ok((await row.first().innerText()).includes(words), `${id} ${name}: ${await row.first().innerText()}`);
+    const row = page
+      .locator(`#${id} dl.members > div`)
+      .filter({ has: page.locator("dt code", { hasText: new RegExp(`^${name}$`) }) });
+    assert.ok(
+      (await row.first().innerText()).includes(words),
+      `${id} ${name}: ${await row.first().innerText()}`,
+    );
   }
   // The page contains every default of the document.
   const text = JSON.stringify(await (await fetch(`${BASE}/openapi.json`)).json());
   const count = text.match(/"(x-)?default":/g).length;
-  assert.ok((await page.locator("#reference").innerText()).match(/, default /g).length >= count, `${count}`);
-  assert.ok((await page.locator("#schema-DropStatus").innerText()).includes("Live, with nothing available."));
+  assert.ok(
+    (await page.locator("#reference").innerText()).match(/, default /g).length >= count,
+    `${count}`,
+  );
+  assert.ok(
+    (await page.locator("#schema-DropStatus").innerText()).includes(
+      "Live, with nothing available.",
+    ),
+  );
 });
 
 test("a command uses a drop on sale, is fully visible, and can be copied", async (t) => {
@@ -91,8 +154,14 @@ test("a command uses a drop on sale, is fully visible, and can be copied", async
   await createDrop({ starts_at: "2100-01-01T00:00:00Z" });
   const over = await createDrop();
   await api("POST", `/v1/drops/${over.id}/cancel`);
-  for (const viewport of [{ width: 1280, height: 900 }, { width: 360, height: 740 }]) {
-    const within = await context(t, { viewport, permissions: ["clipboard-read", "clipboard-write"] });
+  for (const viewport of [
+    { width: 1280, height: 900 },
+    { width: 360, height: 740 },
+  ]) {
+    const within = await context(t, {
+      viewport,
+      permissions: ["clipboard-read", "clipboard-write"],
+    });
     const page = await open(t, "/docs", { within });
     await page.locator("#schema-Drop").waitFor();
     const line = page.locator("#placeHold pre.line");
@@ -100,7 +169,13 @@ test("a command uses a drop on sale, is fully visible, and can be copied", async
     assert.equal((await api("GET", `/v1/drops/${id}`)).status, "live");
     const waiting = await page.locator("#joinWaitlist pre.line").innerText();
     assert.ok(waiting.includes(sold.id), waiting);
-    const cut = await page.locator("pre.line").evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight).map((one) => one.textContent));
+    const cut = await page
+      .locator("pre.line")
+      .evaluateAll((all) =>
+        all
+          .filter((one) => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight)
+          .map((one) => one.textContent),
+      );
     assert.deepEqual(cut, []);
     await page.getByRole("button", { name: "Copy the curl for Hold units of a drop" }).click();
     await expectText(page.locator("#placeHold .copy"), "Copied");
@@ -118,9 +193,27 @@ test("an unknown path returns a page", async (t) => {
 test("the commands run without changes", async (t) => {
   const page = await reference(t);
   const env = { ...process.env, HOLDFAST_ADMIN_KEY: ADMIN_KEY };
-  for (const id of ["listDrops", "readDrop", "createDrop", "editDrop", "adjustStock", "placeHold", "listPurchasers", "readBuyer", "readMetrics", "readTimeline", "isAlive", "isReady", "readDocument"]) {
+  for (const id of [
+    "listDrops",
+    "readDrop",
+    "createDrop",
+    "editDrop",
+    "adjustStock",
+    "placeHold",
+    "listPurchasers",
+    "readBuyer",
+    "readMetrics",
+    "readTimeline",
+    "isAlive",
+    "isReady",
+    "readDocument",
+  ]) {
     const line = await page.locator(`#${id} pre`).last().innerText();
-    const { stdout } = await promisify(execFile)("sh", ["-c", `${line} -o /dev/null -w '%{http_code}'`], { env });
+    const { stdout } = await promisify(execFile)(
+      "sh",
+      ["-c", `${line} -o /dev/null -w '%{http_code}'`],
+      { env },
+    );
     assert.match(stdout, /^20[01]$/, line);
   }
 });

@@ -59,12 +59,14 @@ export async function open(t, path, { expected = [], within, clock = false, ...o
   const faults = [];
   page.on("console", (message) => {
     const words = `${message.text()} ${message.location().url}`;
-    if (message.type() === "error" && !expected.some((pattern) => pattern.test(words))) faults.push(words);
+    if (message.type() === "error" && !expected.some((pattern) => pattern.test(words)))
+      faults.push(words);
   });
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
     const { protocol, origin } = new URL(request.url());
-    if (protocol !== "data:" && protocol !== "blob:" && origin !== BASE) faults.push(`request to ${request.url()}`);
+    if (protocol !== "data:" && protocol !== "blob:" && origin !== BASE)
+      faults.push(`request to ${request.url()}`);
   });
   t.after(() => assert.deepEqual(faults, [], `${path} has errors`));
   if (path !== "about:blank") await page.goto(BASE + path, { timeout: TIMEOUT });
@@ -91,7 +93,12 @@ export async function openDashboard(t, options) {
 export async function api(method, path, body, headers = {}) {
   const response = await fetch(BASE + path, {
     method,
-    headers: { authorization: `Bearer ${ADMIN_KEY}`, "content-type": "application/json", "idempotency-key": randomUUID(), ...headers },
+    headers: {
+      authorization: `Bearer ${ADMIN_KEY}`,
+      "content-type": "application/json",
+      "idempotency-key": randomUUID(),
+      ...headers,
+    },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const result = response.status === 204 ? null : await response.json();
@@ -102,7 +109,12 @@ export async function api(method, path, body, headers = {}) {
 /** Schedules a drop that starts immediately and is not cancelled after the test. */
 export async function scheduleDrop(more = {}) {
   const name = `Lantern ${randomUUID().slice(0, 8)}`;
-  return api("POST", "/v1/drops", { name, price: { amount: 4900, currency: "EUR" }, total_stock: 5, ...more });
+  return api("POST", "/v1/drops", {
+    name,
+    price: { amount: 4900, currency: "EUR" },
+    total_stock: 5,
+    ...more,
+  });
 }
 
 /** Drops that are cancelled after the test. */
@@ -160,7 +172,10 @@ export async function eventually(description, probe) {
 export async function expectText(locator, words) {
   let last = "nothing";
   const matches = async () => {
-    const text = await locator.first().innerText({ timeout: TIMEOUT }).catch(() => "");
+    const text = await locator
+      .first()
+      .innerText({ timeout: TIMEOUT })
+      .catch(() => "");
     last = text.replaceAll(/\s+/g, " ").trim();
     return words instanceof RegExp ? words.test(last) : last.includes(words);
   };

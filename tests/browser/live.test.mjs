@@ -2,7 +2,21 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { BASE, api, card, close, context, createDrop, eventually, expectText, launch, open, openLive, remembered, shownSeconds } from "./lib.mjs";
+import {
+  BASE,
+  api,
+  card,
+  close,
+  context,
+  createDrop,
+  eventually,
+  expectText,
+  launch,
+  open,
+  openLive,
+  remembered,
+  shownSeconds,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -30,7 +44,9 @@ test("an outdated response does not set the timer back", async (t) => {
   await page.reload();
   await (await old).finished();
   await page.locator("hold-panel .time").waitFor();
-  const left = Date.parse(hold.expires_at) - Date.parse((await api("GET", `/v1/holds/${hold.id}`)).server_time);
+  const left =
+    Date.parse(hold.expires_at) -
+    Date.parse((await api("GET", `/v1/holds/${hold.id}`)).server_time);
   const shown = await shownSeconds(page.locator("hold-panel .time"));
   assert.ok(Math.abs(shown - left / 1000) < 30, `${shown} s shown, ${left} ms left`);
 });
@@ -48,7 +64,10 @@ test("responses of the API are not taken from the browser's cache", async (t) =>
     await (await answered).finished();
   }
   const headers = await Promise.all(requests.map((request) => request.allHeaders()));
-  assert.deepEqual(headers.filter((all) => "if-none-match" in all), []);
+  assert.deepEqual(
+    headers.filter((all) => "if-none-match" in all),
+    [],
+  );
   assert.ok(headers.length >= 4);
 });
 
@@ -62,7 +81,11 @@ test("neither a single sample far ahead nor late samples set the clock", async (
       return Math.round((now() - Date.now()) / 1000) + 0;
     });
   });
-  assert.deepEqual(offsets, [0, 60, 0, 0, 0], "of two samples that disagree the larger one counts, until a third one decides");
+  assert.deepEqual(
+    offsets,
+    [0, 60, 0, 0, 0],
+    "of two samples that disagree the larger one counts, until a third one decides",
+  );
 });
 
 test("eight tabs of a browser share one stream, and each can buy", async (t) => {
@@ -71,12 +94,14 @@ test("eight tabs of a browser share one stream, and each can buy", async (t) => 
   const streams = [];
   within.on("request", (request) => request.url().includes("/v1/stream") && streams.push(request));
   const pages = [await openLive(t, "/", { within })];
-  for (let tab = 1; tab < 8; tab += 1) pages.push(await openLive(t, tab % 3 ? `/drops/${drops[tab % 2].id}` : "/", { within }));
+  for (let tab = 1; tab < 8; tab += 1)
+    pages.push(await openLive(t, tab % 3 ? `/drops/${drops[tab % 2].id}` : "/", { within }));
   const [last] = pages.slice(-1);
   await last.getByRole("button", { name: "Hold it" }).click();
   await last.getByRole("button", { name: /^Buy/ }).waitFor();
   for (const [tab, page] of pages.entries()) {
-    const stock = tab % 3 ? page.locator("stock-bar .units") : card(page, drops[1]).locator(".units");
+    const stock =
+      tab % 3 ? page.locator("stock-bar .units") : card(page, drops[1]).locator(".units");
     await expectText(stock, tab % 3 && tab % 2 === 0 ? "5 left of 5" : "4 left of 5 · 1 held");
   }
   assert.equal(streams.length, 1);
@@ -126,7 +151,10 @@ test("another tab receives all drops from the leader, and requests none itself",
   await page.clock.runFor(5000);
   await page.evaluate(() => fetch("/assets/mark.svg?last"));
   await eventually("the last request", () => requests.includes("/assets/mark.svg?last"));
-  assert.deepEqual(requests.filter((path) => /^\/v1\/drops\/[^/]+$/.test(path)), []);
+  assert.deepEqual(
+    requests.filter((path) => /^\/v1\/drops\/[^/]+$/.test(path)),
+    [],
+  );
 });
 
 test("without locks, each visible tab reads its own stream", async (t) => {
@@ -140,7 +168,10 @@ test("without locks, each visible tab reads its own stream", async (t) => {
     };
   });
   const gone = [];
-  within.on("requestfailed", (request) => request.url().includes("/v1/stream") && gone.push(request));
+  within.on(
+    "requestfailed",
+    (request) => request.url().includes("/v1/stream") && gone.push(request),
+  );
   const page = await openLive(t, `/drops/${drop.id}`, { within, clock: true });
   await expectText(page.locator("stock-bar .units"), "5 left of 5");
   await page.evaluate(() => globalThis.setHidden(true));
@@ -176,7 +207,11 @@ for (const path of ["/", "its page"]) {
   test(`after an interruption of the stream, a drop cancelled meanwhile is not on sale: ${path}`, async (t) => {
     const [drop, other] = [await createDrop(), await createDrop()];
     const within = await context(t);
-    const page = await openLive(t, path === "/" ? "/" : `/drops/${drop.id}`, { within, clock: true, expected: [/ERR_INTERNET_DISCONNECTED/] });
+    const page = await openLive(t, path === "/" ? "/" : `/drops/${drop.id}`, {
+      within,
+      clock: true,
+      expected: [/ERR_INTERNET_DISCONNECTED/],
+    });
     const panel = path === "/" ? card(page, drop) : page.locator("drop-sheet");
     await panel.getByRole("button", { name: "Hold it" }).waitFor();
     await within.setOffline(true);
@@ -203,13 +238,18 @@ test("a drop in quarantine does not prevent following the others", async (t) => 
   await page.route("**/v1/stream?*", (route) => {
     requests.push(route.request().url());
     const problem = { code: "drop_quarantined", drop_id: quarantined.id };
-    return requests.at(-1).includes(quarantined.id) ? route.fulfill({ status: 503, json: problem }) : route.continue();
+    return requests.at(-1).includes(quarantined.id)
+      ? route.fulfill({ status: 503, json: problem })
+      : route.continue();
   });
   await page.goto(BASE);
   await page.locator('connection-state[data-state="live"]').waitFor();
   await api("POST", `/v1/drops/${healthy.id}/holds`, { buyer_id: "another" });
   await expectText(card(page, healthy).locator(".units"), "4 left of 5 · 1 held");
-  assert.deepEqual(requests.map((url) => url.includes(quarantined.id)), [true, false]);
+  assert.deepEqual(
+    requests.map((url) => url.includes(quarantined.id)),
+    [true, false],
+  );
 });
 
 test("more drops than one stream can name need two, and the first carries new drops", async (t) => {
@@ -227,7 +267,14 @@ test("more drops than one stream can name need two, and the first carries new dr
   await eventually("both streams are requested", () => requests.length >= 2);
   const parameters = requests.slice(0, 2).map((request) => {
     const query = new URL(request.url()).searchParams;
-    return [query.get("drops").split(",").length, query.get("new"), request.headers()["last-event-id"]];
+    return [
+      query.get("drops").split(",").length,
+      query.get("new"),
+      request.headers()["last-event-id"],
+    ];
   });
-  assert.deepEqual(parameters, [[200, "true", "17"], [50, null, undefined]]);
+  assert.deepEqual(parameters, [
+    [200, "true", "17"],
+    [50, null, undefined],
+  ]);
 });

@@ -5,7 +5,23 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, expectText, launch, open, openDashboard, openLive, remembered, scheduleDrop } from "./lib.mjs";
+import {
+  ADMIN_KEY,
+  BASE,
+  OUT,
+  api,
+  close,
+  context,
+  createDrop,
+  eventually,
+  expectText,
+  launch,
+  open,
+  openDashboard,
+  openLive,
+  remembered,
+  scheduleDrop,
+} from "./lib.mjs";
 
 let drop;
 
@@ -14,18 +30,36 @@ before(async () => {
   await launch();
   drop = (await api("GET", "/v1/drops")).data.find(({ name }) => name.startsWith("Low Tide"));
   // Data for the chart and the lists.
-  for (const [buyer, quantity] of [["Ada", 2], ["Bo", 1], ["Cleo", 1]]) {
-    const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: buyer, display_name: buyer, quantity });
+  for (const [buyer, quantity] of [
+    ["Ada", 2],
+    ["Bo", 1],
+    ["Cleo", 1],
+  ]) {
+    const hold = await api("POST", `/v1/drops/${drop.id}/holds`, {
+      buyer_id: buyer,
+      display_name: buyer,
+      quantity,
+    });
     await api("POST", `/v1/holds/${hold.id}/purchase`);
   }
-  await scheduleDrop({ name: "Field lamp, brass", total_stock: 8, description: "Without a picture: a drawing is generated." });
+  await scheduleDrop({
+    name: "Field lamp, brass",
+    total_stock: 8,
+    description: "Without a picture: a drawing is generated.",
+  });
 });
 after(close);
 
 const LOOKS = {
   light: { colorScheme: "light", viewport: { width: 1280, height: 900 } },
   dark: { colorScheme: "dark", viewport: { width: 1280, height: 900 } },
-  phone: { colorScheme: "light", viewport: { width: 360, height: 760 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+  phone: {
+    colorScheme: "light",
+    viewport: { width: 360, height: 760 },
+    isMobile: true,
+    hasTouch: true,
+    deviceScaleFactor: 2,
+  },
 };
 
 /** Opens every page in a state with content. */
@@ -70,17 +104,27 @@ for (const [name, make] of Object.entries(PAGES)) {
     test(`${name}, ${look}: accessible and within the window's width`, async (t) => {
       const page = await make(t, { ...options, reducedMotion: "reduce" });
       const { violations } = await new AxeBuilder({ page }).analyze();
-      const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-      assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), []);
+      const serious = violations.filter(
+        ({ impact }) => impact === "serious" || impact === "critical",
+      );
+      assert.deepEqual(
+        serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]),
+        [],
+      );
       assert.ok(await fits(page), "the page is wider than the window");
       await page.evaluate(() => scrollTo(0, 0));
-      await page.screenshot({ path: join(OUT, `${name}-${look}.png`), fullPage: name !== "new-drop" });
+      await page.screenshot({
+        path: join(OUT, `${name}-${look}.png`),
+        fullPage: name !== "new-drop",
+      });
     });
   }
 }
 
 function fits(page) {
-  return page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth);
+  return page.evaluate(
+    () => document.documentElement.scrollWidth <= document.documentElement.clientWidth,
+  );
 }
 
 test("every page fits from a small phone, or a window at 200 %, to a wide desktop", async (t) => {
@@ -99,24 +143,41 @@ test("every page fits from a small phone, or a window at 200 %, to a wide deskto
 
 test("a name of one long word breaks no layout", async (t) => {
   const word = `${"Donaudampfschifffahrtsgesellschaft".repeat(6)}`.slice(0, 200);
-  const long = await createDrop({ name: word, description: word, total_stock: 3, max_per_hold: 2, hold_seconds: 600 });
-  const bought = await api("POST", `/v1/drops/${long.id}/holds`, { buyer_id: "long", display_name: word.slice(0, 60) });
+  const long = await createDrop({
+    name: word,
+    description: word,
+    total_stock: 3,
+    max_per_hold: 2,
+    hold_seconds: 600,
+  });
+  const bought = await api("POST", `/v1/drops/${long.id}/holds`, {
+    buyer_id: "long",
+    display_name: word.slice(0, 60),
+  });
   await api("POST", `/v1/holds/${bought.id}/purchase`);
   for (const width of [320, 1280]) {
     const within = await context(t, { viewport: { width, height: 800 } });
     const dashboard = await openDashboard(t, { within });
     await dashboard.locator("event-log li", { hasText: word }).first().waitFor();
-    const [shop, own] = [await openLive(t, "/", { within }), await openLive(t, `/drops/${long.id}`, { within })];
+    const [shop, own] = [
+      await openLive(t, "/", { within }),
+      await openLive(t, `/drops/${long.id}`, { within }),
+    ];
     await expectText(own.locator("drop-sheet .columns section").first(), word.slice(0, 60));
     const card = shop.locator(`drop-card[data-drop-id="${long.id}"]`);
     await card.getByRole("button", { name: "Hold it" }).click();
     await expectText(shop.locator("toast-list"), word);
-    for (const page of [shop, own, dashboard]) await eventually(`${page.url()} fits ${width} px`, () => fits(page));
-    for (const part of [".price", ".status", "stock-bar", "hold-panel"]) await inside(card.locator(part), card);
-    for (const part of [".description", ".price", ".buy-box"]) await inside(own.locator(`.sheet-facts > ${part}`), own.locator(".sheet"));
+    for (const page of [shop, own, dashboard])
+      await eventually(`${page.url()} fits ${width} px`, () => fits(page));
+    for (const part of [".price", ".status", "stock-bar", "hold-panel"])
+      await inside(card.locator(part), card);
+    for (const part of [".description", ".price", ".buy-box"])
+      await inside(own.locator(`.sheet-facts > ${part}`), own.locator(".sheet"));
     await inside(dashboard.locator("#chart-drop"), dashboard.locator(".panel").first());
     await dashboard.getByRole("button", { name: `Edit ${word}` }).click();
-    await eventually("the dialog fits", () => dashboard.getByRole("dialog").evaluate((dialog) => dialog.scrollWidth <= dialog.clientWidth));
+    await eventually("the dialog fits", () =>
+      dashboard.getByRole("dialog").evaluate((dialog) => dialog.scrollWidth <= dialog.clientWidth),
+    );
     await api("DELETE", `/v1/holds/${(await remembered(shop))[0].hold.id}`);
   }
 });
@@ -125,7 +186,13 @@ test("a name of one long word breaks no layout", async (t) => {
 async function inside(inner, outer) {
   await eventually(`${inner} is inside`, async () => {
     const [one, other] = [await inner.boundingBox(), await outer.boundingBox()];
-    return one && other && one.width > 0 && one.x >= other.x && one.x + one.width <= other.x + other.width + 0.5;
+    return (
+      one &&
+      other &&
+      one.width > 0 &&
+      one.x >= other.x &&
+      one.x + one.width <= other.x + other.width + 0.5
+    );
   });
 }
 
@@ -134,12 +201,21 @@ test("loading a page causes no layout shift", async (t) => {
     const within = await context(t, { viewport });
     await within.addInitScript(() => {
       globalThis.shifted = 0;
-      const add = (list) => list.getEntries().forEach(({ value, hadRecentInput }) => (globalThis.shifted += hadRecentInput ? 0 : value));
+      const add = (list) =>
+        list
+          .getEntries()
+          .forEach(
+            ({ value, hadRecentInput }) => (globalThis.shifted += hadRecentInput ? 0 : value),
+          );
       new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
     });
     const dashboard = await openDashboard(t, { within });
     await dashboard.locator("event-log li").first().waitFor();
-    for (const page of [await openLive(t, "/", { within }), await openLive(t, `/drops/${drop.id}`, { within }), dashboard]) {
+    for (const page of [
+      await openLive(t, "/", { within }),
+      await openLive(t, `/drops/${drop.id}`, { within }),
+      dashboard,
+    ]) {
       // Below 0.1 is good (web.dev/articles/cls). Earlier versions had 0.2 to 0.6.
       const shifted = await page.evaluate(() => globalThis.shifted);
       assert.ok(shifted < 0.05, `${page.url()} shifted by ${shifted}`);
@@ -152,19 +228,25 @@ test("late responses cause no layout shift: content below the drops waits for th
     const within = await context(t, { viewport });
     await within.addInitScript(() => {
       globalThis.shifts = [];
-      const add = (list) => list.getEntries().forEach(({ sources }) => {
-        const moved = sources.map(({ node }) => node?.nodeName ?? "");
-        // In the header the dot moves for a longer text, and nothing else does.
-        if (moved.join() !== "CONNECTION-STATE") globalThis.shifts.push(moved);
-      });
+      const add = (list) =>
+        list.getEntries().forEach(({ sources }) => {
+          const moved = sources.map(({ node }) => node?.nodeName ?? "");
+          // In the header the dot moves for a longer text, and nothing else does.
+          if (moved.join() !== "CONNECTION-STATE") globalThis.shifts.push(moved);
+        });
       new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
     });
     const page = await open(t, "about:blank", { within });
     // Every response of the API is withheld until the test releases it: the lists in any order,
     // then the stream with its first states.
     const held = new Map();
-    await page.route("**/v1/**", (route) => held.set(route.request().url().slice(BASE.length), route));
-    const requested = (pattern) => eventually(`${pattern} is requested`, () => [...held.keys()].find((url) => pattern.test(url)));
+    await page.route("**/v1/**", (route) =>
+      held.set(route.request().url().slice(BASE.length), route),
+    );
+    const requested = (pattern) =>
+      eventually(`${pattern} is requested`, () =>
+        [...held.keys()].find((url) => pattern.test(url)),
+      );
     const release = async (pattern) => {
       const url = await requested(pattern);
       const route = held.get(url);
@@ -177,11 +259,18 @@ test("late responses cause no layout shift: content below the drops waits for th
     await requested(/status=sold_out/);
     // Longer than an earlier version waited before it assumed an empty shop.
     await settled();
-    assert.deepEqual([await yours.isVisible(), await page.locator("#empty").isVisible(), await cards.count()], [false, false, 0]);
+    assert.deepEqual(
+      [await yours.isVisible(), await page.locator("#empty").isVisible(), await cards.count()],
+      [false, false, 0],
+    );
     for (const status of ["sold_out", "scheduled"]) {
       await release(new RegExp(`status=${status}`));
       await settled();
-      assert.deepEqual([await yours.isVisible(), await cards.count()], [false, 0], "the page needs all lists");
+      assert.deepEqual(
+        [await yours.isVisible(), await cards.count()],
+        [false, 0],
+        "the page needs all lists",
+      );
     }
     await release(/status=live/);
     await cards.first().waitFor();
@@ -196,10 +285,14 @@ test("late responses cause no layout shift: content below the drops waits for th
 
 test("an empty shop shows a notice, and a new drop replaces it", async (t) => {
   const page = await open(t, "about:blank");
-  await page.route("**/v1/drops?status=*", async (route) => route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } }));
+  await page.route("**/v1/drops?status=*", async (route) =>
+    route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } }),
+  );
   // The shop has drops, and the stream sends them when the test releases it.
   let release = () => {};
-  const released = new Promise((resolve) => { release = resolve; });
+  const released = new Promise((resolve) => {
+    release = resolve;
+  });
   await page.route("**/v1/stream*", async (route) => {
     await released;
     return route.continue();
@@ -216,7 +309,11 @@ test("an unresponsive shop is reported, and requests are retried", async (t) => 
   const within = await context(t);
   const page = await open(t, "about:blank", { within, expected: [/status of 503/] });
   let refused = 0;
-  await page.route("**/v1/drops?status=*", (route) => (refused++ < 3 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue()));
+  await page.route("**/v1/drops?status=*", (route) =>
+    refused++ < 3
+      ? route.fulfill({ status: 503, json: { code: "unavailable" } })
+      : route.continue(),
+  );
   await page.goto(BASE);
   await page.getByText("The shop is not responding.").waitFor();
   await page.locator("drop-card").first().waitFor();
@@ -226,8 +323,13 @@ test("an unresponsive shop is reported, and requests are retried", async (t) => 
 test("a lost connection causes no layout shift", async (t) => {
   for (const width of [360, 600, 1280]) {
     const within = await context(t, { viewport: { width, height: 800 } });
-    const page = await openLive(t, "/", { within, clock: true, expected: [/ERR_INTERNET_DISCONNECTED/] });
-    const height = () => page.locator(".top").evaluate((header) => header.getBoundingClientRect().height);
+    const page = await openLive(t, "/", {
+      within,
+      clock: true,
+      expected: [/ERR_INTERNET_DISCONNECTED/],
+    });
+    const height = () =>
+      page.locator(".top").evaluate((header) => header.getBoundingClientRect().height);
     const before = await height();
     await within.setOffline(true);
     await eventually("the page has lost the stream", async () => {
@@ -236,15 +338,31 @@ test("a lost connection causes no layout shift", async (t) => {
     });
     assert.equal(await height(), before, `${width} px`);
     assert.ok(await fits(page));
-    await eventually("the text is visible", () => page.locator("connection-state span").last().evaluate((words) => words.getBoundingClientRect().width > 100));
+    await eventually("the text is visible", () =>
+      page
+        .locator("connection-state span")
+        .last()
+        .evaluate((words) => words.getBoundingClientRect().width > 100),
+    );
   }
 });
 
 test("every page preloads exactly the modules that it uses", async (t) => {
-  for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t), await open(t, "/docs#placeHold")]) {
+  for (const page of [
+    await openLive(t, "/"),
+    await openLive(t, `/drops/${drop.id}`),
+    await open(t, "/admin"),
+    await openDashboard(t),
+    await open(t, "/docs#placeHold"),
+  ]) {
     const [named, loaded] = await page.evaluate(() => [
-      [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map((element) => element.getAttribute("href") ?? element.getAttribute("src")),
-      performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname).filter((path) => path.endsWith(".js")),
+      [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map(
+        (element) => element.getAttribute("href") ?? element.getAttribute("src"),
+      ),
+      performance
+        .getEntriesByType("resource")
+        .map(({ name }) => new URL(name).pathname)
+        .filter((path) => path.endsWith(".js")),
     ]);
     assert.deepEqual(named.sort(), [...new Set(loaded)].sort(), page.url());
   }
@@ -252,17 +370,30 @@ test("every page preloads exactly the modules that it uses", async (t) => {
 
 test("reduced motion disables all animations and transitions", async (t) => {
   const page = await openLive(t, "/", { reducedMotion: "reduce" });
-  const moving = await page.evaluate(() => [...document.querySelectorAll("*")]
-    .filter((element) => {
-      const { transitionDuration, animationName } = getComputedStyle(element);
-      return animationName !== "none" || transitionDuration.split(",").some((time) => parseFloat(time) > 0);
-    })
-    .map((element) => element.tagName));
+  const moving = await page.evaluate(() =>
+    [...document.querySelectorAll("*")]
+      .filter((element) => {
+        const { transitionDuration, animationName } = getComputedStyle(element);
+        return (
+          animationName !== "none" ||
+          transitionDuration.split(",").some((time) => parseFloat(time) > 0)
+        );
+      })
+      .map((element) => element.tagName),
+  );
   assert.deepEqual(moving, []);
 });
 
 test("every file has a content security policy and supports revalidation", async () => {
-  for (const path of ["/", `/drops/${drop.id}`, "/admin", "/docs", "/assets/style.css", "/assets/pages/storefront.js", "/assets/lib/live.js"]) {
+  for (const path of [
+    "/",
+    `/drops/${drop.id}`,
+    "/admin",
+    "/docs",
+    "/assets/style.css",
+    "/assets/pages/storefront.js",
+    "/assets/lib/live.js",
+  ]) {
     const first = await fetch(BASE + path);
     assert.equal(first.status, 200, path);
     const policy = first.headers.get("content-security-policy");
@@ -270,11 +401,18 @@ test("every file has a content security policy and supports revalidation", async
     assert.ok(!policy.includes("unsafe"), policy);
     assert.equal(first.headers.get("x-content-type-options"), "nosniff");
     assert.equal(first.headers.get("referrer-policy"), "no-referrer");
-    const again = await fetch(BASE + path, { headers: { "if-none-match": first.headers.get("etag") }, cache: "no-store" });
+    const again = await fetch(BASE + path, {
+      headers: { "if-none-match": first.headers.get("etag") },
+      cache: "no-store",
+    });
     assert.equal(again.status, 304, path);
     const html = await first.text();
     assert.ok(!html.includes(ADMIN_KEY));
     if (path.startsWith("/assets/")) continue;
-    assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=/, "no inline scripts or styles");
+    assert.doesNotMatch(
+      html,
+      /<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=/,
+      "no inline scripts or styles",
+    );
   }
 });

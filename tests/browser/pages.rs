@@ -33,15 +33,25 @@ fn pictures() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages")
 }
 
+/// Runs an npm script of `package.json` and asserts that it succeeds.
+async fn assert_script_succeeds(name: &str) {
+    let tools = tools::ready().await;
+    let mut npm = tools.npm();
+    npm.args(["run", "--silent", name]);
+    let ended = timeout(TIMEOUT, npm.output()).await.unwrap().unwrap();
+    let output = String::from_utf8_lossy(&ended.stdout);
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{output}\n{errors}");
+}
+
 #[tokio::test]
 async fn page_scripts_pass_the_type_check() {
-    let tools = tools::ready().await;
-    let compiler = tools.folder.join("node_modules/typescript/bin/tsc");
-    let mut check = tools.node();
-    check.arg(compiler).args(["--project", "."]);
-    let checked = timeout(TIMEOUT, check.output()).await.unwrap().unwrap();
-    let output = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{output}");
+    assert_script_succeeds("types").await;
+}
+
+#[tokio::test]
+async fn scripts_are_formatted_and_pass_the_linter() {
+    assert_script_succeeds("lint").await;
 }
 
 #[tokio::test]

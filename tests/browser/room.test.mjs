@@ -3,24 +3,48 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, createDrop, edit, eventually, expectText, launch, openDashboard, openLive } from "./lib.mjs";
+import {
+  api,
+  card,
+  close,
+  createDrop,
+  edit,
+  eventually,
+  expectText,
+  launch,
+  openDashboard,
+  openLive,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
 
-const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 };
+const PHONE = {
+  viewport: { width: 360, height: 740 },
+  isMobile: true,
+  hasTouch: true,
+  deviceScaleFactor: 2,
+};
 const LAPTOP = { viewport: { width: 1280, height: 720 } };
 const SIZES = { phone: PHONE, laptop: LAPTOP };
 
 /** Asserts that an element is in the window, and that nothing covers it. */
 async function isReachable(locator) {
   const words = await locator.innerText();
-  await eventually(`“${words}” can be pressed`, () => locator.evaluate((element) => {
-    const { left, right, top, bottom } = element.getBoundingClientRect();
-    if (left < 0 || top < 0 || right > innerWidth + 1 || bottom > innerHeight + 1) return false;
-    const points = [[left + 4, top + 4], [right - 4, top + 4], [(left + right) / 2, (top + bottom) / 2], [left + 4, bottom - 4], [right - 4, bottom - 4]];
-    return points.every(([x, y]) => element.contains(document.elementFromPoint(x, y)));
-  }));
+  await eventually(`“${words}” can be pressed`, () =>
+    locator.evaluate((element) => {
+      const { left, right, top, bottom } = element.getBoundingClientRect();
+      if (left < 0 || top < 0 || right > innerWidth + 1 || bottom > innerHeight + 1) return false;
+      const points = [
+        [left + 4, top + 4],
+        [right - 4, top + 4],
+        [(left + right) / 2, (top + bottom) / 2],
+        [left + 4, bottom - 4],
+        [right - 4, bottom - 4],
+      ];
+      return points.every(([x, y]) => element.contains(document.elementFromPoint(x, y)));
+    }),
+  );
 }
 
 /** Records, with every frame, which elements that match `selector` are covered by a message. */
@@ -29,18 +53,30 @@ async function watchOverlaps(page, selector) {
     globalThis.covered = [];
     globalThis.frames = 0;
     const look = () => {
-      const toasts = [...document.querySelectorAll("toast-list .toast")].map((toast) => toast.getBoundingClientRect());
+      const toasts = [...document.querySelectorAll("toast-list .toast")].map((toast) =>
+        toast.getBoundingClientRect(),
+      );
       if (toasts.length > 0) globalThis.frames += 1;
       for (const element of document.querySelectorAll(selector)) {
         const box = element.getBoundingClientRect();
-        const isCovered = toasts.some((toast) => toast.left < box.right && toast.right > box.left && toast.top < box.bottom && toast.bottom > box.top);
+        const isCovered = toasts.some(
+          (toast) =>
+            toast.left < box.right &&
+            toast.right > box.left &&
+            toast.top < box.bottom &&
+            toast.bottom > box.top,
+        );
         if (isCovered && box.width > 0) globalThis.covered.push(element.textContent);
       }
       requestAnimationFrame(look);
     };
     look();
   }, selector);
-  return () => page.evaluate(() => ({ covered: [...new Set(globalThis.covered)], seen: globalThis.frames > 0 }));
+  return () =>
+    page.evaluate(() => ({
+      covered: [...new Set(globalThis.covered)],
+      seen: globalThis.frames > 0,
+    }));
 }
 
 for (const [name, size] of Object.entries(SIZES)) {
@@ -72,8 +108,19 @@ for (const [name, size] of Object.entries(SIZES)) {
       if (block !== "start") await isReachable(buy);
       const isOver = await page.evaluate(() => {
         const toast = document.querySelector(".toast")?.getBoundingClientRect();
-        const boxes = [...document.querySelectorAll("main button.primary")].map((button) => button.getBoundingClientRect());
-        return toast !== undefined && boxes.some((box) => toast.left < box.right && toast.right > box.left && toast.top < box.bottom && toast.bottom > box.top);
+        const boxes = [...document.querySelectorAll("main button.primary")].map((button) =>
+          button.getBoundingClientRect(),
+        );
+        return (
+          toast !== undefined &&
+          boxes.some(
+            (box) =>
+              toast.left < box.right &&
+              toast.right > box.left &&
+              toast.top < box.bottom &&
+              toast.bottom > box.top,
+          )
+        );
       });
       assert.equal(isOver, false, block);
     }
@@ -125,7 +172,10 @@ test("an error of the whole form is visible above its buttons", async (t) => {
 test("no column of the chart's table is cut off, for any window and with large numbers", async (t) => {
   const drop = await createDrop({ total_stock: 30_000, max_per_hold: 1000, hold_seconds: 600 });
   for (let hold = 0; hold < 12; hold += 1) {
-    const { id } = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: `buyer ${hold}`, quantity: 1000 });
+    const { id } = await api("POST", `/v1/drops/${drop.id}/holds`, {
+      buyer_id: `buyer ${hold}`,
+      quantity: 1000,
+    });
     await (hold % 2 ? api("DELETE", `/v1/holds/${id}`) : api("POST", `/v1/holds/${id}/purchase`));
   }
   const page = await openDashboard(t, PHONE);
@@ -133,7 +183,10 @@ test("no column of the chart's table is cut off, for any window and with large n
   for (const window of ["1h", "24h", "7d"]) {
     await page.locator("#window").selectOption(window);
     await expectText(table, /\d,\d{3}/);
-    const { inner, outer } = await table.evaluate((box) => ({ inner: box.scrollWidth, outer: box.clientWidth }));
+    const { inner, outer } = await table.evaluate((box) => ({
+      inner: box.scrollWidth,
+      outer: box.clientWidth,
+    }));
     assert.ok(inner <= outer, `${window}: ${inner} px in ${outer}`);
     const last = table.locator("th").last();
     assert.equal(await last.innerText(), "Released");
@@ -146,7 +199,13 @@ test("a table that scrolls sideways has shadows at its edges", async (t) => {
   await createDrop({ name: "A drop with a name that takes much of the width of a table" });
   const page = await openDashboard(t, { viewport: { width: 800, height: 720 } });
   const scrolled = page.locator("drop-table .scroll");
-  await eventually("the table is wider than its container", () => scrolled.evaluate((box) => box.scrollWidth > box.clientWidth));
+  await eventually("the table is wider than its container", () =>
+    scrolled.evaluate((box) => box.scrollWidth > box.clientWidth),
+  );
   const shadows = await scrolled.evaluate((box) => getComputedStyle(box).backgroundAttachment);
-  assert.equal(shadows, "local, local, scroll, scroll", "two layers that scroll with the content cover two shadows");
+  assert.equal(
+    shadows,
+    "local, local, scroll, scroll",
+    "two layers that scroll with the content cover two shadows",
+  );
 });

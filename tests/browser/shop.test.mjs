@@ -2,7 +2,20 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, context, createDrop, edit, eventually, expectText, launch, open, openLive, remembered } from "./lib.mjs";
+import {
+  api,
+  card,
+  close,
+  context,
+  createDrop,
+  edit,
+  eventually,
+  expectText,
+  launch,
+  open,
+  openLive,
+  remembered,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -19,7 +32,10 @@ test("two browsers see each other's stock changes during a purchase", async (t) 
   await expectText(card(buyer, drop).locator(".units"), "4 left of 5 · 1 held");
 
   await card(buyer, drop).getByRole("button", { name: "Buy for €49.00" }).click();
-  await expectText(card(buyer, drop).locator(".outcome"), "Purchase complete. 1 unit bought for €49.00.");
+  await expectText(
+    card(buyer, drop).locator(".outcome"),
+    "Purchase complete. 1 unit bought for €49.00.",
+  );
   await expectText(watcher.locator(".figures"), /Available\s+4\s+Held\s+0\s+Sold\s+1/);
   await expectText(watcher.locator("drop-sheet .columns section").first(), "Ada");
   await expectText(card(buyer, drop).locator(".purchasers"), "Ada");
@@ -40,13 +56,20 @@ test("the timer agrees with the server to the second", async (t) => {
   const [{ hold }] = await remembered(page);
   for (let round = 0; round < 3; round += 1) {
     // The page's countdown, between two reads of the server's clock.
-    const left = async () => Date.parse(hold.expires_at) - Date.parse((await api("GET", `/v1/holds/${hold.id}`)).server_time);
+    const left = async () =>
+      Date.parse(hold.expires_at) -
+      Date.parse((await api("GET", `/v1/holds/${hold.id}`)).server_time);
     const most = await left();
-    const [minutes, seconds] = (await page.locator("hold-panel .time").innerText()).split(":").map(Number);
+    const [minutes, seconds] = (await page.locator("hold-panel .time").innerText())
+      .split(":")
+      .map(Number);
     const least = await left();
     const shown = 60 * minutes + seconds;
     // Rounded up, and updated five times a second.
-    assert.ok(shown >= Math.floor(least / 1000) && shown <= Math.ceil(most / 1000) + 1, `${shown} s shown, ${least} to ${most} ms left`);
+    assert.ok(
+      shown >= Math.floor(least / 1000) && shown <= Math.ceil(most / 1000) + 1,
+      `${shown} s shown, ${least} to ${most} ms left`,
+    );
     await page.waitForTimeout(400);
   }
 });
@@ -78,13 +101,18 @@ test("reloading the page restores a hold, which can be purchased", async (t) => 
   assert.deepEqual([entry.hold.id, others], [before.hold.id, []]);
   await card(page, drop).getByRole("button", { name: /^Buy/ }).click();
   await expectText(card(page, drop).locator(".outcome"), "Purchase complete.");
-  assert.deepEqual((await api("GET", `/v1/drops/${drop.id}`)).stock, { total: 5, available: 4, held: 0, sold: 1 });
+  assert.deepEqual((await api("GET", `/v1/drops/${drop.id}`)).stock, {
+    total: 5,
+    available: 4,
+    held: 0,
+    sold: 1,
+  });
 });
 
 test("reloading the page before the response finds the same hold, and places no second one", async (t) => {
   const drop = await createDrop({ hold_seconds: 600 });
   const page = await openLive(t, `/drops/${drop.id}`);
-  let keys = [];
+  const keys = [];
   await page.route("**/holds", async (route) => {
     keys.push(route.request().headers()["idempotency-key"]);
     if (keys.length > 1) return route.continue();
@@ -109,7 +137,10 @@ test("a refusal is explained", async (t) => {
   await card(page, drop).getByRole("button", { name: /^Buy/ }).click();
   await card(page, drop).getByRole("button", { name: "Done" }).click();
   await card(page, drop).getByRole("button", { name: "Hold it" }).click();
-  await expectText(card(page, drop).locator(".note"), "You have reached the limit of 1 unit per buyer.");
+  await expectText(
+    card(page, drop).locator(".note"),
+    "You have reached the limit of 1 unit per buyer.",
+  );
   await expectText(page.locator("toast-list"), "You have reached the limit of 1 unit per buyer.");
 });
 
@@ -144,7 +175,10 @@ test("the quantity can be chosen as soon as the drop allows more than one", asyn
 
 test("a buyer of a sold-out drop joins the waitlist and receives a hold", async (t) => {
   const drop = await createDrop({ total_stock: 2, max_per_hold: 2, hold_seconds: 600 });
-  const others = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "another", quantity: 2 });
+  const others = await api("POST", `/v1/drops/${drop.id}/holds`, {
+    buyer_id: "another",
+    quantity: 2,
+  });
   const ahead = await api("POST", `/v1/drops/${drop.id}/waitlist`, { buyer_id: "ahead" });
   const page = await openLive(t, "/");
   await card(page, drop).getByRole("button", { name: "Join the waitlist" }).click();
@@ -158,7 +192,12 @@ test("a buyer of a sold-out drop joins the waitlist and receives a hold", async 
   await card(page, drop).getByRole("button", { name: /^Buy/ }).click();
   await expectText(page.locator("toast-list"), "it is your turn");
   await expectText(card(page, drop).locator(".outcome"), "Purchase complete.");
-  assert.deepEqual((await api("GET", `/v1/drops/${drop.id}`)).stock, { total: 2, available: 1, held: 0, sold: 1 });
+  assert.deepEqual((await api("GET", `/v1/drops/${drop.id}`)).stock, {
+    total: 2,
+    available: 1,
+    held: 0,
+    sold: 1,
+  });
 });
 
 test("a buyer can leave the waitlist and join again", async (t) => {
@@ -178,12 +217,17 @@ test("the shop works by keyboard, with a visible focus", async (t) => {
   const drop = await createDrop();
   const page = await openLive(t, `/drops/${drop.id}`);
   const focused = () => page.evaluate(() => document.activeElement?.textContent ?? "");
-  for (let presses = 0; presses < 20 && (await focused()) !== "Hold it"; presses += 1) await page.keyboard.press("Tab");
+  for (let presses = 0; presses < 20 && (await focused()) !== "Hold it"; presses += 1)
+    await page.keyboard.press("Tab");
   assert.equal(await focused(), "Hold it");
-  const outline = await page.evaluate(() => getComputedStyle(/** @type {Element} */ (document.activeElement)).outlineStyle);
+  const outline = await page.evaluate(
+    () => getComputedStyle(/** @type {Element} */ (document.activeElement)).outlineStyle,
+  );
   assert.equal(outline, "solid");
   await page.keyboard.press("Enter");
-  await eventually("the focus is on the next action", async () => (await focused()).startsWith("Buy for"));
+  await eventually("the focus is on the next action", async () =>
+    (await focused()).startsWith("Buy for"),
+  );
   await page.keyboard.press("Enter");
   await eventually("the focus is on the next action", async () => (await focused()) === "Done");
   await expectText(page.locator("hold-panel .outcome"), "Purchase complete.");
@@ -195,12 +239,20 @@ test("changing numbers cause no layout shift", async (t) => {
   await card(page, drop).waitFor();
   await page.evaluate(() => document.fonts.ready);
   await page.evaluate(() => {
-    const seen = (globalThis.shifts = []);
-    new PerformanceObserver((list) => list.getEntries().forEach((entry) => seen.push(entry.value))).observe({ type: "layout-shift" });
+    globalThis.shifts = [];
+    new PerformanceObserver((list) =>
+      list.getEntries().forEach((entry) => globalThis.shifts.push(entry.value)),
+    ).observe({ type: "layout-shift" });
   });
-  const heights = () => page.evaluate(() => [...document.querySelectorAll("drop-card")].map((element) => element.getBoundingClientRect().height));
+  const heights = () =>
+    page.evaluate(() =>
+      [...document.querySelectorAll("drop-card")].map(
+        (element) => element.getBoundingClientRect().height,
+      ),
+    );
   const before = await heights();
-  for (let buyer = 0; buyer < 5; buyer += 1) await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: `buyer-${buyer}`, quantity: 100 });
+  for (let buyer = 0; buyer < 5; buyer += 1)
+    await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: `buyer-${buyer}`, quantity: 100 });
   await expectText(card(page, drop).locator(".units"), "500 left of 1,000 · 500 held");
   await card(page, drop).getByRole("button", { name: "Hold it" }).click();
   await card(page, drop).getByRole("button", { name: "Release" }).waitFor();
@@ -230,10 +282,12 @@ test("the link to your holds works although the page is still loading", async (t
   const page = await openLive(t, `/drops/${drop.id}`, { within });
   await page.getByRole("link", { name: "Your holds" }).click();
   await card(page, drop).waitFor();
-  await eventually("the list of holds is visible", () => page.locator("#yours h2").evaluate((heading) => {
-    const { top, bottom } = heading.getBoundingClientRect();
-    return top >= 0 && bottom <= innerHeight;
-  }));
+  await eventually("the list of holds is visible", () =>
+    page.locator("#yours h2").evaluate((heading) => {
+      const { top, bottom } = heading.getBoundingClientRect();
+      return top >= 0 && bottom <= innerHeight;
+    }),
+  );
 });
 
 test("sold-out drops are shown after drops on sale", async (t) => {
@@ -241,7 +295,8 @@ test("sold-out drops are shown after drops on sale", async (t) => {
   const sold = await api("POST", `/v1/drops/${gone.id}/holds`, { buyer_id: "another" });
   await api("POST", `/v1/holds/${sold.id}/purchase`);
   const page = await openLive(t, "/");
-  const order = () => page.locator("drop-card").evaluateAll((cards) => cards.map((card) => card.dataset.dropId));
+  const order = () =>
+    page.locator("drop-card").evaluateAll((cards) => cards.map((card) => card.dataset.dropId));
   await card(page, gone).waitFor();
   assert.ok((await order()).indexOf(early.id) < (await order()).indexOf(gone.id));
   // A drop that has ended is removed when the page is hidden; until then nothing moves.
@@ -274,7 +329,13 @@ test("the start of a drop in another year includes the year", async (t) => {
 test("a trailing slash redirects to the page", async (t) => {
   const drop = await createDrop();
   const page = await open(t, "/admin/");
-  for (const [from, to] of [["/admin/", "/admin"], ["/docs/", "/docs"], ["/drops/", "/"], ["/drops", "/"], [`/drops/${drop.id}/`, `/drops/${drop.id}`]]) {
+  for (const [from, to] of [
+    ["/admin/", "/admin"],
+    ["/docs/", "/docs"],
+    ["/drops/", "/"],
+    ["/drops", "/"],
+    [`/drops/${drop.id}/`, `/drops/${drop.id}`],
+  ]) {
     await page.goto(new URL(from, page.url()).href);
     assert.equal(new URL(page.url()).pathname, to);
   }
@@ -283,7 +344,10 @@ test("a trailing slash redirects to the page", async (t) => {
 test("another tab of the same browser shows the same hold", async (t) => {
   const drop = await createDrop();
   const within = await context(t);
-  const [one, other] = [await openLive(t, "/", { within }), await openLive(t, `/drops/${drop.id}`, { within })];
+  const [one, other] = [
+    await openLive(t, "/", { within }),
+    await openLive(t, `/drops/${drop.id}`, { within }),
+  ];
   await card(one, drop).getByRole("button", { name: "Hold it" }).click();
   await other.getByRole("button", { name: "Release" }).click();
   await expectText(card(one, drop).locator(".outcome"), "Released.");
@@ -291,13 +355,21 @@ test("another tab of the same browser shows the same hold", async (t) => {
 
 test("right-to-left text does not reorder the text around it", async (t) => {
   const drop = await createDrop({ name: "כובע ירוק!" });
-  const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "dana", display_name: "דנה!" });
+  const hold = await api("POST", `/v1/drops/${drop.id}/holds`, {
+    buyer_id: "dana",
+    display_name: "דנה!",
+  });
   await api("POST", `/v1/holds/${hold.id}/purchase`);
   const page = await openLive(t, `/drops/${drop.id}`);
   const shop = await openLive(t, "/");
   await expectText(page.locator("drop-sheet h1"), "כובע ירוק!");
   await expectText(page.locator("drop-sheet bdi").first(), "דנה!");
-  for (const element of [page.locator("drop-sheet h1"), page.locator("drop-sheet .description"), page.locator("drop-sheet bdi").first(), card(shop, drop).locator("h2 a")]) {
+  for (const element of [
+    page.locator("drop-sheet h1"),
+    page.locator("drop-sheet .description"),
+    page.locator("drop-sheet bdi").first(),
+    card(shop, drop).locator("h2 a"),
+  ]) {
     assert.equal(await element.evaluate((node) => getComputedStyle(node).unicodeBidi), "isolate");
   }
   assert.equal(await page.title(), "\u2068כובע ירוק!\u2069 · Holdfast");
@@ -306,8 +378,21 @@ test("right-to-left text does not reorder the text around it", async (t) => {
   const words = await page.evaluate(async () => {
     const { isolate, nameOrUnnamed } = await import("/assets/lib/foreign.js");
     const sentences = ["A plain “name” – é", "a\u202eb", "x\u2069y", "\u05d0"].map(isolate);
-    return [...sentences, ...["\u2800", "\u3164", "\u200b\u00ad", "👩\u200d🚀", "x"].map(nameOrUnnamed)];
+    return [
+      ...sentences,
+      ...["\u2800", "\u3164", "\u200b\u00ad", "👩\u200d🚀", "x"].map(nameOrUnnamed),
+    ];
   });
   const unnamed = "Unnamed";
-  assert.deepEqual(words, ["A plain “name” – é", "\u2068ab\u2069", "\u2068xy\u2069", "\u2068\u05d0\u2069", unnamed, unnamed, unnamed, "👩\u200d🚀", "x"]);
+  assert.deepEqual(words, [
+    "A plain “name” – é",
+    "\u2068ab\u2069",
+    "\u2068xy\u2069",
+    "\u2068\u05d0\u2069",
+    unnamed,
+    unnamed,
+    unnamed,
+    "👩\u200d🚀",
+    "x",
+  ]);
 });

@@ -41,6 +41,13 @@ impl Tools {
         node.current_dir(&self.folder).kill_on_drop(true);
         node
     }
+
+    /// Returns a command that runs npm in the directory of the tests.
+    pub fn npm(&self) -> Command {
+        let mut npm = Command::new("npm");
+        npm.current_dir(&self.folder).kill_on_drop(true);
+        npm
+    }
 }
 
 /// Returns the tools. They are prepared once for all tests of this process.
@@ -130,10 +137,7 @@ async fn install_packages(tools: &Tools) {
     if fs::read_to_string(&installed).is_ok_and(|from| from == lock) {
         return;
     }
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--no-audit", "--no-fund"])
-        .current_dir(&tools.folder);
-    run(&mut npm).await;
+    run(tools.npm().args(["ci", "--no-audit", "--no-fund"])).await;
     fs::write(installed, lock).expect("npm has just made the folder");
 }
 

@@ -4,7 +4,21 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { BASE, api, card, close, context, createDrop, edit, eventually, expectText, launch, open, openDashboard, openLive, remembered } from "./lib.mjs";
+import {
+  BASE,
+  api,
+  card,
+  close,
+  context,
+  createDrop,
+  edit,
+  eventually,
+  expectText,
+  launch,
+  openDashboard,
+  openLive,
+  remembered,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -15,7 +29,13 @@ const panel = (page) => page.locator("hold-panel");
 /** Creates a drop whose units are all held by another buyer, and returns it with that hold. */
 async function soldOut(more = {}) {
   const drop = await createDrop({ total_stock: 1, hold_seconds: 600, ...more });
-  return { drop, hold: await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "another", quantity: drop.stock.total }) };
+  return {
+    drop,
+    hold: await api("POST", `/v1/drops/${drop.id}/holds`, {
+      buyer_id: "another",
+      quantity: drop.stock.total,
+    }),
+  };
 }
 
 /**
@@ -23,7 +43,9 @@ async function soldOut(more = {}) {
  * the stream for all tabs.
  */
 async function join(page, quantity = 1, reader = page) {
-  const streamed = reader.waitForResponse((response) => response.url().includes("waitlist=") && response.ok());
+  const streamed = reader.waitForResponse(
+    (response) => response.url().includes("waitlist=") && response.ok(),
+  );
   if (quantity > 1) await page.getByLabel("Quantity").fill(String(quantity));
   await page.getByRole("button", { name: "Join the waitlist" }).click();
   await page.getByRole("button", { name: "Leave the waitlist" }).waitFor();
@@ -39,11 +61,12 @@ function requestsOf(page) {
 }
 
 /** Makes a page hidden for its scripts. */
-const hide = (page) => page.evaluate(() => {
-  Object.defineProperty(document, "hidden", { value: true, configurable: true });
-  Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
-  document.dispatchEvent(new Event("visibilitychange"));
-});
+const hide = (page) =>
+  page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true, configurable: true });
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
 
 // Chromium runs the timers of a hidden page at most once a second, and after five minutes once a
 // minute (developer.chrome.com/blog/timer-throttling-in-chrome-88). Here they do not run at all, so
@@ -60,10 +83,22 @@ for (const visibility of ["visible", "hidden"]) {
     await api("DELETE", `/v1/holds/${hold.id}`);
     await page.locator('hold-panel[data-stage="held"]').waitFor();
     assert.equal(await page.title(), `Your turn: ${drop.name} · ${drop.name} · Holdfast`);
-    await expectText(page.locator("toast-list"), `${drop.name}: it is your turn. Reserved for you until`);
-    assert.deepEqual(requests.filter((path) => /^\/v1\/(waitlist|holds)\//.test(path)), []);
-    const [offer, seen] = [await api("GET", `/v1/waitlist/${entry}`), (await remembered(page))[0].hold];
-    assert.deepEqual([seen.id, seen.placed_at, seen.expires_at, seen.price], [offer.hold_id, offer.offered_at, offer.expires_at, offer.price]);
+    await expectText(
+      page.locator("toast-list"),
+      `${drop.name}: it is your turn. Reserved for you until`,
+    );
+    assert.deepEqual(
+      requests.filter((path) => /^\/v1\/(waitlist|holds)\//.test(path)),
+      [],
+    );
+    const [offer, seen] = [
+      await api("GET", `/v1/waitlist/${entry}`),
+      (await remembered(page))[0].hold,
+    ];
+    assert.deepEqual(
+      [seen.id, seen.placed_at, seen.expires_at, seen.price],
+      [offer.hold_id, offer.offered_at, offer.expires_at, offer.price],
+    );
     await page.clock.resume();
     await buyIt(page).click();
     await expectText(panel(page).locator(".outcome"), "Purchase complete.");
@@ -76,7 +111,10 @@ test("waitlist changes reach every tab through one stream, whichever tab reads i
   // The dashboard has no buyer, and reads the stream for all tabs.
   const dashboard = await openDashboard(t, { within });
   await dashboard.locator('connection-state[data-state="live"]').waitFor();
-  const [shop, page] = [await openLive(t, "/", { within }), await openLive(t, `/drops/${drop.id}`, { within })];
+  const [shop, page] = [
+    await openLive(t, "/", { within }),
+    await openLive(t, `/drops/${drop.id}`, { within }),
+  ];
   const ahead = await api("POST", `/v1/drops/${drop.id}/waitlist`, { buyer_id: "ahead" });
   await join(page, 1, dashboard);
   await expectText(panel(page), "You are 2nd on the waitlist");
@@ -88,7 +126,10 @@ test("waitlist changes reach every tab through one stream, whichever tab reads i
   await api("DELETE", `/v1/holds/${hold.id}`);
   await page.locator('hold-panel[data-stage="held"]').waitFor();
   await shop.locator('your-list li[data-stage="held"]').waitFor();
-  assert.deepEqual(requests.filter((path) => path.startsWith("/v1/waitlist/") || path.startsWith("/v1/stream")), []);
+  assert.deepEqual(
+    requests.filter((path) => path.startsWith("/v1/waitlist/") || path.startsWith("/v1/stream")),
+    [],
+  );
 });
 
 test("another tab takes over the waitlist when the leader is closed", async (t) => {
@@ -97,13 +138,18 @@ test("another tab takes over the waitlist when the leader is closed", async (t) 
   const reader = await openLive(t, "/", { within });
   const page = await openLive(t, `/drops/${drop.id}`, { within });
   await join(page, 1, reader);
-  const again = page.waitForResponse((response) => response.url().includes("waitlist=") && response.ok());
+  const again = page.waitForResponse(
+    (response) => response.url().includes("waitlist=") && response.ok(),
+  );
   await reader.close();
   await again;
   const requests = requestsOf(page);
   await api("DELETE", `/v1/holds/${hold.id}`);
   await page.locator('hold-panel[data-stage="held"]').waitFor();
-  assert.deepEqual(requests.filter((path) => path.startsWith("/v1/waitlist/")), []);
+  assert.deepEqual(
+    requests.filter((path) => path.startsWith("/v1/waitlist/")),
+    [],
+  );
 });
 
 test("without locks, the last visible tab keeps its stream while it waits for an offer", async (t) => {
@@ -121,7 +167,10 @@ test("without locks, the last visible tab keeps its stream while it waits for an
   const requests = requestsOf(page);
   await api("DELETE", `/v1/holds/${hold.id}`);
   await page.locator('hold-panel[data-stage="held"]').waitFor();
-  assert.deepEqual([gone.length, requests.filter((path) => path.startsWith("/v1/waitlist/"))], [0, []]);
+  assert.deepEqual(
+    [gone.length, requests.filter((path) => path.startsWith("/v1/waitlist/"))],
+    [0, []],
+  );
   // Another visible tab takes over, because a browser opens only six connections to a server.
   await openLive(t, `/drops/${drop.id}`, { within });
   await eventually("the hidden tab closes its connection", () => gone.length === 1);
@@ -134,10 +183,16 @@ test("an unknown waitlist entry does not stop the stream of the others", async (
   await join(page);
   await page.evaluate((id) => {
     const entries = JSON.parse(localStorage.getItem("holdfast.yours"));
-    localStorage.setItem("holdfast.yours", JSON.stringify([...entries, { ...entries[0], key: id, waiting: { id, place: 1 } }]));
+    localStorage.setItem(
+      "holdfast.yours",
+      JSON.stringify([...entries, { ...entries[0], key: id, waiting: { id, place: 1 } }]),
+    );
   }, randomUUID());
   await page.reload();
-  await eventually("the unknown entry is removed", async () => (await remembered(page)).length === 1);
+  await eventually(
+    "the unknown entry is removed",
+    async () => (await remembered(page)).length === 1,
+  );
   await page.locator('connection-state[data-state="live"]').waitFor();
   await api("DELETE", `/v1/holds/${hold.id}`);
   await page.locator('hold-panel[data-stage="held"]').waitFor();
@@ -159,11 +214,23 @@ test("without the stream the waitlist entry is polled", async (t) => {
 test("an entry that cannot be served shows the reason, and updates it", async (t) => {
   const { drop } = await soldOut({ total_stock: 3, max_per_hold: 5 });
   const within = await context(t);
-  const [page, shop] = [await openLive(t, `/drops/${drop.id}`, { within }), await openLive(t, "/", { within })];
+  const [page, shop] = [
+    await openLive(t, `/drops/${drop.id}`, { within }),
+    await openLive(t, "/", { within }),
+  ];
   await join(page, 4);
-  await expectText(panel(page).locator(".outcome"), "You are on the waitlist, but cannot be served");
-  await expectText(panel(page), "only 3 units are unsold, and you requested 4 units; you can be served only if stock is added.");
-  await expectText(page.locator("toast-list"), `${drop.name}: you are on the waitlist, but cannot be served: fewer units are unsold than you requested`);
+  await expectText(
+    panel(page).locator(".outcome"),
+    "You are on the waitlist, but cannot be served",
+  );
+  await expectText(
+    panel(page),
+    "only 3 units are unsold, and you requested 4 units; you can be served only if stock is added.",
+  );
+  await expectText(
+    page.locator("toast-list"),
+    `${drop.name}: you are on the waitlist, but cannot be served: fewer units are unsold than you requested`,
+  );
   await expectText(shop.locator("your-list"), "on the waitlist, cannot be served");
   await api("POST", `/v1/drops/${drop.id}/stock-adjustments`, { delta: 1, reason: "found" });
   await expectText(panel(page).locator(".outcome"), "You are 1st on the waitlist");
@@ -171,7 +238,10 @@ test("an entry that cannot be served shows the reason, and updates it", async (t
   await edit(drop, { max_per_hold: 2 });
   await expectText(panel(page), "the limit per hold is 2 units, and you requested 4 units.");
   await edit(drop, { max_per_hold: 5, max_per_buyer: 3 });
-  await expectText(panel(page), "with the units that you hold and have bought, 4 more would exceed the limit per buyer.");
+  await expectText(
+    panel(page),
+    "with the units that you hold and have bought, 4 more would exceed the limit per buyer.",
+  );
   await edit(drop, { max_per_buyer: null });
   await expectText(panel(page).locator(".outcome"), "You are 1st on the waitlist");
   await page.getByRole("button", { name: "Leave the waitlist" }).click();
@@ -182,7 +252,10 @@ test("if all units are sold, the page does not promise returned units", async (t
   const { drop, hold } = await soldOut();
   await api("POST", `/v1/holds/${hold.id}/purchase`);
   const page = await openLive(t, `/drops/${drop.id}`);
-  await expectText(panel(page), "All units are sold. Added stock is offered to the waitlist first.");
+  await expectText(
+    panel(page),
+    "All units are sold. Added stock is offered to the waitlist first.",
+  );
   await join(page);
   await expectText(panel(page), "all units are sold; you can be served only if stock is added.");
   await api("POST", `/v1/drops/${drop.id}/stock-adjustments`, { delta: 1, reason: "found" });
@@ -197,7 +270,10 @@ test("no page claims that units are on sale if the waitlist received them", asyn
   await edit(drop, { hold_seconds: 600 });
   const next = await api("POST", `/v1/drops/${drop.id}/waitlist`, { buyer_id: "next" });
   await expectText(page.locator("buy-box, .buy-box"), "Returned units go to the waitlist");
-  await expectText(panel(page).locator(".outcome"), /^Time is up\. The hold expired at [\d:]+\. The units are no longer reserved for you\.$/);
+  await expectText(
+    panel(page).locator(".outcome"),
+    /^Time is up\. The hold expired at [\d:]+\. The units are no longer reserved for you\.$/,
+  );
   await expectText(page.locator("toast-list"), "The units are no longer reserved for you.");
   assert.equal((await api("GET", `/v1/waitlist/${next.id}`)).status, "offered");
   assert.doesNotMatch(await page.locator("body").innerText(), /on sale/i);

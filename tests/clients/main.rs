@@ -1,6 +1,7 @@
-//! Clients and readers that were not written here: generated clients, SSE clients, readers of the
-//! log.
+//! Clients and readers that use only what other programs may use: the examples, generated clients,
+//! SSE clients, readers of the log.
 
+mod examples;
 mod generated;
 mod interop;
 mod readers;

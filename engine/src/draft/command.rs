@@ -4,10 +4,9 @@
 use domain::command;
 use domain::decide::{Decision, Standing};
 use domain::private::Private;
-use domain::terms::TermsPatch;
 use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Pseudonym,
-    PurchaseId, Quantity, Reason, StockCount, Timestamp, WaitlistId,
+    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId,
+    Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, Refusal};
 

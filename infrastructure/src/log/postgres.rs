@@ -2,7 +2,7 @@
 //!
 //! Promise: acknowledged appends were committed with `synchronous_commit` on, and their wait for a
 //! standby was not interrupted.
-//! Limit: durability depends on the server's `fsync` and `synchronous_standby_names`; [`connect`]
+//! Limit: durability depends on the server's `fsync` and `synchronous_standby_names`; [`connect()`]
 //! warns when the former is off.
 
 mod connect;

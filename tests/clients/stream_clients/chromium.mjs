@@ -13,7 +13,8 @@ await page.exposeFunction("print", (event) => console.log(JSON.stringify(event))
 await page.goto(`${url.origin}/docs`);
 await page.evaluate((path) => {
   const source = new EventSource(path);
-  const print = ({ type, lastEventId, data }) => globalThis.print({ event: type, id: lastEventId, data });
+  const print = ({ type, lastEventId, data }) =>
+    globalThis.print({ event: type, id: lastEventId, data });
   source.addEventListener("drop", print);
   source.addEventListener("message", print);
 }, url.pathname);

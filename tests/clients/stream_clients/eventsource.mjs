@@ -2,7 +2,8 @@
 import { EventSource } from "eventsource";
 
 const source = new EventSource(process.env.STREAM_URL);
-const print = ({ type, lastEventId, data }) => console.log(JSON.stringify({ event: type, id: lastEventId, data }));
+const print = ({ type, lastEventId, data }) =>
+  console.log(JSON.stringify({ event: type, id: lastEventId, data }));
 source.addEventListener("drop", print);
 source.addEventListener("message", print);
 source.addEventListener("error", (error) => console.error(`eventsource: ${error.message}`));

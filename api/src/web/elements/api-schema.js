@@ -18,13 +18,17 @@ export function prose(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*)/).map((part) => {
     if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
     if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
-    return part.startsWith("*") && part.endsWith("*") && part.length > 2 ? h("em", {}, part.slice(1, -1)) : part;
+    return part.startsWith("*") && part.endsWith("*") && part.length > 2
+      ? h("em", {}, part.slice(1, -1))
+      : part;
   });
 }
 
 /** @param {Description} description @param {Schema} schema */
 export function kind(description, schema) {
-  const words = description.kind(schema).map(({ text, to }) => (to ? h("a", { href: to }, text) : text));
+  const words = description
+    .kind(schema)
+    .map(({ text, to }) => (to ? h("a", { href: to }, text) : text));
   return h("span", { class: "kind" }, ...words);
 }
 
@@ -33,9 +37,12 @@ export function members(description, list) {
   const rows = list.map(({ name, schema, required, words, location }) => {
     const notes = [location, required ? "required" : ""].filter(Boolean).join(", ");
     const text = words ?? schema.description;
-    return h("div", {},
+    return h(
+      "div",
+      {},
       h("dt", {}, h("code", {}, name), notes && h("span", { class: "kind" }, ` ${notes}`)),
-      h("dd", {}, kind(description, schema), text && h("span", {}, ...prose(text))));
+      h("dd", {}, kind(description, schema), text && h("span", {}, ...prose(text))),
+    );
   });
   return h("dl", { class: "members" }, ...rows);
 }
@@ -57,10 +64,24 @@ export class ApiSchema extends HTMLElement {
     const names = /** @type {string[]} */ (schema.enum ?? []);
     this.replaceChildren(
       h("h3", {}, h("a", { href: `#${this.id}` }, name)),
-      schema.description ? h("p", { class: "quiet-words" }, ...prose(plainLinks(schema.description))) : "",
-      ...names.map((name, index) => h("p", {}, h("code", {}, JSON.stringify(name)), ` ${schema["x-enum-descriptions"]?.[index] ?? ""}`)),
-      ...choices.map((choice) => (choice.properties ? members(description, fields(choice)) : h("p", {}, kind(description, choice), ` ${choice.description ?? ""}`))),
-      members(description, fields(schema)));
+      schema.description
+        ? h("p", { class: "quiet-words" }, ...prose(plainLinks(schema.description)))
+        : "",
+      ...names.map((name, index) =>
+        h(
+          "p",
+          {},
+          h("code", {}, JSON.stringify(name)),
+          ` ${schema["x-enum-descriptions"]?.[index] ?? ""}`,
+        ),
+      ),
+      ...choices.map((choice) =>
+        choice.properties
+          ? members(description, fields(choice))
+          : h("p", {}, kind(description, choice), ` ${choice.description ?? ""}`),
+      ),
+      members(description, fields(schema)),
+    );
   }
 }
 customElements.define("api-schema", ApiSchema);

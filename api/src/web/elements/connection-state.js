@@ -25,7 +25,8 @@ export class ConnectionState extends HTMLElement {
       mark(this, "data-state", isAway ? "away" : connection.state);
       document.documentElement.toggleAttribute("data-stale", connection.state === "lost");
       if (connection.state === "live") write(this.#words, isAway ? "Read-only" : "Live");
-      if (connection.state === "lost") write(this.#words, `Reconnecting… as of ${clock(connection.since)}`);
+      if (connection.state === "lost")
+        write(this.#words, `Reconnecting… as of ${clock(connection.since)}`);
     };
     live.addEventListener("connection", show);
     service.addEventListener("change", show);

@@ -43,7 +43,22 @@ export class DropCard extends HTMLElement {
       this.setAttribute("role", "listitem");
       const frame = h("div", { class: "frame" }, this.#picture, this.#status);
       const title = h("div", { class: "title" }, h("h2", {}, this.#link), this.#price);
-      this.append(h("article", { class: "card" }, frame, h("div", { class: "facts" }, title, this.#stock, this.#when, this.#purchasers, this.#panel)));
+      this.append(
+        h(
+          "article",
+          { class: "card" },
+          frame,
+          h(
+            "div",
+            { class: "facts" },
+            title,
+            this.#stock,
+            this.#when,
+            this.#purchasers,
+            this.#panel,
+          ),
+        ),
+      );
     }
     if (this.#isAwake) this.#stop = everyTick(() => this.#tick());
   }
@@ -114,6 +129,10 @@ customElements.define("drop-card", DropCard);
 function purchasersLine({ stock }, purchasers) {
   if (stock.sold === 0) return "No purchases yet";
   if (purchasers === null) return "The purchasers could not be loaded. Retrying.";
-  const words = (purchasers ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${isolate(buyer)} ×${quantity}` : isolate(buyer))).join(", ");
+  const words = (purchasers ?? [])
+    .map(({ buyer, quantity }) =>
+      quantity > 1 ? `${isolate(buyer)} ×${quantity}` : isolate(buyer),
+    )
+    .join(", ");
   return `Top purchasers: ${words || "…"}`;
 }

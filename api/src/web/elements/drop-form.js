@@ -33,21 +33,115 @@ const local = (at) => {
 };
 
 /** @type {Term} */
-const STOCK = { name: "total_stock", words: "Units", type: "number", attributes: { min: 1, step: 1, required: true, value: 100 }, read: number, show: ({ stock }) => String(stock.total) };
+const STOCK = {
+  name: "total_stock",
+  words: "Units",
+  type: "number",
+  attributes: { min: 1, step: 1, required: true, value: 100 },
+  read: number,
+  show: ({ stock }) => String(stock.total),
+};
 /** @type {Term[]} */
 const TERMS = [
-  { name: "name", words: "Name", whole: true, attributes: { required: true, maxlength: 200 }, read: text, show: (drop) => drop.name },
-  { name: "description", words: "Description", type: "textarea", whole: true, read: text, show: (drop) => drop.description ?? "" },
-  { name: "amount", words: "Price", attributes: { required: true, inputmode: "decimal", placeholder: "49.00", autocomplete: "off" }, read: text, show: ({ price }) => typed(price) },
-  { name: "currency", words: "Currency", attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" }, read: upper, show: (drop) => drop.price.currency },
-  { name: "hold_seconds", words: "Hold duration (seconds)", type: "number", attributes: { min: 1, max: 3600, required: true, value: 60 }, read: number, show: (drop) => String(drop.hold_seconds) },
-  { name: "starts_at", words: "Starts", type: "datetime-local", hint: "Empty: immediately.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.starts_at) },
-  { name: "ends_at", words: "Ends", type: "datetime-local", hint: "Empty: no end.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.ends_at) },
-  { name: "max_per_hold", words: "Maximum units per hold", type: "number", attributes: { min: 1, required: true, value: 1 }, read: number, show: (drop) => String(drop.max_per_hold) },
-  { name: "max_per_buyer", words: "Maximum units per buyer", type: "number", hint: "Empty: no limit.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.max_per_buyer ?? "") },
-  { name: "holds", words: "Throttle: holds per buyer", type: "number", hint: "Empty: no throttle.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.holds ?? "") },
-  { name: "window_seconds", words: "Throttle: window (seconds)", type: "number", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.window_seconds ?? "") },
-  { name: "image_url", words: "Picture URL", whole: true, hint: "Empty: a picture is generated.", attributes: { inputmode: "url", autocapitalize: "none" }, read: text, show: (drop) => drop.image_url ?? "" },
+  {
+    name: "name",
+    words: "Name",
+    whole: true,
+    attributes: { required: true, maxlength: 200 },
+    read: text,
+    show: (drop) => drop.name,
+  },
+  {
+    name: "description",
+    words: "Description",
+    type: "textarea",
+    whole: true,
+    read: text,
+    show: (drop) => drop.description ?? "",
+  },
+  {
+    name: "amount",
+    words: "Price",
+    attributes: { required: true, inputmode: "decimal", placeholder: "49.00", autocomplete: "off" },
+    read: text,
+    show: ({ price }) => typed(price),
+  },
+  {
+    name: "currency",
+    words: "Currency",
+    attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" },
+    read: upper,
+    show: (drop) => drop.price.currency,
+  },
+  {
+    name: "hold_seconds",
+    words: "Hold duration (seconds)",
+    type: "number",
+    attributes: { min: 1, max: 3600, required: true, value: 60 },
+    read: number,
+    show: (drop) => String(drop.hold_seconds),
+  },
+  {
+    name: "starts_at",
+    words: "Starts",
+    type: "datetime-local",
+    hint: "Empty: immediately.",
+    attributes: { step: "any" },
+    read: time,
+    show: (drop) => local(drop.starts_at),
+  },
+  {
+    name: "ends_at",
+    words: "Ends",
+    type: "datetime-local",
+    hint: "Empty: no end.",
+    attributes: { step: "any" },
+    read: time,
+    show: (drop) => local(drop.ends_at),
+  },
+  {
+    name: "max_per_hold",
+    words: "Maximum units per hold",
+    type: "number",
+    attributes: { min: 1, required: true, value: 1 },
+    read: number,
+    show: (drop) => String(drop.max_per_hold),
+  },
+  {
+    name: "max_per_buyer",
+    words: "Maximum units per buyer",
+    type: "number",
+    hint: "Empty: no limit.",
+    attributes: { min: 1 },
+    read: number,
+    show: (drop) => String(drop.max_per_buyer ?? ""),
+  },
+  {
+    name: "holds",
+    words: "Throttle: holds per buyer",
+    type: "number",
+    hint: "Empty: no throttle.",
+    attributes: { min: 1 },
+    read: number,
+    show: (drop) => String(drop.throttle?.holds ?? ""),
+  },
+  {
+    name: "window_seconds",
+    words: "Throttle: window (seconds)",
+    type: "number",
+    attributes: { min: 1 },
+    read: number,
+    show: (drop) => String(drop.throttle?.window_seconds ?? ""),
+  },
+  {
+    name: "image_url",
+    words: "Picture URL",
+    whole: true,
+    hint: "Empty: a picture is generated.",
+    attributes: { inputmode: "url", autocapitalize: "none" },
+    read: text,
+    show: (drop) => drop.image_url ?? "",
+  },
 ];
 
 /**
@@ -56,10 +150,15 @@ const TERMS = [
  * @param {Drop} [drop]
  */
 function grid(terms, drop) {
-  const fields = h("div", { class: "fields" }, ...terms.map((term) => control(term, drop && term.show(drop))));
+  const fields = h(
+    "div",
+    { class: "fields" },
+    ...terms.map((term) => control(term, drop && term.show(drop))),
+  );
   const output = h("output", { class: "hint", for: "field-amount field-currency" });
   fields.querySelector("#field-amount")?.after(output);
-  const value = (/** @type {string} */ name) => /** @type {Control | null} */ (fields.querySelector(`#field-${name}`))?.value ?? "";
+  const value = (/** @type {string} */ name) =>
+    /** @type {Control | null} */ (fields.querySelector(`#field-${name}`))?.value ?? "";
   const show = () => write(output, echo(value("amount"), upper(value("currency"))));
   fields.addEventListener("input", show);
   show();
@@ -90,7 +189,8 @@ function read(form, terms) {
   const price = readPrice(amount ?? "", currency);
   if ("fault" in price) throw fieldProblem("amount", price.fault);
   // If only one of the two is set, the server rejects the request.
-  const throttle = holds === null && window_seconds === null ? null : withoutNulls({ holds, window_seconds });
+  const throttle =
+    holds === null && window_seconds === null ? null : withoutNulls({ holds, window_seconds });
   return { ...rest, price: { amount: price.amount, currency }, throttle };
 }
 
@@ -119,11 +219,16 @@ function keys() {
 export function openNewDrop() {
   const fields = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4)];
   const keyFor = keys();
-  const dialog = openDialog("New drop", [grid(fields)], { words: "Create the drop", kind: "primary", keep: "Close" }, async (form) => {
-    const body = withoutNulls(read(form, fields));
-    const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-    return `${isolate(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on sale"}, with ${units(drop.stock.total, "unit")}.`;
-  });
+  const dialog = openDialog(
+    "New drop",
+    [grid(fields)],
+    { words: "Create the drop", kind: "primary", keep: "Close" },
+    async (form) => {
+      const body = withoutNulls(read(form, fields));
+      const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
+      return `${isolate(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on sale"}, with ${units(drop.stock.total, "unit")}.`;
+    },
+  );
   dialog.querySelector("input")?.focus();
 }
 
@@ -147,7 +252,11 @@ async function current(id) {
  */
 async function save({ drop: { id }, etag }, changed) {
   try {
-    await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": etag } });
+    await callUntilDecided(`/v1/drops/${id}`, {
+      method: "PATCH",
+      body: changed,
+      headers: { "If-Match": etag },
+    });
   } catch (problem) {
     if (!(problem instanceof Problem) || problem.status !== 412) throw problem;
     const { drop } = await current(id);
@@ -161,7 +270,9 @@ async function save({ drop: { id }, etag }, changed) {
  * @param {Record<string, unknown>} changed
  */
 function hasValues(drop, changed) {
-  return Object.entries(changed).every(([name, value]) => JSON.stringify(value) === JSON.stringify(drop[name]));
+  return Object.entries(changed).every(
+    ([name, value]) => JSON.stringify(value) === JSON.stringify(drop[name]),
+  );
 }
 
 /** @param {DropLine} line */
@@ -181,18 +292,32 @@ function edit(base) {
       base = await current(id);
       return renew(form, before, base.drop);
     };
-    return { words: "This drop was edited since you opened it. Your changes are not saved yet.", next: "Load the new version, keep my changes", act };
+    return {
+      words: "This drop was edited since you opened it. Your changes are not saved yet.",
+      next: "Load the new version, keep my changes",
+      act,
+    };
   };
-  openDialog(`Edit ${isolate(base.drop.name)}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Close" }, async (form) => {
-    const after = read(form, TERMS);
-    const before = asShown(base.drop);
-    const changed = Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
-    if (Object.keys(changed).length === 0) return "No changes to save.";
-    // A drop always has a start. An empty field means now.
-    if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
-    await save(base, changed);
-    return `${isolate(base.drop.name)} was saved.`;
-  }, resolve);
+  openDialog(
+    `Edit ${isolate(base.drop.name)}`,
+    [grid(TERMS, base.drop), hint],
+    { words: "Save", kind: "primary", keep: "Close" },
+    async (form) => {
+      const after = read(form, TERMS);
+      const before = asShown(base.drop);
+      const changed = Object.fromEntries(
+        Object.entries(after).filter(
+          ([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name]),
+        ),
+      );
+      if (Object.keys(changed).length === 0) return "No changes to save.";
+      // A drop always has a start. An empty field means now.
+      if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
+      await save(base, changed);
+      return `${isolate(base.drop.name)} was saved.`;
+    },
+    resolve,
+  );
 }
 
 /**
@@ -213,7 +338,8 @@ function renew(form, before, after) {
     if (input.value !== is && was !== is) both.push(`${words} (now ${is || "empty"})`);
   }
   form.querySelector(".fields")?.dispatchEvent(new Event("input"));
-  const yours = kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You have no changes.";
+  const yours =
+    kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You have no changes.";
   const theirs = both.length > 0 ? ` Also changed in the new version: ${both.join(", ")}.` : "";
   return `This is the new version. ${yours}${theirs} Save to apply them.`;
 }
@@ -280,21 +406,51 @@ function adjust(base) {
   const { id, name } = base.drop;
   let now = base;
   const outcome = h("p", { class: "hint", "aria-live": "polite" });
-  const delta = control({ name: "delta", words: "Units to add (negative to remove)", type: "number", attributes: { step: 1, required: true } });
-  const reason = control({ name: "reason", words: "Reason (stored in the log permanently)", attributes: { required: true, maxlength: 200 }, hint: "Do not enter personal data: the log is never edited." });
+  const delta = control({
+    name: "delta",
+    words: "Units to add (negative to remove)",
+    type: "number",
+    attributes: { step: 1, required: true },
+  });
+  const reason = control({
+    name: "reason",
+    words: "Reason (stored in the log permanently)",
+    attributes: { required: true, maxlength: 200 },
+    hint: "Do not enter personal data: the log is never edited.",
+  });
   const keyFor = keys();
   /** @param {Problem} problem */
   const resolve = (problem) => {
     if (problem.status !== 412) return undefined;
     void refresh();
-    return { words: "The stock was adjusted since you opened this dialog, and your adjustment was not recorded. The numbers are now current. Submit again to apply your adjustment to them." };
+    return {
+      words:
+        "The stock was adjusted since you opened this dialog, and your adjustment was not recorded. The numbers are now current. Submit again to apply your adjustment to them.",
+    };
   };
-  const dialog = openDialog(`Adjust ${isolate(name)}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Close" }, async (form) => {
-    const values = new FormData(form);
-    const body = { delta: number(String(values.get("delta"))), reason: String(values.get("reason")).trim() };
-    const headers = { "If-Match": now.etag };
-    return adjusted(name, await callUntilDecided(`/v1/drops/${id}/stock-adjustments`, { method: "POST", key: keyFor(body), body, headers }));
-  }, resolve);
+  const dialog = openDialog(
+    `Adjust ${isolate(name)}`,
+    [delta, reason, outcome],
+    { words: "Adjust the stock", kind: "primary", keep: "Close" },
+    async (form) => {
+      const values = new FormData(form);
+      const body = {
+        delta: number(String(values.get("delta"))),
+        reason: String(values.get("reason")).trim(),
+      };
+      const headers = { "If-Match": now.etag };
+      return adjusted(
+        name,
+        await callUntilDecided(`/v1/drops/${id}/stock-adjustments`, {
+          method: "POST",
+          key: keyFor(body),
+          body,
+          headers,
+        }),
+      );
+    },
+    resolve,
+  );
   const input = dialog.querySelector("input");
   const show = () => write(outcome, preview(now.drop, input?.valueAsNumber || 0));
   input?.addEventListener("input", show);
@@ -314,7 +470,8 @@ function adjust(base) {
 function preview({ stock, waitlist_length }, delta) {
   const after = stock.available + delta;
   const before = `Available: ${count(stock.available)} now`;
-  if (after < 0) return `At most ${units(stock.available, "unit")} can be removed: the others are held or sold.`;
+  if (after < 0)
+    return `At most ${units(stock.available, "unit")} can be removed: the others are held or sold.`;
   if (delta === 0) return `${before}.`;
   if (delta < 0 || waitlist_length === 0) return `${before}, ${count(after)} after.`;
   return `${before}. Added units are offered to the waitlist first (${units(waitlist_length, "entry", "entries")} waiting).`;
@@ -327,9 +484,13 @@ function preview({ stock, waitlist_length }, delta) {
  */
 function adjusted(name, { delta, stock, waitlist_length }) {
   const { total, available, held, sold } = stock;
-  const waiting = waitlist_length > 0 ? ` ${units(waitlist_length, "entry is", "entries are")} waiting.` : "";
+  const waiting =
+    waitlist_length > 0 ? ` ${units(waitlist_length, "entry is", "entries are")} waiting.` : "";
   // Units that are already held or sold cannot be removed again.
-  const undo = delta <= available ? ` An adjustment by ${delta > 0 ? "−" : "+"}${count(Math.abs(delta))} reverts it.` : "";
+  const undo =
+    delta <= available
+      ? ` An adjustment by ${delta > 0 ? "−" : "+"}${count(Math.abs(delta))} reverts it.`
+      : "";
   return `${isolate(name)} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
 }
 
@@ -342,17 +503,48 @@ export function openCancel(line) {
 function confirmCancellation(base) {
   const { id, name } = base.drop;
   const [held, waiting, sold] = [h("li"), h("li"), h("li")];
-  const effects = h("ul", { "aria-live": "polite" }, held, waiting, sold,
+  const effects = h(
+    "ul",
+    { "aria-live": "polite" },
+    held,
+    waiting,
+    sold,
     h("li", {}, "No further holds or purchases are possible."),
-    h("li", {}, h("strong", {}, "This cannot be undone."), " To stop sales without cancelling, edit the end of the drop."));
-  const dialog = openDialog(`Cancel ${isolate(name)}?`, [effects], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
-    const drop = await callUntilDecided(`/v1/drops/${id}/cancel`, { method: "POST" });
-    return `${isolate(drop.name)} was cancelled. ${units(drop.stock.sold, "unit remains", "units remain")} sold.`;
-  });
+    h(
+      "li",
+      {},
+      h("strong", {}, "This cannot be undone."),
+      " To stop sales without cancelling, edit the end of the drop.",
+    ),
+  );
+  const dialog = openDialog(
+    `Cancel ${isolate(name)}?`,
+    [effects],
+    { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" },
+    async () => {
+      const drop = await callUntilDecided(`/v1/drops/${id}/cancel`, { method: "POST" });
+      return `${isolate(drop.name)} was cancelled. ${units(drop.stock.sold, "unit remains", "units remain")} sold.`;
+    },
+  );
   keepCurrent(dialog, base, ({ drop: { stock, waitlist_length } }) => {
-    write(held, stock.held > 0 ? `${units(stock.held, "unit is", "units are")} on hold: these holds will be released.` : "No units are on hold.");
-    write(waiting, waitlist_length > 0 ? `${units(waitlist_length, "waitlist entry is", "waitlist entries are")} waiting: the waitlist will be closed, and the buyers will see this on their pages.` : "No waitlist entries are waiting.");
-    write(sold, stock.sold > 0 ? `${units(stock.sold, "unit is", "units are")} sold: purchases remain valid.` : "No units are sold.");
+    write(
+      held,
+      stock.held > 0
+        ? `${units(stock.held, "unit is", "units are")} on hold: these holds will be released.`
+        : "No units are on hold.",
+    );
+    write(
+      waiting,
+      waitlist_length > 0
+        ? `${units(waitlist_length, "waitlist entry is", "waitlist entries are")} waiting: the waitlist will be closed, and the buyers will see this on their pages.`
+        : "No waitlist entries are waiting.",
+    );
+    write(
+      sold,
+      stock.sold > 0
+        ? `${units(stock.sold, "unit is", "units are")} sold: purchases remain valid.`
+        : "No units are sold.",
+    );
   });
   dialog.querySelector("button")?.focus();
 }

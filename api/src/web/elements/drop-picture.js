@@ -19,7 +19,12 @@ export class DropPicture extends HTMLElement {
       this.replaceChildren(art(id));
       return;
     }
-    const image = h("img", { alt: "", decoding: "async", loading: "lazy", referrerpolicy: "no-referrer" });
+    const image = h("img", {
+      alt: "",
+      decoding: "async",
+      loading: "lazy",
+      referrerpolicy: "no-referrer",
+    });
     image.addEventListener("error", () => this.replaceChildren(art(id)));
     image.src = image_url;
     this.replaceChildren(image);

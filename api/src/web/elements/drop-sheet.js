@@ -17,7 +17,12 @@ import { StockBar } from "./stock-bar.js";
  * @typedef {import("../lib/api.js").Purchaser} Purchaser
  */
 
-const FIGURES = /** @type {const} */ ([["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["total", "Total"]]);
+const FIGURES = /** @type {const} */ ([
+  ["available", "Available"],
+  ["held", "Held"],
+  ["sold", "Sold"],
+  ["total", "Total"],
+]);
 const REQUEST_DELAY_MS = 500;
 /** The pause after a failed request. */
 const RETRY_MS = 5000;
@@ -42,13 +47,46 @@ export class DropSheet extends HTMLElement {
   #timer = 0;
 
   connectedCallback() {
-    const figures = h("dl", { class: "figures" }, ...FIGURES.map(([name]) => h("div", {}, this.#names.get(name), this.#figures.get(name))));
-    const facts = h("div", { class: "sheet-facts" }, this.#name, this.#price, this.#description,
-      h("div", { class: "buy-box" }, this.#stock, this.#when, this.#panel, this.#standing), document.createElement("name-field"));
-    const buyers = h("div", { class: "columns" },
-      h("section", { class: "panel", "aria-labelledby": "top-title" }, h("h2", { id: "top-title" }, "Top purchasers"), this.#top),
-      h("section", { class: "panel", "aria-labelledby": "latest-title" }, h("h2", { id: "latest-title" }, "Latest purchases"), this.#latest));
-    this.replaceChildren(h("div", { class: "sheet" }, h("div", { class: "frame large" }, this.#picture, this.#status), facts, h("div", { class: "sheet-more" }, figures, this.#rules)), buyers);
+    const figures = h(
+      "dl",
+      { class: "figures" },
+      ...FIGURES.map(([name]) => h("div", {}, this.#names.get(name), this.#figures.get(name))),
+    );
+    const facts = h(
+      "div",
+      { class: "sheet-facts" },
+      this.#name,
+      this.#price,
+      this.#description,
+      h("div", { class: "buy-box" }, this.#stock, this.#when, this.#panel, this.#standing),
+      document.createElement("name-field"),
+    );
+    const buyers = h(
+      "div",
+      { class: "columns" },
+      h(
+        "section",
+        { class: "panel", "aria-labelledby": "top-title" },
+        h("h2", { id: "top-title" }, "Top purchasers"),
+        this.#top,
+      ),
+      h(
+        "section",
+        { class: "panel", "aria-labelledby": "latest-title" },
+        h("h2", { id: "latest-title" }, "Latest purchases"),
+        this.#latest,
+      ),
+    );
+    this.replaceChildren(
+      h(
+        "div",
+        { class: "sheet" },
+        h("div", { class: "frame large" }, this.#picture, this.#status),
+        facts,
+        h("div", { class: "sheet-more" }, figures, this.#rules),
+      ),
+      buyers,
+    );
     everyTick(() => this.#tick());
     store.addEventListener("change", () => this.#loadSoon());
   }
@@ -86,9 +124,15 @@ export class DropSheet extends HTMLElement {
       `A hold lasts ${durationInWords(hold_seconds)}.`,
       `At most ${units(max_per_hold, "unit")} per hold.`,
       max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer.`,
-      throttle === null ? "" : `At most ${units(throttle.holds, "hold")} per buyer in ${durationInWords(throttle.window_seconds)}.`,
+      throttle === null
+        ? ""
+        : `At most ${units(throttle.holds, "hold")} per buyer in ${durationInWords(throttle.window_seconds)}.`,
     ].filter(Boolean);
-    if (this.#rules.childElementCount === rules.length && [...this.#rules.children].every((item, index) => item.textContent === rules[index])) return;
+    if (
+      this.#rules.childElementCount === rules.length &&
+      [...this.#rules.children].every((item, index) => item.textContent === rules[index])
+    )
+      return;
     this.#rules.replaceChildren(...rules.map((rule) => h("li", {}, rule)));
   }
 
@@ -124,7 +168,8 @@ export class DropSheet extends HTMLElement {
     const retry = () => this.#loadNow();
     if (top) fill(this.#top, top.data, ({ quantity }) => units(quantity, "unit"));
     else showError(this.#top, retry);
-    if (latest) fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
+    if (latest)
+      fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
     else showError(this.#latest, retry);
     write(this.#standing, standing ? describe(standing, store.of(drop.id) === undefined) : "");
     if (!top || !latest || !standing) this.#loadSoon(RETRY_MS);
@@ -138,8 +183,17 @@ customElements.define("drop-sheet", DropSheet);
  * @param {(purchaser: Purchaser) => string} figure
  */
 function fill(list, purchasers, figure) {
-  const rows = purchasers.map((purchaser) => h("li", {}, h("bdi", {}, nameOrUnnamed(purchaser.buyer)), h("span", { class: "tabular" }, figure(purchaser))));
-  list.replaceChildren(...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "No purchases yet.")]));
+  const rows = purchasers.map((purchaser) =>
+    h(
+      "li",
+      {},
+      h("bdi", {}, nameOrUnnamed(purchaser.buyer)),
+      h("span", { class: "tabular" }, figure(purchaser)),
+    ),
+  );
+  list.replaceChildren(
+    ...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "No purchases yet.")]),
+  );
 }
 
 /**
@@ -150,7 +204,9 @@ function fill(list, purchasers, figure) {
 function showError(list, retry) {
   if (list.querySelector(".unread")) return;
   const button = h("button", { type: "button", class: "quiet small", onclick: retry }, "Retry");
-  list.replaceChildren(h("li", { class: "unread" }, h("span", {}, "The list could not be loaded."), button));
+  list.replaceChildren(
+    h("li", { class: "unread" }, h("span", {}, "The list could not be loaded."), button),
+  );
 }
 
 /**
@@ -160,7 +216,9 @@ function showError(list, retry) {
  */
 function describe({ held, purchased, allowance }, canHold) {
   if (held === 0 && purchased === 0) return "";
-  const have = [held > 0 && `${count(held)} held`, purchased > 0 && `${count(purchased)} bought`].filter(Boolean).join(", ");
+  const have = [held > 0 && `${count(held)} held`, purchased > 0 && `${count(purchased)} bought`]
+    .filter(Boolean)
+    .join(", ");
   if (allowance === 0) return `You: ${have}. This is the limit per buyer.`;
   return canHold ? `You: ${have}. You can hold ${count(allowance)} more.` : `You: ${have}.`;
 }

@@ -11,7 +11,13 @@ import { openAdjust, openCancel, openEdit } from "./drop-form.js";
 /** @typedef {import("../lib/api.js").DropLine} DropLine */
 /** @typedef {{row: HTMLTableRowElement, fill: (line: DropLine) => void}} Row */
 
-const FIGURES = /** @type {const} */ ([["total", "Total"], ["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["expired", "Expired"]]);
+const FIGURES = /** @type {const} */ ([
+  ["total", "Total"],
+  ["available", "Available"],
+  ["held", "Held"],
+  ["sold", "Sold"],
+  ["expired", "Expired"],
+]);
 
 export class DropTable extends HTMLElement {
   /** @type {Map<string, Row>} */
@@ -20,10 +26,27 @@ export class DropTable extends HTMLElement {
   #none = h("p", { class: "quiet-words", hidden: true });
 
   connectedCallback() {
-    const head = ["Drop", "Status", ...FIGURES.map(([, words]) => words)].map((words) => h("th", { scope: "col", role: "columnheader" }, words));
-    const actions = h("th", { scope: "col", role: "columnheader" }, h("span", { class: "visually-hidden" }, "Actions"));
-    this.replaceChildren(h("div", { class: "scroll wide", role: "region", "aria-label": "Drops", tabindex: 0 },
-      h("table", { role: "table" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head, actions)), this.#body)), this.#none);
+    const head = ["Drop", "Status", ...FIGURES.map(([, words]) => words)].map((words) =>
+      h("th", { scope: "col", role: "columnheader" }, words),
+    );
+    const actions = h(
+      "th",
+      { scope: "col", role: "columnheader" },
+      h("span", { class: "visually-hidden" }, "Actions"),
+    );
+    this.replaceChildren(
+      h(
+        "div",
+        { class: "scroll wide", role: "region", "aria-label": "Drops", tabindex: 0 },
+        h(
+          "table",
+          { role: "table" },
+          h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head, actions)),
+          this.#body,
+        ),
+      ),
+      this.#none,
+    );
   }
 
   /**
@@ -67,11 +90,32 @@ function makeRow(first) {
   const link = h("a", { href: `/drops/${first.id}`, dir: "auto" });
   const badge = h("span", { class: "badge" });
   const figures = FIGURES.map(([, words]) => h("td", { role: "cell", "data-label": words }));
-  const names = [h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" })];
-  const choices = /** @type {const} */ ([["Edit", openEdit], ["Adjust", openAdjust], ["Cancel", openCancel]]);
-  const actions = choices.map(([words, open], index) => h("button", { type: "button", class: "quiet small", onclick: () => void open(line) }, words, names[index]));
-  const row = h("tr", { role: "row", "data-drop-id": first.id }, h("th", { scope: "row", role: "rowheader" }, link), h("td", { role: "cell" }, badge), ...figures,
-    h("td", { role: "cell" }, h("div", { class: "actions" }, ...actions)));
+  const names = [
+    h("span", { class: "visually-hidden" }),
+    h("span", { class: "visually-hidden" }),
+    h("span", { class: "visually-hidden" }),
+  ];
+  const choices = /** @type {const} */ ([
+    ["Edit", openEdit],
+    ["Adjust", openAdjust],
+    ["Cancel", openCancel],
+  ]);
+  const actions = choices.map(([words, open], index) =>
+    h(
+      "button",
+      { type: "button", class: "quiet small", onclick: () => void open(line) },
+      words,
+      names[index],
+    ),
+  );
+  const row = h(
+    "tr",
+    { role: "row", "data-drop-id": first.id },
+    h("th", { scope: "row", role: "rowheader" }, link),
+    h("td", { role: "cell" }, badge),
+    ...figures,
+    h("td", { role: "cell" }, h("div", { class: "actions" }, ...actions)),
+  );
   const fill = (/** @type {DropLine} */ now) => {
     line = now;
     write(link, nameOrUnnamed(now.name));
@@ -81,7 +125,8 @@ function makeRow(first) {
     FIGURES.forEach(([name], index) => {
       const figure = figures[index];
       // The unsold units of a drop that has ended are not available to anyone.
-      if (figure) write(figure, name === "available" && isOver(now.status) ? "–" : count(now[name]));
+      if (figure)
+        write(figure, name === "available" && isOver(now.status) ? "–" : count(now[name]));
     });
     const isCancelled = now.status === "cancelled";
     const hadFocus = actions.some((button) => button === document.activeElement);

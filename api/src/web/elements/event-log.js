@@ -13,7 +13,11 @@ import { clock, count, money, units } from "../lib/format.js";
 const SHOWN = 40;
 
 export class EventLog extends HTMLElement {
-  #list = h("ol", { class: "plain events", tabindex: 0, "aria-label": "Latest events, newest first" });
+  #list = h("ol", {
+    class: "plain events",
+    tabindex: 0,
+    "aria-label": "Latest events, newest first",
+  });
   #last = 0;
   /** The names of drops, by id. @type {Map<string, string>} */
   #names = new Map();
@@ -35,7 +39,8 @@ export class EventLog extends HTMLElement {
       /** @type {{data: LogEvent[]}} */
       const { data } = await call(`/v1/log?after=${after}&limit=${SHOWN}`);
       await this.#learnNames(data);
-      for (const event of data) this.#list.prepend(row(event, this.#names.get(event.aggregate_id) ?? ""));
+      for (const event of data)
+        this.#list.prepend(row(event, this.#names.get(event.aggregate_id) ?? ""));
       while (this.#list.childElementCount > SHOWN) this.#list.lastElementChild?.remove();
       this.#last = data.at(-1)?.position ?? this.#last;
     } catch (problem) {
@@ -46,7 +51,9 @@ export class EventLog extends HTMLElement {
 
   /** Requests all unknown names with one request. @param {LogEvent[]} events */
   async #learnNames(events) {
-    const unknown = new Set(events.map((event) => event.aggregate_id).filter((id) => !this.#names.has(id)));
+    const unknown = new Set(
+      events.map((event) => event.aggregate_id).filter((id) => !this.#names.has(id)),
+    );
     if (unknown.size === 0) return;
     const { data } = await callForPage(`/v1/drops?ids=${[...unknown].join()}`);
     for (const { id, name } of data) this.#names.set(id, name);
@@ -58,8 +65,20 @@ customElements.define("event-log", EventLog);
 
 /** @param {LogEvent} event @param {string} name */
 function row(event, name) {
-  const words = h("span", {}, h("strong", {}, label(event.event_type)), " ", h("span", { class: "quiet-words" }, [isolate(name), detail(event)].filter(Boolean).join(" · ")));
-  return h("li", {}, h("span", { class: "quiet-words" }, count(event.position)), h("time", { datetime: event.recorded_at }, clock(event.recorded_at)), words);
+  const words = h(
+    "span",
+    {},
+    h("strong", {}, label(event.event_type)),
+    " ",
+    h("span", { class: "quiet-words" }, [isolate(name), detail(event)].filter(Boolean).join(" · ")),
+  );
+  return h(
+    "li",
+    {},
+    h("span", { class: "quiet-words" }, count(event.position)),
+    h("time", { datetime: event.recorded_at }, clock(event.recorded_at)),
+    words,
+  );
 }
 
 /** Converts `HoldPlaced` to “Hold placed”. @param {string} type */
@@ -73,7 +92,8 @@ function detail({ event_type, payload }) {
   const fields = payload[event_type] ?? {};
   if (fields.total) return `${units(fields.quantity, "unit")}, ${money(fields.total)}`;
   if (typeof fields.quantity === "number") return units(fields.quantity, "unit");
-  if (typeof fields.delta === "number") return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${isolate(fields.reason)}`;
+  if (typeof fields.delta === "number")
+    return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${isolate(fields.reason)}`;
   if (typeof fields.total_stock === "number") return units(fields.total_stock, "unit");
   return "";
 }

@@ -25,18 +25,35 @@ import { toast } from "./toast-list.js";
  * @param {string} detail
  */
 export function fieldProblem(name, detail) {
-  return new Problem(422, { code: "invalid_value", detail, errors: [{ pointer: `/${name}`, detail }] });
+  return new Problem(422, {
+    code: "invalid_value",
+    detail,
+    errors: [{ pointer: `/${name}`, detail }],
+  });
 }
 
 /** A label, a control, a hint and an error text. @param {Field} field @param {string} [value] */
 export function control({ name, words, hint, type, whole, attributes = {} }, value) {
   const id = `field-${name}`;
-  const all = { ...attributes, id, name, "aria-describedby": [hint && `${id}-hint`, `${id}-error`].filter(Boolean).join(" ") };
-  const input = type === "textarea" ? h("textarea", all) : h("input", { ...all, type: type ?? "text" });
+  const all = {
+    ...attributes,
+    id,
+    name,
+    "aria-describedby": [hint && `${id}-hint`, `${id}-error`].filter(Boolean).join(" "),
+  };
+  const input =
+    type === "textarea" ? h("textarea", all) : h("input", { ...all, type: type ?? "text" });
   if (value !== undefined) input.value = value;
   const error = h("p", { class: "error", id: `${id}-error` });
   input.addEventListener("input", () => clear(input, error));
-  return h("div", { class: whole ? "field whole" : "field" }, h("label", { for: id }, words), input, hint && h("p", { class: "hint", id: `${id}-hint` }, hint), error);
+  return h(
+    "div",
+    { class: whole ? "field whole" : "field" },
+    h("label", { for: id }, words),
+    input,
+    hint && h("p", { class: "hint", id: `${id}-hint` }, hint),
+    error,
+  );
 }
 
 /**
@@ -54,7 +71,13 @@ export function openDialog(title, content, end, send, resolve = () => undefined)
   const submit = h("button", { class: end.kind }, end.words);
   // Focusable, so that it can be scrolled by keyboard even without a focusable element inside.
   const body = h("div", { class: "dialog-body", tabindex: -1 }, ...content, refused);
-  const form = h("form", { method: "dialog", novalidate: true }, h("h2", { id: "dialog-title" }, title), body, h("div", { class: "form-end" }, keep, submit));
+  const form = h(
+    "form",
+    { method: "dialog", novalidate: true },
+    h("h2", { id: "dialog-title" }, title),
+    body,
+    h("div", { class: "form-end" }, keep, submit),
+  );
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
   keep.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
@@ -88,11 +111,15 @@ export function openDialog(title, content, end, send, resolve = () => undefined)
 function showProblem(form, refused, problem, resolution) {
   /** @type {{pointer: string, detail: string}[]} */
   const errors = problem.numbers.errors ?? [];
-  const faults = errors.map(({ pointer, detail }) => ({ name: pointer.split("/").at(-1) ?? "", detail: sentence(detail) }));
+  const faults = errors.map(({ pointer, detail }) => ({
+    name: pointer.split("/").at(-1) ?? "",
+    detail: sentence(detail),
+  }));
   const shown = showFaults(form, faults);
   if (faults.length > 0 && shown.length === faults.length) return;
   refused.append(h("p", { class: "error" }, resolution?.words ?? sentence(problem.message)));
-  if (resolution?.next && resolution.act) refused.append(resolutionButton(refused, resolution.next, resolution.act));
+  if (resolution?.next && resolution.act)
+    refused.append(resolutionButton(refused, resolution.next, resolution.act));
   refused.scrollIntoView({ block: "nearest" });
 }
 
@@ -144,17 +171,25 @@ function clear(input, error) {
  * @returns {Fault[]}
  */
 function invalidFields(form) {
-  const controls = /** @type {Control[]} */ ([...form.elements].filter((element) => element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement));
-  return controls.filter(({ validity }) => !validity.valid).map((input) => ({ name: input.name, detail: validityMessage(input) }));
+  const controls = /** @type {Control[]} */ (
+    [...form.elements].filter(
+      (element) => element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement,
+    )
+  );
+  return controls
+    .filter(({ validity }) => !validity.valid)
+    .map((input) => ({ name: input.name, detail: validityMessage(input) }));
 }
 
 /** @param {Control} input */
 function validityMessage(input) {
   const { validity } = input;
   const [min, max] = [input.getAttribute("min"), input.getAttribute("max")];
-  if (validity.badInput || validity.stepMismatch) return input.type === "number" ? "Enter a whole number." : "Enter a date and a time.";
+  if (validity.badInput || validity.stepMismatch)
+    return input.type === "number" ? "Enter a whole number." : "Enter a date and a time.";
   if (validity.valueMissing) return "This field is required.";
-  if (validity.rangeUnderflow || validity.rangeOverflow) return max ? `Enter a number from ${min} to ${max}.` : `Enter a number of at least ${min}.`;
+  if (validity.rangeUnderflow || validity.rangeOverflow)
+    return max ? `Enter a number from ${min} to ${max}.` : `Enter a number of at least ${min}.`;
   if (validity.tooLong) return `Enter at most ${input.maxLength} characters.`;
   return "This value is not valid.";
 }

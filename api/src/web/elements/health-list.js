@@ -6,8 +6,11 @@ import { count } from "../lib/format.js";
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
 const ENGINE = {
-  live: "accepting requests", away: "event log unreachable", refused: "event log failed a consistency check",
-  clock_fault: "paused: the clock differs from the database's", stopped: "stopped",
+  live: "accepting requests",
+  away: "event log unreachable",
+  refused: "event log failed a consistency check",
+  clock_fault: "paused: the clock differs from the database's",
+  stopped: "stopped",
 };
 
 /** The defect of the event that put a drop into quarantine. @type {Record<string, string>} */
@@ -34,16 +37,34 @@ export class HealthList extends HTMLElement {
       ["Queued requests", count(engine.queued)],
       ["Events in the log", count(position)],
       ["Watchers", count(watchers)],
-      ["Expiry delay", late ? `median ${late.p50_ms} ms, p99 ${late.p99_ms} ms, max ${late.max_ms} ms` : "no hold expired"],
+      [
+        "Expiry delay",
+        late
+          ? `median ${late.p50_ms} ms, p99 ${late.p99_ms} ms, max ${late.max_ms} ms`
+          : "no hold expired",
+      ],
     ];
     for (const { name, lag, stopped } of projections) {
-      const words = stopped ? `stopped: ${stopped}` : lag === 0 ? "up to date" : `${count(lag)} events behind`;
+      const words = stopped
+        ? `stopped: ${stopped}`
+        : lag === 0
+          ? "up to date"
+          : `${count(lag)} events behind`;
       pairs.push([`Projection ${name}`, words, stopped !== null]);
     }
     for (const { drop_id: drop, position: at, reason } of quarantined) {
-      pairs.push([`Drop ${drop}`, `in quarantine since position ${count(at)}: ${DEFECTS[reason] ?? reason}`, true]);
+      pairs.push([
+        `Drop ${drop}`,
+        `in quarantine since position ${count(at)}: ${DEFECTS[reason] ?? reason}`,
+        true,
+      ]);
     }
-    this.#list.replaceChildren(...pairs.flatMap(([words, value, alarm]) => [h("dt", {}, words), h("dd", { class: alarm && "alarm" }, value)]));
+    this.#list.replaceChildren(
+      ...pairs.flatMap(([words, value, alarm]) => [
+        h("dt", {}, words),
+        h("dd", { class: alarm && "alarm" }, value),
+      ]),
+    );
   }
 }
 customElements.define("health-list", HealthList);

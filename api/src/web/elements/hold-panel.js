@@ -32,7 +32,13 @@ export class HoldPanel extends HTMLElement {
   #tick;
   #arm = () => {};
   #note = h("p", { class: "note" });
-  #quantity = h("input", { type: "number", min: 1, value: 1, inputmode: "numeric", "aria-label": "Quantity" });
+  #quantity = h("input", {
+    type: "number",
+    min: 1,
+    value: 1,
+    inputmode: "numeric",
+    "aria-label": "Quantity",
+  });
   /** The error of the quantity. */
   #quantityError = "";
   /** The entry that was checked because its drop was cancelled. */
@@ -76,7 +82,9 @@ export class HoldPanel extends HTMLElement {
     const entry = store.of(drop.id);
     this.#checkIfCancelled(drop, entry);
     const status = statusOf(drop);
-    const kind = entry ? `${entry.key} ${entry.stage} ${isOver(status)}` : `${status} ${this.#hasStepper(drop)}`;
+    const kind = entry
+      ? `${entry.key} ${entry.stage} ${isOver(status)}`
+      : `${status} ${this.#hasStepper(drop)}`;
     if (kind !== this.#kind) this.#build(kind, drop, entry);
     this.#tick?.();
     this.#arm();
@@ -97,7 +105,9 @@ export class HoldPanel extends HTMLElement {
     this.dataset.stage = entry?.stage ?? statusOf(drop);
     this.toggleAttribute("data-mine", entry !== undefined);
     this.replaceChildren(...nodes, this.#note);
-    this.#arm = isStep ? disarm(this.querySelectorAll("button"), () => this.#focusNext()) : () => {};
+    this.#arm = isStep
+      ? disarm(this.querySelectorAll("button"), () => this.#focusNext())
+      : () => {};
     if (!(focused instanceof HTMLElement)) return;
     (this.contains(focused) ? focused : this).focus();
     if (!isStep) this.#focusNext();
@@ -114,7 +124,8 @@ export class HoldPanel extends HTMLElement {
    * @param {Entry | undefined} entry
    */
   #checkIfCancelled(drop, entry) {
-    if (drop.status !== "cancelled" || entry?.stage !== "held" || this.#checkedEntry === entry.key) return;
+    if (drop.status !== "cancelled" || entry?.stage !== "held" || this.#checkedEntry === entry.key)
+      return;
     this.#checkedEntry = entry.key;
     void check(entry);
   }
@@ -128,7 +139,10 @@ export class HoldPanel extends HTMLElement {
         return this.#choice(drop, "Join the waitlist", "secondary", join);
       case "scheduled": {
         const words = h("span", { class: "time", role: "timer" });
-        return { nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words)], tick: () => write(words, duration(until((this.#drop ?? drop).starts_at))) };
+        return {
+          nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words)],
+          tick: () => write(words, duration(until((this.#drop ?? drop).starts_at))),
+        };
       }
       case "ended":
         return { nodes: [h("p", { class: "outcome" }, "This drop has ended.")] };
@@ -151,7 +165,16 @@ export class HoldPanel extends HTMLElement {
       // The current state of the drop, not that of the time when the view was built.
       if (quantity) act(this.#drop ?? drop, quantity);
     };
-    return { nodes: [h("div", { class: "actions" }, this.#hasStepper(drop) && this.#quantity, button(words, kind, press))] };
+    return {
+      nodes: [
+        h(
+          "div",
+          { class: "actions" },
+          this.#hasStepper(drop) && this.#quantity,
+          button(words, kind, press),
+        ),
+      ],
+    };
   }
 
   /**
@@ -180,18 +203,56 @@ export class HoldPanel extends HTMLElement {
       case "unanswered":
         return unanswered(entry);
       case "purchased":
-        return ended("Purchase complete.", `${units(entry.quantity, "unit")} bought for ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}.`, entry, "Done");
+        return ended(
+          "Purchase complete.",
+          `${units(entry.quantity, "unit")} bought for ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}.`,
+          entry,
+          "Done",
+        );
       case "expired":
-        return ended("Time is up.", `The hold expired at ${clock(entry.hold?.expires_at ?? 0)}. ${over ? "The drop has ended." : UNRESERVED}`, entry, over ? "Done" : "Try again");
+        return ended(
+          "Time is up.",
+          `The hold expired at ${clock(entry.hold?.expires_at ?? 0)}. ${over ? "The drop has ended." : UNRESERVED}`,
+          entry,
+          over ? "Done" : "Try again",
+        );
       case "released":
-        if (entry.called_off) return ended("Cancelled.", "The drop was cancelled, and your hold was released. You were not charged.", entry, "Done");
-        return ended("Released.", over ? "The drop has ended." : UNRESERVED, entry, over ? "Done" : "Hold again");
+        if (entry.called_off)
+          return ended(
+            "Cancelled.",
+            "The drop was cancelled, and your hold was released. You were not charged.",
+            entry,
+            "Done",
+          );
+        return ended(
+          "Released.",
+          over ? "The drop has ended." : UNRESERVED,
+          entry,
+          over ? "Done" : "Hold again",
+        );
       case "closed":
-        return ended("The waitlist is closed.", entry.called_off ? "The drop was cancelled before your turn came." : "The drop ended before your turn came.", entry, "Done");
+        return ended(
+          "The waitlist is closed.",
+          entry.called_off
+            ? "The drop was cancelled before your turn came."
+            : "The drop ended before your turn came.",
+          entry,
+          "Done",
+        );
       case "waiting": {
         const words = h("strong");
         const tick = () => write(words, waitlistRank(entry));
-        return { nodes: [h("p", { class: "outcome" }, words), h("div", { class: "actions" }, button("Leave the waitlist", "quiet", () => leave(entry)))], tick };
+        return {
+          nodes: [
+            h("p", { class: "outcome" }, words),
+            h(
+              "div",
+              { class: "actions" },
+              button("Leave the waitlist", "quiet", () => leave(entry)),
+            ),
+          ],
+          tick,
+        };
       }
     }
   }
@@ -222,38 +283,51 @@ customElements.define("hold-panel", HoldPanel);
 
 /** Additional information below the actions. @param {Drop} drop @param {Entry | undefined} entry */
 function hint(drop, entry) {
-  if (entry?.stage === "held" && entry.hold) return `Reserved for you until ${clock(entry.hold.expires_at)}.${repriced(entry)}`;
+  if (entry?.stage === "held" && entry.hold)
+    return `Reserved for you until ${clock(entry.hold.expires_at)}.${repriced(entry)}`;
   if (entry?.stage === "waiting") return waitlistHint(drop, entry);
   if (entry) return "";
-  if (statusOf(drop) === "live") return `A hold reserves the units for you for ${durationInWords(drop.hold_seconds)}.`;
+  if (statusOf(drop) === "live")
+    return `A hold reserves the units for you for ${durationInWords(drop.hold_seconds)}.`;
   if (statusOf(drop) !== "sold_out") return "";
-  if (drop.stock.held === 0) return "All units are sold. Added stock is offered to the waitlist first.";
-  return drop.waitlist_length > 0 ? "Returned units are offered to the waitlist first." : "Units of expired holds become available here automatically.";
+  if (drop.stock.held === 0)
+    return "All units are sold. Added stock is offered to the waitlist first.";
+  return drop.waitlist_length > 0
+    ? "Returned units are offered to the waitlist first."
+    : "Units of expired holds become available here automatically.";
 }
 
 /** @param {Entry} entry */
 function waitlistRank({ waiting }) {
   if (waiting?.blocked_by) return "You are on the waitlist, but cannot be served";
-  return waiting?.place ? `You are ${ordinal(waiting.place)} on the waitlist` : "You are on the waitlist";
+  return waiting?.place
+    ? `You are ${ordinal(waiting.place)} on the waitlist`
+    : "You are on the waitlist";
 }
 
 /** @param {Drop} drop @param {Entry} entry */
 function waitlistHint(drop, { waiting, quantity }) {
-  if (!waiting?.blocked_by) return "Returned units are offered, as a hold, to the first buyer on the waitlist.";
+  if (!waiting?.blocked_by)
+    return "Returned units are offered, as a hold, to the first buyer on the waitlist.";
   return `Reason: ${blockReason(waiting.blocked_by, quantity, drop)}`;
 }
 
 /** Reports a price change between the page's last update and the hold. @param {Entry} entry */
 function repriced(entry) {
   const [then, now] = [money(entry.price), money(unitPrice(entry))];
-  return then === now ? "" : ` The price changed before the hold was placed: from ${then} to ${now} per unit.`;
+  return then === now
+    ? ""
+    : ` The price changed before the hold was placed: from ${then} to ${now} per unit.`;
 }
 
 /** @param {Entry} entry @returns {View} */
 function held(entry) {
   const { hold } = entry;
   if (!hold) return busy(entry, "Checking the status…");
-  const [left, fuse] = [h("span", { class: "time", role: "timer", "aria-label": "Time left to buy" }), h("span")];
+  const [left, fuse] = [
+    h("span", { class: "time", role: "timer", "aria-label": "Time left to buy" }),
+    h("span"),
+  ];
   const whole = Date.parse(hold.expires_at) - Date.parse(hold.placed_at);
   const tick = () => {
     const remaining = until(hold.expires_at);
@@ -261,23 +335,50 @@ function held(entry) {
     left.toggleAttribute("data-soon", remaining < 10_000);
     fuse.style.transform = `scaleX(${Math.min(1, Math.max(0, remaining / whole)).toFixed(3)})`;
   };
-  const line = h("p", { class: "held-line" }, h("span", {}, `${units(hold.quantity, "unit")} held for you`), left);
-  const actions = h("div", { class: "actions" },
-    button(`Buy for ${money(unitPrice(entry), hold.quantity)}`, "primary", () => buy(entry)), button("Release", "quiet", () => release(entry)));
+  const line = h(
+    "p",
+    { class: "held-line" },
+    h("span", {}, `${units(hold.quantity, "unit")} held for you`),
+    left,
+  );
+  const actions = h(
+    "div",
+    { class: "actions" },
+    button(`Buy for ${money(unitPrice(entry), hold.quantity)}`, "primary", () => buy(entry)),
+    button("Release", "quiet", () => release(entry)),
+  );
   return { nodes: [line, h("div", { class: "fuse", "aria-hidden": "true" }, fuse), actions], tick };
 }
 
 /** @param {Entry} entry @param {string} words @returns {View} */
 function busy(entry, words) {
   const outcome = h("p", { class: "outcome busy" });
-  return { nodes: [outcome], tick: () => write(outcome, entry.again ? `${words} No response yet, retrying.` : words) };
+  return {
+    nodes: [outcome],
+    tick: () => write(outcome, entry.again ? `${words} No response yet, retrying.` : words),
+  };
 }
 
 /** @param {Entry} entry @returns {View} */
 function unanswered(entry) {
   const unknown = entry.asks === "waitlist" ? "you joined the waitlist" : "your hold was placed";
-  const outcome = h("p", { class: "outcome" }, h("strong", {}, "No response."), ` It is unknown whether ${unknown}. Retry to find out; a retry never counts twice.`);
-  return { nodes: [outcome, h("div", { class: "actions" }, button("Retry", "primary", () => submit(entry)), button("Discard", "quiet", () => discard(entry)))] };
+  const outcome = h(
+    "p",
+    { class: "outcome" },
+    h("strong", {}, "No response."),
+    ` It is unknown whether ${unknown}. Retry to find out; a retry never counts twice.`,
+  );
+  return {
+    nodes: [
+      outcome,
+      h(
+        "div",
+        { class: "actions" },
+        button("Retry", "primary", () => submit(entry)),
+        button("Discard", "quiet", () => discard(entry)),
+      ),
+    ],
+  };
 }
 
 /**
@@ -289,5 +390,14 @@ function unanswered(entry) {
  */
 function ended(title, words, entry, next) {
   const outcome = h("p", { class: "outcome" }, h("strong", {}, title), " ", words);
-  return { nodes: [outcome, h("div", { class: "actions" }, button(next, "secondary", () => dismiss(entry)))] };
+  return {
+    nodes: [
+      outcome,
+      h(
+        "div",
+        { class: "actions" },
+        button(next, "secondary", () => dismiss(entry)),
+      ),
+    ],
+  };
 }

@@ -10,10 +10,26 @@ import { count, units } from "../lib/format.js";
  * @type {[string, (metrics: Metrics) => number, (metrics: Metrics) => string][]}
  */
 const TILES = [
-  ["Held", (metrics) => metrics.units_held, (metrics) => within(metrics.units_held, units(metrics.holds_placed, "hold"))],
-  ["Sold", (metrics) => metrics.units_sold, (metrics) => within(metrics.units_sold, units(metrics.purchases_confirmed, "purchase"))],
-  ["Expired", (metrics) => metrics.units_expired, (metrics) => within(metrics.units_expired, units(metrics.holds_expired, "hold"))],
-  ["Released", (metrics) => metrics.units_released, (metrics) => within(metrics.units_released, units(metrics.holds_released, "hold"))],
+  [
+    "Held",
+    (metrics) => metrics.units_held,
+    (metrics) => within(metrics.units_held, units(metrics.holds_placed, "hold")),
+  ],
+  [
+    "Sold",
+    (metrics) => metrics.units_sold,
+    (metrics) => within(metrics.units_sold, units(metrics.purchases_confirmed, "purchase")),
+  ],
+  [
+    "Expired",
+    (metrics) => metrics.units_expired,
+    (metrics) => within(metrics.units_expired, units(metrics.holds_expired, "hold")),
+  ],
+  [
+    "Released",
+    (metrics) => metrics.units_released,
+    (metrics) => within(metrics.units_released, units(metrics.holds_released, "hold")),
+  ],
   ["Oversell attempts blocked", (metrics) => metrics.oversell_attempts_blocked, () => "requests"],
   ["Throttle blocks", (metrics) => metrics.throttle_blocks, () => "requests"],
 ];
@@ -23,8 +39,11 @@ export class MetricTiles extends HTMLElement {
   #counted = TILES.map(() => h("dd", { class: "counted" }, "\u00a0"));
 
   connectedCallback() {
-    const tile = (/** @type {string} */ words, /** @type {number} */ index) => h("div", { class: "tile" }, h("dt", {}, words), this.#figures[index], this.#counted[index]);
-    this.replaceChildren(h("dl", { class: "tiles" }, ...TILES.map(([words], index) => tile(words, index))));
+    const tile = (/** @type {string} */ words, /** @type {number} */ index) =>
+      h("div", { class: "tile" }, h("dt", {}, words), this.#figures[index], this.#counted[index]);
+    this.replaceChildren(
+      h("dl", { class: "tiles" }, ...TILES.map(([words], index) => tile(words, index))),
+    );
   }
 
   /** @param {Metrics} metrics */

@@ -15,7 +15,14 @@ export class ServiceNote extends HTMLElement {
     const { awaySince } = service;
     if (awaySince === null) return this.replaceChildren();
     const words = this.getAttribute("words") ?? "";
-    return this.replaceChildren(h("p", {}, h("strong", {}, `${words} `), `Since ${clock(awaySince)}. Retrying automatically.`));
+    return this.replaceChildren(
+      h(
+        "p",
+        {},
+        h("strong", {}, `${words} `),
+        `Since ${clock(awaySince)}. Retrying automatically.`,
+      ),
+    );
   }
 }
 customElements.define("service-note", ServiceNote);

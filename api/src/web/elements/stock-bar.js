@@ -28,8 +28,16 @@ export class StockBar extends HTMLElement {
     write(this.#left, isOver ? `${count(sold)} sold` : `${count(available)} left`);
     write(this.#rest, `of ${count(total)}${held > 0 ? ` · ${count(held)} held` : ""}`);
     const onSale = isOver ? "" : `${count(available)} of ${count(total)} available, `;
-    mark(this.#bar, "aria-label", `${onSale}${count(held)} held, ${count(sold)} ${isOver ? `of ${count(total)} ` : ""}sold`);
-    mark(this, "data-low", !isOver && available > 0 && available <= Math.max(3, total / 10) ? "" : null);
+    mark(
+      this.#bar,
+      "aria-label",
+      `${onSale}${count(held)} held, ${count(sold)} ${isOver ? `of ${count(total)} ` : ""}sold`,
+    );
+    mark(
+      this,
+      "data-low",
+      !isOver && available > 0 && available <= Math.max(3, total / 10) ? "" : null,
+    );
   }
 }
 customElements.define("stock-bar", StockBar);

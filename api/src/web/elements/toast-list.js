@@ -16,7 +16,12 @@ const MOST_SHOWN = 3;
  * Elements that a message should not cover, most important first. If there is not enough space, the
  * last ones may be covered.
  */
-const UNCOVERED = ["button.primary, button.danger, .time", "button, input, select, textarea, summary", "hold-panel, stock-bar", "a, h1, h2, .price"];
+const UNCOVERED = [
+  "button.primary, button.danger, .time",
+  "button, input, select, textarea, summary",
+  "hold-panel, stock-bar",
+  "a, h1, h2, .price",
+];
 /**
  * The margin around a message, and the distance between two positions that are tried, in pixels.
  */
@@ -47,10 +52,20 @@ export class ToastList extends HTMLElement {
 
   /** @param {string} words @param {Manner} manner */
   show(words, { kind = "news", link, stays = () => false }) {
-    const close = h("button", { type: "button", class: "quiet small", "aria-label": "Dismiss" }, "×");
-    const item = h("p", { class: "toast", "data-kind": kind }, h("span", {}, words, link && " ", link && h("a", { href: link.href }, link.words)), close);
+    const close = h(
+      "button",
+      { type: "button", class: "quiet small", "aria-label": "Dismiss" },
+      "×",
+    );
+    const item = h(
+      "p",
+      { class: "toast", "data-kind": kind },
+      h("span", {}, words, link && " ", link && h("a", { href: link.href }, link.words)),
+      close,
+    );
     close.addEventListener("click", () => item.remove());
-    const leave = () => (stays() || item.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : item.remove());
+    const leave = () =>
+      stays() || item.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : item.remove();
     setTimeout(leave, STAYS_MS);
     this.append(item);
     while (this.childElementCount > MOST_SHOWN) this.firstElementChild?.remove();
@@ -91,9 +106,18 @@ customElements.define("toast-list", ToastList);
  * @param {number} right
  */
 function inSight(selector, left, right) {
-  const found = [...document.querySelectorAll(selector)].filter((element) => !element.closest("toast-list"));
+  const found = [...document.querySelectorAll(selector)].filter(
+    (element) => !element.closest("toast-list"),
+  );
   const boxes = found.map((element) => element.getBoundingClientRect());
-  return boxes.filter((box) => box.width > 1 && box.right > left && box.left < right && box.bottom > 0 && box.top < innerHeight);
+  return boxes.filter(
+    (box) =>
+      box.width > 1 &&
+      box.right > left &&
+      box.left < right &&
+      box.bottom > 0 &&
+      box.top < innerHeight,
+  );
 }
 
 /** Shows a message on the page's list. @param {string} words @param {Manner} [manner] */

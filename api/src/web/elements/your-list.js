@@ -20,7 +20,11 @@ export class YourList extends HTMLElement {
   /** @type {Map<string, Row>} */
   #rows = new Map();
   #list = h("ul", { class: "plain rows" });
-  #none = h("p", { class: "quiet-words" }, "Nothing yet. Your holds and purchases are listed here, and are kept when you reload the page.");
+  #none = h(
+    "p",
+    { class: "quiet-words" },
+    "Nothing yet. Your holds and purchases are listed here, and are kept when you reload the page.",
+  );
   #stop = () => {};
 
   connectedCallback() {
@@ -46,7 +50,8 @@ export class YourList extends HTMLElement {
     this.#rows = new Map(shown.map((entry) => [entry.key, known.get(entry.key) ?? makeRow(entry)]));
     for (const [key, { row }] of known) if (!this.#rows.has(key)) row.remove();
     [...this.#rows.values()].forEach(({ row, show }, index) => {
-      if (this.#list.children[index] !== row) this.#list.insertBefore(row, this.#list.children[index] ?? null);
+      if (this.#list.children[index] !== row)
+        this.#list.insertBefore(row, this.#list.children[index] ?? null);
       show();
     });
   }
@@ -62,7 +67,12 @@ function worthShowing(entries) {
 /** @param {Entry} entry @returns {Row} */
 function makeRow(entry) {
   const [words, end] = [h("span", { class: "tabular" }), h("span", { class: "row-end" })];
-  const row = h("li", { "data-key": entry.key }, h("a", { href: `/drops/${entry.drop_id}`, dir: "auto" }, nameOrUnnamed(entry.drop_name)), end);
+  const row = h(
+    "li",
+    { "data-key": entry.key },
+    h("a", { href: `/drops/${entry.drop_id}`, dir: "auto" }, nameOrUnnamed(entry.drop_name)),
+    end,
+  );
   end.append(words);
   let arm = () => {};
   let stage = "";
@@ -84,7 +94,9 @@ function makeRow(entry) {
 
 /** @param {Entry} entry */
 function buyButton(entry) {
-  const made = button(`Buy for ${money(unitPrice(entry), entry.quantity)}`, "secondary small", () => buy(entry));
+  const made = button(`Buy for ${money(unitPrice(entry), entry.quantity)}`, "secondary small", () =>
+    buy(entry),
+  );
   made.append(h("span", { class: "visually-hidden" }, `: ${isolate(entry.drop_name)}`));
   return made;
 }
@@ -104,7 +116,9 @@ function describe(entry) {
     case "waiting":
     case "leaving":
       if (entry.waiting?.blocked_by) return "on the waitlist, cannot be served";
-      return entry.waiting?.place ? `${ordinal(entry.waiting.place)} on the waitlist` : "on the waitlist";
+      return entry.waiting?.place
+        ? `${ordinal(entry.waiting.place)} on the waitlist`
+        : "on the waitlist";
     case "closed":
       return entry.called_off ? "cancelled, waitlist closed" : "ended, waitlist closed";
     case "unanswered":

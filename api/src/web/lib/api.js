@@ -72,7 +72,12 @@ export class Problem extends Error {
 
   /** Returns whether the outcome of the request is unknown, so that it can be retried. */
   get isUndecided() {
-    return this.code === "unreachable" || this.status === 503 || this.status === 502 || this.status === 504;
+    return (
+      this.code === "unreachable" ||
+      this.status === 503 ||
+      this.status === 502 ||
+      this.status === 504
+    );
   }
 }
 
@@ -92,7 +97,13 @@ async function send(path, { method = "GET", body, key, headers = {} }, read) {
   const timer = setTimeout(() => attempt.abort(), TIMEOUT_MS);
   try {
     const sent = body === undefined ? undefined : JSON.stringify(body);
-    const response = await fetch(path, { method, headers: all, body: sent, signal: attempt.signal, cache: "no-store" });
+    const response = await fetch(path, {
+      method,
+      headers: all,
+      body: sent,
+      signal: attempt.signal,
+      cache: "no-store",
+    });
     if (!response.ok) throw await problemOf(response);
     return await read(response);
   } catch (error) {
@@ -116,7 +127,9 @@ async function problemOf(response) {
  * @returns {Promise<any>}
  */
 export async function call(path, options = {}) {
-  const body = await send(path, options, async (response) => (response.status === 204 ? null : response.json()));
+  const body = await send(path, options, async (response) =>
+    response.status === 204 ? null : response.json(),
+  );
   learn(body?.server_time);
   return body;
 }
@@ -129,7 +142,11 @@ export async function call(path, options = {}) {
 export async function callForPage(path) {
   const page = await send(path, {}, async (response) => {
     const body = await response.json();
-    return { data: body.data, has_more: body.has_more, position: Number(response.headers.get("holdfast-position")) };
+    return {
+      data: body.data,
+      has_more: body.has_more,
+      position: Number(response.headers.get("holdfast-position")),
+    };
   });
   learn(page.data[0]?.server_time);
   return page;
@@ -141,7 +158,10 @@ export async function callForPage(path) {
  * @param {Options} [options]
  */
 export async function callForText(path, options = {}) {
-  return send(path, options, async (response) => ({ text: await response.text(), etag: response.headers.get("etag") ?? "" }));
+  return send(path, options, async (response) => ({
+    text: await response.text(),
+    etag: response.headers.get("etag") ?? "",
+  }));
 }
 
 /**
@@ -151,13 +171,18 @@ export async function callForText(path, options = {}) {
  * @param {{timeout?: number, onRetry?: () => void}} [how] `onRetry` is called before each retry
  * @returns {Promise<any>}
  */
-export async function callUntilDecided(path, options, { timeout = 20_000, onRetry = () => {} } = {}) {
+export async function callUntilDecided(
+  path,
+  options,
+  { timeout = 20_000, onRetry = () => {} } = {},
+) {
   const deadline = Date.now() + timeout;
   for (let pause = 300; ; pause = Math.min(2 * pause, 4000)) {
     try {
       return await call(path, options);
     } catch (error) {
-      const canRetry = error instanceof Problem && error.isUndecided && Date.now() + pause < deadline;
+      const canRetry =
+        error instanceof Problem && error.isUndecided && Date.now() + pause < deadline;
       if (!canRetry) throw error;
       onRetry();
       await sleep(pause * (0.5 + Math.random()));
@@ -179,5 +204,11 @@ export function uuid() {
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
   bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+  return [
+    hex.slice(0, 8),
+    hex.slice(8, 12),
+    hex.slice(12, 16),
+    hex.slice(16, 20),
+    hex.slice(20),
+  ].join("-");
 }

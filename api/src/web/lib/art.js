@@ -21,8 +21,17 @@ export function art(id) {
   const [paper = "#eee", first = "#444", second = "#888", third = "#222"] = palette;
   const motifs = [waves, hills, moons, weave];
   const motif = motifs[Math.floor(random() * motifs.length)] ?? waves;
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true", focusable: "false" },
-    svg("rect", { width: WIDTH, height: HEIGHT, fill: paper }), ...motif(random, first, second, third));
+  return svg(
+    "svg",
+    {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      preserveAspectRatio: "xMidYMid slice",
+      "aria-hidden": "true",
+      focusable: "false",
+    },
+    svg("rect", { width: WIDTH, height: HEIGHT, fill: paper }),
+    ...motif(random, first, second, third),
+  );
 }
 
 /**
@@ -47,12 +56,22 @@ function generator(text) {
 
 /** @type {Motif} */
 function waves(random, first, second, third) {
-  const sun = svg("circle", { cx: 90 + 220 * random(), cy: 90 + 30 * random(), r: 44 + 20 * random(), fill: second });
+  const sun = svg("circle", {
+    cx: 90 + 220 * random(),
+    cy: 90 + 30 * random(),
+    r: 44 + 20 * random(),
+    fill: second,
+  });
   const lift = 16 + 12 * random();
   const wave = (/** @type {number} */ index) => {
     const top = 150 + 36 * index;
     const d = `M-40 ${top}q60 ${-lift} 120 0t120 0t120 0t120 0t120 0V${HEIGHT}H-40z`;
-    return svg("path", { d, fill: index % 2 ? third : first, opacity: 0.95 - 0.12 * index, transform: `translate(${-30 * index * random()})` });
+    return svg("path", {
+      d,
+      fill: index % 2 ? third : first,
+      opacity: 0.95 - 0.12 * index,
+      transform: `translate(${-30 * index * random()})`,
+    });
   };
   return [sun, wave(0), wave(1), wave(2), wave(3)];
 }
@@ -61,15 +80,26 @@ function waves(random, first, second, third) {
 function hills(random, first, second, third) {
   const hill = (/** @type {number} */ index) => {
     const [x, peak] = [60 + 280 * random(), 90 + 45 * index + 20 * random()];
-    return svg("path", { d: `M${x - 260} ${HEIGHT}L${x} ${peak}L${x + 260} ${HEIGHT}z`, fill: [third, first, second][index % 3] ?? first, opacity: 0.92 });
+    return svg("path", {
+      d: `M${x - 260} ${HEIGHT}L${x} ${peak}L${x + 260} ${HEIGHT}z`,
+      fill: [third, first, second][index % 3] ?? first,
+      opacity: 0.92,
+    });
   };
-  return [svg("circle", { cx: 300 - 200 * random(), cy: 76, r: 34, fill: second }), hill(0), hill(1), hill(2)];
+  return [
+    svg("circle", { cx: 300 - 200 * random(), cy: 76, r: 34, fill: second }),
+    hill(0),
+    hill(1),
+    hill(2),
+  ];
 }
 
 /** @type {Motif} */
 function moons(random, first, second, third) {
   const [x, y] = [150 + 100 * random(), 130 + 40 * random()];
-  const rings = [118, 92, 66, 40].map((r, index) => svg("circle", { cx: x, cy: y, r, fill: [third, first, second, third][index] ?? first }));
+  const rings = [118, 92, 66, 40].map((r, index) =>
+    svg("circle", { cx: x, cy: y, r, fill: [third, first, second, third][index] ?? first }),
+  );
   const bite = svg("circle", { cx: x + 16, cy: y - 12, r: 40, fill: second });
   return [...rings, bite, svg("rect", { x: 0, y: 246, width: WIDTH, height: 54, fill: first })];
 }
@@ -81,7 +111,12 @@ function weave(random, first, second, third) {
     for (let row = 0; row < 4; row += 1) {
       const [x, y, turn] = [column * 80, row * 75, Math.floor(4 * random())];
       const fill = [first, second, third, first][turn] ?? first;
-      const shapes = [`M${x} ${y}h80v75z`, `M${x} ${y}v75h80z`, `M${x} ${y}h80a80 75 0 0 1-80 75z`, `M${x + 80} ${y}v75h-80a80 75 0 0 1 80-75z`];
+      const shapes = [
+        `M${x} ${y}h80v75z`,
+        `M${x} ${y}v75h80z`,
+        `M${x} ${y}h80a80 75 0 0 1-80 75z`,
+        `M${x + 80} ${y}v75h-80a80 75 0 0 1 80-75z`,
+      ];
       bands.push(svg("path", { d: shapes[turn] ?? "", fill }));
     }
   }

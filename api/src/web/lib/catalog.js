@@ -37,10 +37,14 @@ export class Catalog {
    */
   async next() {
     const parts = this.#parts.filter(({ hasMore }) => hasMore);
-    const pages = await Promise.all(parts.map(({ status, last }) => {
-      const after = last ? `&starting_after=${last.id}` : "";
-      return callForPage(`/v1/drops?status=${status}&limit=${PAGE}&expand=top_purchasers${after}`);
-    }));
+    const pages = await Promise.all(
+      parts.map(({ status, last }) => {
+        const after = last ? `&starting_after=${last.id}` : "";
+        return callForPage(
+          `/v1/drops?status=${status}&limit=${PAGE}&expand=top_purchasers${after}`,
+        );
+      }),
+    );
     if (this.position === 0) this.position = Math.min(...pages.map(({ position }) => position));
     /** @type {Drop[]} */
     const drops = [];
@@ -77,7 +81,9 @@ export function inOrder(one, other) {
  * @param {Drop} other
  */
 function isFirst(one, other) {
-  return one.created_at === other.created_at ? one.id > other.id : one.created_at > other.created_at;
+  return one.created_at === other.created_at
+    ? one.id > other.id
+    : one.created_at > other.created_at;
 }
 
 /** The rank of a drop's status; ended drops come last. @param {Drop} drop */

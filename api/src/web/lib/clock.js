@@ -41,7 +41,8 @@ export function learn(time) {
 /** Returns the largest sample that another one confirms; if there is none, the largest sample. */
 function best() {
   const sorted = [...samples].sort((one, other) => other - one);
-  const isConfirmed = (/** @type {number} */ sample, /** @type {number} */ index) => sample - (sorted[index + 1] ?? -Infinity) <= AGREE_MS;
+  const isConfirmed = (/** @type {number} */ sample, /** @type {number} */ index) =>
+    sample - (sorted[index + 1] ?? -Infinity) <= AGREE_MS;
   return sorted.find(isConfirmed) ?? sorted[0] ?? 0;
 }
 

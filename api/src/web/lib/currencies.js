@@ -11,7 +11,11 @@ const ODD = {
   4: "CLF UYW",
 };
 
-const DECIMALS = new Map(Object.entries(ODD).flatMap(([places, codes]) => codes.split(" ").map((code) => [code, Number(places)])));
+const DECIMALS = new Map(
+  Object.entries(ODD).flatMap(([places, codes]) =>
+    codes.split(" ").map((code) => [code, Number(places)]),
+  ),
+);
 
 /**
  * Returns the number of decimals of a currency; 2 for an unknown code, which the server rejects.

@@ -6,7 +6,13 @@ import { count, day, duration, units } from "./format.js";
 /** @typedef {import("./api.js").Drop} Drop */
 
 /** @type {Record<import("./api.js").DropStatus, string>} */
-export const STATUS = { scheduled: "Upcoming", live: "On sale", sold_out: "Sold out", ended: "Ended", cancelled: "Cancelled" };
+export const STATUS = {
+  scheduled: "Upcoming",
+  live: "On sale",
+  sold_out: "Sold out",
+  ended: "Ended",
+  cancelled: "Cancelled",
+};
 
 /**
  * The current status, which may have changed with the server's clock since the drop was received.
@@ -26,7 +32,10 @@ export function statusOf(drop) {
  * @param {Drop} than
  */
 export function isNewer(drop, than) {
-  return drop.position > than.position || (drop.position === than.position && drop.server_time >= than.server_time);
+  return (
+    drop.position > than.position ||
+    (drop.position === than.position && drop.server_time >= than.server_time)
+  );
 }
 
 /** Returns whether the drop accepts no more holds. @param {import("./api.js").DropStatus} status */
@@ -65,12 +74,15 @@ export function blockReason(block, requested, drop) {
   const request = `you requested ${units(requested, "unit")}`;
   switch (block) {
     case "max_per_hold":
-      return drop ? `the limit per hold is ${units(drop.max_per_hold, "unit")}, and ${request}.` : `${request}, which exceeds the limit per hold.`;
+      return drop
+        ? `the limit per hold is ${units(drop.max_per_hold, "unit")}, and ${request}.`
+        : `${request}, which exceeds the limit per hold.`;
     case "max_per_buyer":
       return `with the units that you hold and have bought, ${count(requested)} more would exceed the limit per buyer.`;
     case "total_stock": {
       const left = drop && drop.stock.total - drop.stock.sold;
-      if (!left) return `${left === 0 ? "all units are sold" : "fewer units are unsold than you requested"}; you can be served only if stock is added.`;
+      if (!left)
+        return `${left === 0 ? "all units are sold" : "fewer units are unsold than you requested"}; you can be served only if stock is added.`;
       return `only ${units(left, "unit is", "units are")} unsold, and ${request}; you can be served only if stock is added.`;
     }
   }

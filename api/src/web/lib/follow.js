@@ -34,7 +34,12 @@ const warned = new Set();
 let reported = snapshot();
 
 function snapshot() {
-  return new Map(store.entries.map(({ key, stage, waiting }) => [key, { stage, block: waiting?.blocked_by ?? null }]));
+  return new Map(
+    store.entries.map(({ key, stage, waiting }) => [
+      key,
+      { stage, block: waiting?.blocked_by ?? null },
+    ]),
+  );
 }
 
 /**
@@ -42,7 +47,10 @@ function snapshot() {
  * @param {import("./live.js").Live} live
  */
 export function followYours(live) {
-  const watch = () => live.watch(store.entries.filter(mayBeServed).flatMap(({ waiting }) => (waiting ? [waiting.id] : [])));
+  const watch = () =>
+    live.watch(
+      store.entries.filter(mayBeServed).flatMap(({ waiting }) => (waiting ? [waiting.id] : [])),
+    );
   live.addEventListener("entry", (event) => {
     const news = /** @type {CustomEvent<import("./api.js").Waiting>} */ (event).detail;
     const entry = store.entries.find(({ waiting }) => waiting?.id === news.id);
@@ -64,7 +72,12 @@ export function followYours(live) {
  * @param {Entry} entry
  */
 function mayBeServed({ stage, called_off, dismissed }) {
-  return stage === "waiting" || stage === "leaving" || stage === "held" || (stage === "closed" && !called_off && !dismissed);
+  return (
+    stage === "waiting" ||
+    stage === "leaving" ||
+    stage === "held" ||
+    (stage === "closed" && !called_off && !dismissed)
+  );
 }
 
 /** @param {Entry} entry @param {import("./live.js").Live} live */
@@ -72,8 +85,10 @@ function update(entry, live) {
   if (isAbandoned(entry)) void settle(entry);
   if (entry.stage === "held" && entry.hold) updateHold(entry, entry.hold);
   if (!entry.waiting || live.covers(entry.waiting.id)) return;
-  if (entry.stage === "waiting" && isDue(entry, document.hidden ? POLL_HIDDEN_MS : POLL_MS)) void refresh(entry);
-  if (entry.stage === "closed" && mayBeServed(entry) && isDue(entry, POLL_RARELY_MS)) void refresh(entry);
+  if (entry.stage === "waiting" && isDue(entry, document.hidden ? POLL_HIDDEN_MS : POLL_MS))
+    void refresh(entry);
+  if (entry.stage === "closed" && mayBeServed(entry) && isDue(entry, POLL_RARELY_MS))
+    void refresh(entry);
 }
 
 /** @param {Entry} entry @param {import("./api.js").Hold} hold */
@@ -125,7 +140,11 @@ function reportBlock({ stage, waiting, quantity, drop_name, drop_id }) {
   const name = isolate(drop_name);
   if (stage !== "waiting" || !waiting) return;
   const link = { href: `/drops/${drop_id}`, words: "View drop" };
-  if (waiting.blocked_by) toast(`${name}: you cannot be served from the waitlist: ${blockReason(waiting.blocked_by, quantity)}`, { link });
+  if (waiting.blocked_by)
+    toast(
+      `${name}: you cannot be served from the waitlist: ${blockReason(waiting.blocked_by, quantity)}`,
+      { link },
+    );
   else toast(`${name}: you can be served from the waitlist again.`);
 }
 
@@ -134,8 +153,22 @@ function reportStage(entry, before) {
   const { stage, hold, called_off } = entry;
   const name = isolate(entry.drop_name);
   const link = { href: `/drops/${entry.drop_id}`, words: "View drop" };
-  if (stage === "held" && before === "waiting") toast(`${name}: it is your turn. Reserved for you until ${clock(hold?.expires_at ?? 0)}.`, { link, stays: () => entry.stage === "held" });
-  if (stage === "expired") toast(`${name}: your hold expired at ${clock(hold?.expires_at ?? 0)}. The units are no longer reserved for you.`);
-  if (stage === "released" && called_off) toast(`${name} was cancelled, and your hold was released. You were not charged.`, { link });
-  if (stage === "closed") toast(called_off ? `${name} was cancelled, and its waitlist is closed.` : `${name} ended before your turn came.`, { link });
+  if (stage === "held" && before === "waiting")
+    toast(`${name}: it is your turn. Reserved for you until ${clock(hold?.expires_at ?? 0)}.`, {
+      link,
+      stays: () => entry.stage === "held",
+    });
+  if (stage === "expired")
+    toast(
+      `${name}: your hold expired at ${clock(hold?.expires_at ?? 0)}. The units are no longer reserved for you.`,
+    );
+  if (stage === "released" && called_off)
+    toast(`${name} was cancelled, and your hold was released. You were not charged.`, { link });
+  if (stage === "closed")
+    toast(
+      called_off
+        ? `${name} was cancelled, and its waitlist is closed.`
+        : `${name} ended before your turn came.`,
+      { link },
+    );
 }

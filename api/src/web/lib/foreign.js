@@ -10,7 +10,8 @@
  */
 const EXPLICIT = /[\u202a-\u202e\u2066-\u2069]/g;
 /** Right-to-left scripts and marks. Without them a text cannot change the direction. */
-const RIGHT_TO_LEFT = /[\u0590-\u08ff\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+const RIGHT_TO_LEFT =
+  /[\u0590-\u08ff\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
 /** Isolates a text for use inside a sentence. @param {string} text */
 export function isolate(text) {
@@ -22,5 +23,9 @@ export function isolate(text) {
  * @param {string} name
  */
 export function nameOrUnnamed(name) {
-  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(name.replace(/[\u2800\u{1d159}\p{Default_Ignorable_Code_Point}]/gu, "")) ? name : "Unnamed";
+  return /[\p{L}\p{N}\p{P}\p{S}]/u.test(
+    name.replace(/[\u2800\u{1d159}\p{Default_Ignorable_Code_Point}]/gu, ""),
+  )
+    ? name
+    : "Unnamed";
 }

@@ -19,7 +19,12 @@ export function units(number, one, many = `${one}s`) {
  */
 export function money({ amount, currency }, times = 1) {
   const digits = decimals(currency);
-  const format = new Intl.NumberFormat("en", { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const format = new Intl.NumberFormat("en", {
+    style: "currency",
+    currency,
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
   return format.format((amount * times) / 10 ** digits);
 }
 
@@ -63,7 +68,13 @@ export function day(time) {
   const date = new Date(time);
   /** @type {Intl.DateTimeFormatOptions} */
   const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
-  return date.toLocaleString("en-GB", { day: "numeric", month: "short", ...year, hour: "2-digit", minute: "2-digit" });
+  return date.toLocaleString("en-GB", {
+    day: "numeric",
+    month: "short",
+    ...year,
+    hour: "2-digit",
+    minute: "2-digit",
+  });
 }
 
 /** Day and time to the second, with the year. @param {string | number} time */

@@ -146,10 +146,15 @@ export class Live extends EventTarget {
    */
   #followAlone() {
     let timer = 0;
-    const visible = "BroadcastChannel" in window ? new BroadcastChannel(`${NAME}.looked`) : undefined;
+    const visible =
+      "BroadcastChannel" in window ? new BroadcastChannel(`${NAME}.looked`) : undefined;
     const update = () => {
       clearTimeout(timer);
-      if (document.hidden) timer = window.setTimeout(() => (this.#entries.get(this.#tab) ?? []).length > 0 || this.#close(), HIDDEN_MS);
+      if (document.hidden)
+        timer = window.setTimeout(
+          () => (this.#entries.get(this.#tab) ?? []).length > 0 || this.#close(),
+          HIDDEN_MS,
+        );
       else if (this.#streams.length === 0) this.#open();
       if (!document.hidden) visible?.postMessage(null);
     };
@@ -173,12 +178,25 @@ export class Live extends EventTarget {
       end();
     }, HEARD_MS);
     // A page in the back/forward cache must not keep the lock.
-    addEventListener("pagehide", () => { isAway = true; this.#post({ kind: "gone", tab: this.#tab }); end(); });
-    addEventListener("pageshow", () => { isAway = false; this.#post(this.#wantMessage()); });
+    addEventListener("pagehide", () => {
+      isAway = true;
+      this.#post({ kind: "gone", tab: this.#tab });
+      end();
+    });
+    addEventListener("pageshow", () => {
+      isAway = false;
+      this.#post(this.#wantMessage());
+    });
     for (;;) {
-      if (isAway) await new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
+      if (isAway)
+        await new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
       const wait = new AbortController();
-      const turn = new Promise((resolve) => { end = () => { wait.abort(); resolve(null); }; });
+      const turn = new Promise((resolve) => {
+        end = () => {
+          wait.abort();
+          resolve(null);
+        };
+      });
       const options = mustSteal ? { steal: true } : { signal: wait.signal };
       mustSteal = false;
       // An error means that the wait was ended, or that another tab took the lock: queue for the
@@ -201,28 +219,33 @@ export class Live extends EventTarget {
     this.#requested = this.#union();
     const entries = this.#wantedEntries();
     this.#cover(entries);
-    this.#streams = queriesOf(this.#requested, entries).map((query, index) => new Stream(query, index === 0 ? this.#lastId : "", {
-      onDrop: (drop, id) => {
-        // Only the first stream carries new drops, so only its position is the one to resume from.
-        const lastId = index === 0 ? id : this.#lastId;
-        this.#post({ kind: "drop", drop, id: lastId, isNew: true });
-        this.#show(drop, lastId, true);
-      },
-      onHeard: () => {
-        this.#silent.delete(index);
-        if (this.#silent.size === 0) this.#heard();
-      },
-      onLost: () => {
-        this.#silent.add(index);
-        if (this.connection.state !== "lost") this.#setConnection({ state: "lost", since: this.#heardAt });
-        this.#post({ kind: "connection", connection: this.connection });
-      },
-      onEntry: (news) => {
-        this.#post({ kind: "entry", news });
-        this.#showEntry(news);
-      },
-      onRefused: (code, drop) => this.#refuse(code, drop),
-    }));
+    this.#streams = queriesOf(this.#requested, entries).map(
+      (query, index) =>
+        new Stream(query, index === 0 ? this.#lastId : "", {
+          onDrop: (drop, id) => {
+            // Only the first stream carries new drops, so only its position is the one to resume
+            // from.
+            const lastId = index === 0 ? id : this.#lastId;
+            this.#post({ kind: "drop", drop, id: lastId, isNew: true });
+            this.#show(drop, lastId, true);
+          },
+          onHeard: () => {
+            this.#silent.delete(index);
+            if (this.#silent.size === 0) this.#heard();
+          },
+          onLost: () => {
+            this.#silent.add(index);
+            if (this.connection.state !== "lost")
+              this.#setConnection({ state: "lost", since: this.#heardAt });
+            this.#post({ kind: "connection", connection: this.connection });
+          },
+          onEntry: (news) => {
+            this.#post({ kind: "entry", news });
+            this.#showEntry(news);
+          },
+          onRefused: (code, drop) => this.#refuse(code, drop),
+        }),
+    );
     for (const stream of this.#streams) void stream.follow();
   }
 
@@ -238,7 +261,8 @@ export class Live extends EventTarget {
    */
   #reopenIfNeeded() {
     const { isAll, isNew, ids } = this.#union();
-    const hasNamed = (!isNew || this.#requested.isNew) && [...ids].every((id) => this.#requested.ids.has(id));
+    const hasNamed =
+      (!isNew || this.#requested.isNew) && [...ids].every((id) => this.#requested.ids.has(id));
     const hasDrops = isAll ? this.#requested.isAll : !this.#requested.isAll && hasNamed;
     const hasEntries = this.#wantedEntries().every((id) => this.#covered.has(id));
     if (this.#streams.length === 0 || (hasDrops && hasEntries)) return;
@@ -248,7 +272,9 @@ export class Live extends EventTarget {
 
   /** The waitlist entries to request. */
   #wantedEntries() {
-    return [...new Set([...this.#entries.values()].flat())].filter((id) => !this.#refused.has(id)).slice(0, MAX_ENTRIES);
+    return [...new Set([...this.#entries.values()].flat())]
+      .filter((id) => !this.#refused.has(id))
+      .slice(0, MAX_ENTRIES);
   }
 
   /** @param {string[]} ids */
@@ -266,7 +292,11 @@ export class Live extends EventTarget {
   #refuse(code, drop) {
     const isOfDrop = code === "drop_quarantined" && this.#requested.ids.has(drop);
     if (isOfDrop) return this.#leaveOut(drop);
-    if (this.#covered.size === 0 || (code !== "drop_quarantined" && code !== "waitlist_entry_not_found")) return;
+    if (
+      this.#covered.size === 0 ||
+      (code !== "drop_quarantined" && code !== "waitlist_entry_not_found")
+    )
+      return;
     for (const id of this.#covered) this.#refused.add(id);
     if (this.#streams.length === 0) return;
     this.#close();
@@ -276,7 +306,8 @@ export class Live extends EventTarget {
   /** Requests the other drops without one in quarantine. @param {string} drop */
   #leaveOut(drop) {
     this.#leftOut.add(drop);
-    if (this.#streams.length === 0 || !this.#requested.ids.has(drop) || this.#union().ids.has(drop)) return;
+    if (this.#streams.length === 0 || !this.#requested.ids.has(drop) || this.#union().ids.has(drop))
+      return;
     this.#close();
     this.#open();
   }
@@ -288,18 +319,29 @@ export class Live extends EventTarget {
     const named = all.flatMap((query) => (query.get("drops") ?? "").split(",").filter(Boolean));
     const known = named.filter((id) => !this.#leftOut.has(id));
     // An empty list would mean every drop.
-    return { isAll: wanted.includes(""), isNew: all.some((query) => query.get("new") === "true"), ids: new Set(known.length > 0 ? known : named) };
+    return {
+      isAll: wanted.includes(""),
+      isNew: all.some((query) => query.get("new") === "true"),
+      ids: new Set(known.length > 0 ? known : named),
+    };
   }
 
   /** @returns {Message} */
   #wantMessage() {
-    return { kind: "want", tab: this.#tab, query: this.#query, since: this.#since, entries: this.#entries.get(this.#tab) ?? [] };
+    return {
+      kind: "want",
+      tab: this.#tab,
+      query: this.#query,
+      since: this.#since,
+      entries: this.#entries.get(this.#tab) ?? [],
+    };
   }
 
   /** Handles a message of another tab. @param {Message} message */
   #receive(message) {
     // Messages of other followers do not prove that there is a leader.
-    if (message.kind === "drop" || message.kind === "connection" || message.kind === "heard") this.#heardAt = Date.now();
+    if (message.kind === "drop" || message.kind === "connection" || message.kind === "heard")
+      this.#heardAt = Date.now();
     switch (message.kind) {
       case "drop":
         return this.#show(message.drop, message.id, message.isNew);
@@ -338,8 +380,11 @@ export class Live extends EventTarget {
     this.#post({ kind: "entries", ids: [...this.#covered] });
     // The connection first, as with a tab's own stream: later changes are not missed then.
     this.#post({ kind: "connection", connection: this.connection });
-    for (const [id, drop] of this.#known) if (!isKnown || query.includes(id)) this.#post({ kind: "drop", drop, id: this.#lastId, isNew: false });
-    if (!isKnown && since > 0 && (this.#lastId === "" || since < Number(this.#lastId))) this.#lastId = String(since);
+    for (const [id, drop] of this.#known)
+      if (!isKnown || query.includes(id))
+        this.#post({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    if (!isKnown && since > 0 && (this.#lastId === "" || since < Number(this.#lastId)))
+      this.#lastId = String(since);
     this.#reopenIfNeeded();
   }
 
@@ -348,7 +393,8 @@ export class Live extends EventTarget {
     this.#lastId = id;
     this.#known.set(drop.id, drop);
     if (isNew) learn(drop.server_time);
-    const isWanted = !this.#query || this.#query.includes("new=true") || this.#query.includes(drop.id);
+    const isWanted =
+      !this.#query || this.#query.includes("new=true") || this.#query.includes(drop.id);
     if (isWanted) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
     // The server has a state of the drop again.
     if (this.#leftOut.delete(drop.id)) this.#reopenIfNeeded();
@@ -356,7 +402,8 @@ export class Live extends EventTarget {
 
   /** @param {Waiting} news */
   #showEntry(news) {
-    if (this.#entries.get(this.#tab)?.includes(news.id)) this.dispatchEvent(new CustomEvent("entry", { detail: news }));
+    if (this.#entries.get(this.#tab)?.includes(news.id))
+      this.dispatchEvent(new CustomEvent("entry", { detail: news }));
   }
 
   #heard() {
@@ -398,7 +445,9 @@ function queriesOf({ isAll, isNew, ids }, entries) {
   const all = [...ids].sort();
   const queries = [];
   for (let start = 0; start < all.length; start += MAX_DROPS) {
-    queries.push(`?drops=${all.slice(start, start + MAX_DROPS).join()}${isNew && start === 0 ? "&new=true" : ""}${waitlist && start === 0 ? `&${waitlist}` : ""}`);
+    queries.push(
+      `?drops=${all.slice(start, start + MAX_DROPS).join()}${isNew && start === 0 ? "&new=true" : ""}${waitlist && start === 0 ? `&${waitlist}` : ""}`,
+    );
   }
   return queries;
 }

@@ -10,7 +10,10 @@ import { uuid } from "./api.js";
  */
 
 const METHODS = ["get", "post", "patch", "put", "delete"];
-const VARIABLES = /** @type {Record<string, string>} */ ({ adminKey: "HOLDFAST_ADMIN_KEY", auditorKey: "HOLDFAST_AUDITOR_KEY" });
+const VARIABLES = /** @type {Record<string, string>} */ ({
+  adminKey: "HOLDFAST_ADMIN_KEY",
+  auditorKey: "HOLDFAST_AUDITOR_KEY",
+});
 
 export class Description {
   /** @param {Record<string, any>} document */
@@ -23,7 +26,9 @@ export class Description {
     const reference = value?.$ref;
     if (typeof reference !== "string") return value;
     const parts = reference.replace("#/", "").split("/");
-    return this.follow(parts.reduce((found, part) => found?.[part], /** @type {any} */ (this.document)));
+    return this.follow(
+      parts.reduce((found, part) => found?.[part], /** @type {any} */ (this.document)),
+    );
   }
 
   /**
@@ -33,7 +38,12 @@ export class Description {
    */
   operations(tag) {
     const all = Object.entries(this.document.paths).flatMap(([path, item]) =>
-      METHODS.filter((method) => item[method]).map((method) => ({ method: method.toUpperCase(), path, described: item[method] })));
+      METHODS.filter((method) => item[method]).map((method) => ({
+        method: method.toUpperCase(),
+        path,
+        described: item[method],
+      })),
+    );
     return all.filter(({ described }) => described.tags[0] === tag);
   }
 
@@ -42,7 +52,9 @@ export class Description {
    * @returns {[string, Schema][]}
    */
   schemas() {
-    const all = /** @type {[string, Schema][]} */ (Object.entries(this.document.components.schemas));
+    const all = /** @type {[string, Schema][]} */ (
+      Object.entries(this.document.components.schemas)
+    );
     return all.filter(([name, schema]) => isListed(name, schema));
   }
 
@@ -50,7 +62,9 @@ export class Description {
   kind(schema) {
     const preset = schema.default ?? schema["x-default"];
     const words = this.#kind(schema);
-    return preset === undefined ? words : [...words, { text: `, default ${JSON.stringify(preset)}` }];
+    return preset === undefined
+      ? words
+      : [...words, { text: `, default ${JSON.stringify(preset)}` }];
   }
 
   /** @param {Schema} schema @returns {Word[]} */
@@ -61,17 +75,22 @@ export class Description {
       return isListed(name, target) ? [{ text: name, to: `#schema-${name}` }] : this.kind(target);
     }
     const choices = schema.anyOf ?? schema.oneOf;
-    if (schema["x-of-drops"]) return [{ text: "object; for a drop, " }, ...this.kind(schema["x-of-drops"])];
+    if (schema["x-of-drops"])
+      return [{ text: "object; for a drop, " }, ...this.kind(schema["x-of-drops"])];
     if (choices) return joined(choices.map((/** @type {Schema} */ choice) => this.kind(choice)));
     if (schema.items) return [{ text: "list of " }, ...this.kind(schema.items)];
-    if (schema.additionalProperties?.$ref) return [{ text: "object of " }, ...this.kind(schema.additionalProperties)];
+    if (schema.additionalProperties?.$ref)
+      return [{ text: "object of " }, ...this.kind(schema.additionalProperties)];
     return [{ text: plain(schema) }];
   }
 }
 
 /** @param {string} name @param {Schema} schema */
 function isListed(name, schema) {
-  return Boolean(schema.properties || schema.oneOf || schema["x-enum-descriptions"]) && !name.endsWith("Problem");
+  return (
+    Boolean(schema.properties || schema.oneOf || schema["x-enum-descriptions"]) &&
+    !name.endsWith("Problem")
+  );
 }
 
 /** @param {Word[][]} kinds @returns {Word[]} */
@@ -82,12 +101,19 @@ function joined(kinds) {
 /** A schema without parts, in words. @param {Schema} schema */
 function plain(schema) {
   if ("const" in schema) return JSON.stringify(schema.const);
-  if (schema.enum) return schema.enum.map((/** @type {unknown} */ value) => JSON.stringify(value)).join(" or ");
+  if (schema.enum)
+    return schema.enum.map((/** @type {unknown} */ value) => JSON.stringify(value)).join(" or ");
   const types = [schema.type ?? "anything"].flat().join(" or ");
-  const named = schema.format && !/^u?int/.test(schema.format) ? `${types} (${schema.format})` : types;
+  const named =
+    schema.format && !/^u?int/.test(schema.format) ? `${types} (${schema.format})` : types;
   const { minimum, maximum } = schema;
-  const isBounded = minimum !== undefined && maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
-  const bounds = isBounded ? `, ${minimum} to ${maximum}` : minimum > 0 ? `, at least ${minimum}` : "";
+  const isBounded =
+    minimum !== undefined && maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
+  const bounds = isBounded
+    ? `, ${minimum} to ${maximum}`
+    : minimum > 0
+      ? `, at least ${minimum}`
+      : "";
   const length = schema.maxLength ? `, at most ${schema.maxLength} characters` : "";
   return named + bounds + length;
 }
@@ -103,19 +129,37 @@ function plain(schema) {
  */
 export function curl(description, { method, path, described }, origin, known) {
   const group = path.split("/")[2];
-  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name) => known[`${described.operationId}.${name}`] ?? known[`${group}.${name}`] ?? known[name] ?? name.toUpperCase());
+  const filled = path.replaceAll(
+    /\{(\w+)\}/g,
+    (_, name) =>
+      known[`${described.operationId}.${name}`] ??
+      known[`${group}.${name}`] ??
+      known[name] ??
+      name.toUpperCase(),
+  );
   const media = described.requestBody?.content["application/json"];
   const parts = ["curl", path === "/v1/stream" ? "-sN" : "-s"];
   if (method !== (media ? "POST" : "GET")) parts.push("-X", method);
   parts.push(quoted(origin + filled));
-  const scheme = (described.security ?? []).map((/** @type {object} */ one) => Object.keys(one)[0]).find((/** @type {string} */ name) => VARIABLES[name]);
-  const isNeeded = !(described.security ?? []).some((/** @type {object} */ one) => Object.keys(one).length === 0);
+  const scheme = (described.security ?? [])
+    .map((/** @type {object} */ one) => Object.keys(one)[0])
+    .find((/** @type {string} */ name) => VARIABLES[name]);
+  const isNeeded = !(described.security ?? []).some(
+    (/** @type {object} */ one) => Object.keys(one).length === 0,
+  );
   if (scheme && isNeeded) parts.push("-H", `"Authorization: Bearer $${VARIABLES[scheme]}"`);
   for (const parameter of described.parameters ?? []) {
     const { name, required, in: location } = description.follow(parameter);
-    if (location === "header" && required) parts.push("-H", quoted(`${name}: ${name === "If-Match" ? "*" : uuid()}`));
+    if (location === "header" && required)
+      parts.push("-H", quoted(`${name}: ${name === "If-Match" ? "*" : uuid()}`));
   }
-  if (media) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(media.example)));
+  if (media)
+    parts.push(
+      "-H",
+      quoted("Content-Type: application/json"),
+      "-d",
+      quoted(JSON.stringify(media.example)),
+    );
   return parts.join(" ");
 }
 

@@ -23,7 +23,12 @@ function released(name) {
 addEventListener("keydown", ({ code }) => down.add(code), true);
 addEventListener("keyup", ({ code }) => released(code), true);
 addEventListener("pointerdown", ({ pointerId }) => down.add(`pointer ${pointerId}`), true);
-for (const type of ["pointerup", "pointercancel"]) addEventListener(type, (event) => released(`pointer ${/** @type {PointerEvent} */ (event).pointerId}`), true);
+for (const type of ["pointerup", "pointercancel"])
+  addEventListener(
+    type,
+    (event) => released(`pointer ${/** @type {PointerEvent} */ (event).pointerId}`),
+    true,
+  );
 addEventListener("blur", () => down.clear());
 
 /**

@@ -23,7 +23,10 @@ export function typed({ amount, currency }) {
 export function readPrice(text, currency) {
   const places = decimals(currency);
   const [, whole = "", part = ""] = /^(\d+)(?:[.,](\d+))?$/.exec(text.trim()) ?? [];
-  if (!whole) return { fault: `Enter digits${places > 0 ? " and a decimal point" : " only"}: ${places > 0 ? (1999).toFixed(places) : "1999"}.` };
+  if (!whole)
+    return {
+      fault: `Enter digits${places > 0 ? " and a decimal point" : " only"}: ${places > 0 ? (1999).toFixed(places) : "1999"}.`,
+    };
   if (part.length > places) {
     const has = places > 0 ? `has ${places} decimals` : "has no decimals";
     return { fault: `${currency} ${has}. Enter thousands without a separator: 1999.` };

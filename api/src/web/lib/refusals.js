@@ -37,7 +37,8 @@ export function refusalOf(drop) {
   if (!refusal) return "";
   const { problem, since, had } = refusal;
   const age = Date.now() - since;
-  if (age < READ_MS || (isStillTrue(problem, drop, age) && had === unitsOf(drop.id))) return explain(problem);
+  if (age < READ_MS || (isStillTrue(problem, drop, age) && had === unitsOf(drop.id)))
+    return explain(problem);
   refusals.delete(drop.id);
   return "";
 }
@@ -55,7 +56,8 @@ export function refuse(entry, problem) {
   if (!(problem instanceof Problem)) throw problem;
   if (problem.isUndecided) service.suspect();
   const { numbers } = problem;
-  if (WAITS.has(problem.code)) numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
+  if (WAITS.has(problem.code))
+    numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });
   toast(`${isolate(entry.drop_name)}: ${explain(problem)}`, { kind: "refusal" });
 }
@@ -65,7 +67,10 @@ export function refuse(entry, problem) {
  * @param {string} dropId
  */
 function unitsOf(dropId) {
-  const has = store.entries.filter(({ drop_id, hold }) => drop_id === dropId && (hold?.status === "held" || hold?.status === "purchased"));
+  const has = store.entries.filter(
+    ({ drop_id, hold }) =>
+      drop_id === dropId && (hold?.status === "held" || hold?.status === "purchased"),
+  );
   return has.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 
@@ -86,7 +91,10 @@ function isStillTrue({ code, numbers }, drop, age) {
     case "ended":
       return isOver(statusOf(drop));
     case "limit_reached":
-      return numbers.limit === (numbers.limit_name === "max_per_hold" ? drop.max_per_hold : drop.max_per_buyer);
+      return (
+        numbers.limit ===
+        (numbers.limit_name === "max_per_hold" ? drop.max_per_hold : drop.max_per_buyer)
+      );
     default:
       return age < SHOWN_MS;
   }
@@ -144,5 +152,7 @@ export function explain(problem) {
 /** @param {number} retryAt milliseconds since the Unix epoch */
 function tooSoon(retryAt) {
   const left = retryAt - now();
-  return left > 0 ? `Too many holds in a short time. The next hold is possible in ${duration(left)}, at ${clock(retryAt)}.` : "Too many holds in a short time. A new hold is possible now.";
+  return left > 0
+    ? `Too many holds in a short time. The next hold is possible in ${duration(left)}, at ${clock(retryAt)}.`
+    : "Too many holds in a short time. A new hold is possible now.";
 }

@@ -39,7 +39,8 @@ class Service extends EventTarget {
     }
     clearTimeout(this.#timer);
     // Jitter: many buyers open the page at the same moment, and must not poll in step.
-    const pause = (this.awaySince === null ? POLL_MS : POLL_UNREADY_MS) * (0.75 + Math.random() / 2);
+    const pause =
+      (this.awaySince === null ? POLL_MS : POLL_UNREADY_MS) * (0.75 + Math.random() / 2);
     if (!document.hidden) this.#timer = window.setTimeout(() => void this.#poll(), pause);
   }
 

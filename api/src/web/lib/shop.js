@@ -37,13 +37,22 @@ export async function submit(entry) {
   clearRefusal(entry.drop_id);
   store.update(entry, { stage: entry.asks === "waitlist" ? "joining" : "asking", again: false });
   const name = displayName();
-  const body = { buyer_id: buyerId(), quantity: entry.quantity, ...(name ? { display_name: name } : {}) };
+  const body = {
+    buyer_id: buyerId(),
+    quantity: entry.quantity,
+    ...(name ? { display_name: name } : {}),
+  };
   const path = `/v1/drops/${entry.drop_id}/${entry.asks}`;
   try {
-    const response = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { timeout: RETRY_WINDOW_MS, onRetry: markRetry(entry) });
+    const response = await callUntilDecided(
+      path,
+      { method: "POST", key: entry.key, body },
+      { timeout: RETRY_WINDOW_MS, onRetry: markRetry(entry) },
+    );
     await (entry.asks === "waitlist" ? joined(entry, response) : placed(entry, response));
   } catch (problem) {
-    if (problem instanceof Problem && problem.isUndecided) return store.update(entry, { stage: "unanswered" });
+    if (problem instanceof Problem && problem.isUndecided)
+      return store.update(entry, { stage: "unanswered" });
     refuse(entry, problem);
     store.remove(entry);
   }
@@ -60,7 +69,10 @@ function markRetry(entry) {
 /** @param {Entry} entry @param {Hold} hold */
 async function placed(entry, hold) {
   await applyHold(entry, hold);
-  if (hold.status === "held") toast(`${isolate(entry.drop_name)}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`);
+  if (hold.status === "held")
+    toast(
+      `${isolate(entry.drop_name)}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`,
+    );
 }
 
 /** @param {Entry} entry @param {import("./api.js").Waiting} response */
@@ -69,14 +81,18 @@ async function joined(entry, response) {
   const name = isolate(entry.drop_name);
   store.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
   if (status !== "waiting") return applyNews(entry, response);
-  if (blocked_by) toast(`${name}: you are on the waitlist, but cannot be served: ${blockReason(blocked_by, entry.quantity)}`);
+  if (blocked_by)
+    toast(
+      `${name}: you are on the waitlist, but cannot be served: ${blockReason(blocked_by, entry.quantity)}`,
+    );
   else if (place) toast(`${name}: you are ${ordinal(place)} on the waitlist.`);
 }
 
 /** Applies the state of a hold to its entry. @param {Entry} entry @param {Hold} hold */
 async function applyHold(entry, hold) {
   // Released, but not by this browser: the drop may have been cancelled.
-  const isSurprise = hold.status === "released" && entry.stage !== "releasing" && entry.stage !== "released";
+  const isSurprise =
+    hold.status === "released" && entry.stage !== "releasing" && entry.stage !== "released";
   const called_off = isSurprise ? await isCancelled(entry) : entry.called_off;
   if (called_off) clearRefusal(entry.drop_id);
   store.update(entry, { hold, stage: hold.status, quantity: hold.quantity, called_off });
@@ -95,8 +111,16 @@ export async function buy(entry) {
   clearRefusal(entry.drop_id);
   store.update(entry, { stage: "buying", again: false });
   try {
-    const purchase = await callUntilDecided(`/v1/holds/${hold.id}/purchase`, { method: "POST" }, { onRetry: markRetry(entry) });
-    store.update(entry, { stage: "purchased", total: purchase.total, hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at } });
+    const purchase = await callUntilDecided(
+      `/v1/holds/${hold.id}/purchase`,
+      { method: "POST" },
+      { onRetry: markRetry(entry) },
+    );
+    store.update(entry, {
+      stage: "purchased",
+      total: purchase.total,
+      hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at },
+    });
     toast(`Bought: ${isolate(entry.drop_name)} for ${money(purchase.total)}.`);
   } catch (problem) {
     refuse(entry, problem);
@@ -111,7 +135,11 @@ export async function release(entry) {
   clearRefusal(entry.drop_id);
   store.update(entry, { stage: "releasing", again: false });
   try {
-    await callUntilDecided(`/v1/holds/${hold.id}`, { method: "DELETE" }, { onRetry: markRetry(entry) });
+    await callUntilDecided(
+      `/v1/holds/${hold.id}`,
+      { method: "DELETE" },
+      { onRetry: markRetry(entry) },
+    );
     store.update(entry, { stage: "released", hold: { ...hold, status: "released" } });
     toast(`${isolate(entry.drop_name)}: hold of ${units(hold.quantity, "unit")} released.`);
   } catch (problem) {
@@ -123,10 +151,18 @@ export async function release(entry) {
 /** Reads the status of a hold from the server. @param {Entry} entry */
 export async function check(entry) {
   if (!entry.hold) return;
-  if (entry.stage === "held" && until(entry.hold.expires_at) > 0) return refreshHold(entry, entry.hold);
+  if (entry.stage === "held" && until(entry.hold.expires_at) > 0)
+    return refreshHold(entry, entry.hold);
   store.update(entry, { stage: "checking", again: false });
   try {
-    await applyHold(entry, await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, { timeout: 60_000, onRetry: markRetry(entry) }));
+    await applyHold(
+      entry,
+      await callUntilDecided(
+        `/v1/holds/${entry.hold.id}`,
+        {},
+        { timeout: 60_000, onRetry: markRetry(entry) },
+      ),
+    );
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 404) store.remove(entry);
     else refuse(entry, problem);
@@ -151,7 +187,8 @@ export async function refresh(entry) {
   try {
     await applyNews(entry, await call(`/v1/waitlist/${waiting.id}`));
   } catch (problem) {
-    if (problem instanceof Problem && (problem.status === 404 || problem.status === 410)) store.remove(entry);
+    if (problem instanceof Problem && (problem.status === 404 || problem.status === 410))
+      store.remove(entry);
   }
 }
 
@@ -164,7 +201,8 @@ export async function refresh(entry) {
 export async function applyNews(entry, news) {
   const { stage } = entry;
   // The offered hold was resolved, but not on this page: read its status.
-  if (stage === "held" && news.hold_id === entry.hold?.id && news.status !== "offered") return check(entry);
+  if (stage === "held" && news.hold_id === entry.hold?.id && news.status !== "offered")
+    return check(entry);
   // The buyer may have left the waitlist in the meantime.
   if (stage !== "waiting" && stage !== "closed") return;
   switch (news.status) {
@@ -183,7 +221,8 @@ export async function applyNews(entry, news) {
       return store.remove(entry);
     case "closed": {
       const called_off = stage !== "closed" && (await isCancelled(entry));
-      if (stage !== "closed" && entry.stage === stage) store.update(entry, { stage: "closed", called_off });
+      if (stage !== "closed" && entry.stage === stage)
+        store.update(entry, { stage: "closed", called_off });
     }
   }
 }
@@ -191,14 +230,25 @@ export async function applyNews(entry, news) {
 /** The hold that an entry received. @param {import("./api.js").Waiting} news @returns {Hold} */
 function offeredHold({ drop_id, quantity, hold_id, offered_at, price, expires_at, position }) {
   const [id, placed, expires] = [hold_id ?? "", offered_at ?? "", expires_at ?? ""];
-  const made = { id, drop_id, buyer_id: null, quantity, placed_at: placed, expires_at: expires, purchased_at: null, position, server_time: placed };
+  const made = {
+    id,
+    drop_id,
+    buyer_id: null,
+    quantity,
+    placed_at: placed,
+    expires_at: expires,
+    purchased_at: null,
+    position,
+    server_time: placed,
+  };
   return { ...made, status: "held", ...(price ? { price } : {}) };
 }
 
 /** @param {Entry} entry @param {import("./api.js").Waiting} news */
 function applyWaiting(entry, { id, place, blocked_by }) {
   const { stage, waiting } = entry;
-  const isNews = stage !== "waiting" || waiting?.place !== place || (waiting.blocked_by ?? null) !== blocked_by;
+  const isNews =
+    stage !== "waiting" || waiting?.place !== place || (waiting.blocked_by ?? null) !== blocked_by;
   if (isNews) store.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
 }
 
@@ -207,7 +257,11 @@ export async function leave(entry) {
   if (!entry.waiting) return;
   store.update(entry, { stage: "leaving", again: false });
   try {
-    await callUntilDecided(`/v1/waitlist/${entry.waiting.id}`, { method: "DELETE" }, { onRetry: markRetry(entry) });
+    await callUntilDecided(
+      `/v1/waitlist/${entry.waiting.id}`,
+      { method: "DELETE" },
+      { onRetry: markRetry(entry) },
+    );
     store.remove(entry);
     toast(`${isolate(entry.drop_name)}: you left the waitlist.`);
   } catch (problem) {

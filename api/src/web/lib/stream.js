@@ -82,7 +82,11 @@ export class Stream {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };
     if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
-    const response = await fetch(`/v1/stream${this.#query}`, { headers, signal, cache: "no-store" });
+    const response = await fetch(`/v1/stream${this.#query}`, {
+      headers,
+      signal,
+      cache: "no-store",
+    });
     if (!response.ok || !response.body) {
       const problem = await response.json().catch(() => ({}));
       this.#listener.onRefused?.(problem.code ?? "", problem.drop_id ?? "");

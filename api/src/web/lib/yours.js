@@ -65,9 +65,21 @@ class EntryStore extends EventTarget {
   add(drop, quantity, stage) {
     const { id: drop_id, name: drop_name, price } = drop;
     /** @type {Entry} */
-    const entry = { key: uuid(), drop_id, drop_name, price, quantity, asked_at: Date.now(), stage, since: Date.now(), asks: stage === "asking" ? "holds" : "waitlist" };
+    const entry = {
+      key: uuid(),
+      drop_id,
+      drop_name,
+      price,
+      quantity,
+      asked_at: Date.now(),
+      stage,
+      since: Date.now(),
+      asks: stage === "asking" ? "holds" : "waitlist",
+    };
     this.#change(() => {
-      this.entries = this.entries.filter((other) => other.drop_id !== drop_id || !isSettled(other) || other.stage === "purchased");
+      this.entries = this.entries.filter(
+        (other) => other.drop_id !== drop_id || !isSettled(other) || other.stage === "purchased",
+      );
       this.entries.unshift(entry);
     });
     return entry;
@@ -149,7 +161,11 @@ export function isSettled({ stage }) {
  * @param {Entry} entry
  */
 export function isAbandoned(entry) {
-  const isPending = !isSettled(entry) && entry.stage !== "held" && entry.stage !== "waiting" && entry.stage !== "unanswered";
+  const isPending =
+    !isSettled(entry) &&
+    entry.stage !== "held" &&
+    entry.stage !== "waiting" &&
+    entry.stage !== "unanswered";
   return isPending && Date.now() - entry.since > ABANDONED_MS;
 }
 

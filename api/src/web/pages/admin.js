@@ -84,7 +84,10 @@ let shownPath = "";
 
 /** @param {Metrics} metrics @param {string} path the path of the request */
 function showDrops({ drops, has_more: hasMore, position }, path) {
-  table.none = shownChoice.value || search.value.trim() || cursors.length > 0 ? "No matching drops." : "No drops yet.";
+  table.none =
+    shownChoice.value || search.value.trim() || cursors.length > 0
+      ? "No matching drops."
+      : "No drops yet.";
   table.show(drops, path === shownPath);
   shownPath = path;
   lastShown = drops.at(-1)?.id ?? "";
@@ -146,7 +149,11 @@ let readAt = Date.now();
 /** Shows or hides the notice that the numbers are outdated. @param {boolean} isFresh */
 function showFreshness(isFresh) {
   if (isFresh) readAt = Date.now();
-  else write(byId("stale"), `The numbers below are from ${clock(readAt)}: they could not be refreshed. Retrying.`);
+  else
+    write(
+      byId("stale"),
+      `The numbers below are from ${clock(readAt)}: they could not be refreshed. Retrying.`,
+    );
   byId("stale").hidden = isFresh;
 }
 

@@ -22,27 +22,56 @@ async function newest(query) {
  * @returns {Promise<Record<string, string>>}
  */
 async function known() {
-  const [live, soldOut, any] = await Promise.all([newest("&status=live"), newest("&status=sold_out"), newest("")]);
+  const [live, soldOut, any] = await Promise.all([
+    newest("&status=live"),
+    newest("&status=sold_out"),
+    newest(""),
+  ]);
   const id = live ?? soldOut ?? any ?? "DROP_ID";
-  const others = { "cancelDrop.id": "DROP_ID", buyer_id: "buyer-1", "holds.id": "HOLD_ID", "waitlist.id": "ENTRY_ID" };
+  const others = {
+    "cancelDrop.id": "DROP_ID",
+    buyer_id: "buyer-1",
+    "holds.id": "HOLD_ID",
+    "waitlist.id": "ENTRY_ID",
+  };
   return { ...others, id, "joinWaitlist.id": soldOut ?? id };
 }
 
 /** @param {string} title @param {[string, string][]} links targets and labels */
 function contents(title, links) {
-  return h("section", {}, h("strong", {}, title), h("ul", {}, ...links.map(([to, name]) => h("li", {}, h("a", { href: `#${to}` }, name)))));
+  return h(
+    "section",
+    {},
+    h("strong", {}, title),
+    h("ul", {}, ...links.map(([to, name]) => h("li", {}, h("a", { href: `#${to}` }, name)))),
+  );
 }
 
 /** @param {string} title @param {string} words @param {Node[]} inside */
 function group(title, words, inside) {
   const id = `group-${title.toLowerCase().replaceAll(" ", "-")}`;
-  return h("section", { class: "group", "aria-labelledby": id }, h("div", { class: "part" }, h("h2", { id }, title), h("p", { class: "quiet-words" }, ...prose(words))), ...inside);
+  return h(
+    "section",
+    { class: "group", "aria-labelledby": id },
+    h(
+      "div",
+      { class: "part" },
+      h("h2", { id }, title),
+      h("p", { class: "quiet-words" }, ...prose(words)),
+    ),
+    ...inside,
+  );
 }
 
 async function show() {
   const [document, ids] = await Promise.all([call("/openapi.json"), known()]);
   const description = new Description(document);
-  byId("about").replaceChildren(...document.info.description.trim().split("\n\n").map((/** @type {string} */ words) => h("p", {}, ...prose(words.replaceAll("\n", " ")))));
+  byId("about").replaceChildren(
+    ...document.info.description
+      .trim()
+      .split("\n\n")
+      .map((/** @type {string} */ words) => h("p", {}, ...prose(words.replaceAll("\n", " ")))),
+  );
   for (const { name, description: words } of document.tags) {
     const operations = description.operations(name);
     const shown = operations.map((operation) => {
@@ -51,7 +80,12 @@ async function show() {
       return element;
     });
     byId("groups").append(group(name, words, shown));
-    byId("lists").append(contents(name, operations.map(({ described }) => [described.operationId, described.summary])));
+    byId("lists").append(
+      contents(
+        name,
+        operations.map(({ described }) => [described.operationId, described.summary]),
+      ),
+    );
   }
   const schemas = description.schemas();
   const shown = schemas.map(([name, schema]) => {
@@ -60,7 +94,12 @@ async function show() {
     return element;
   });
   byId("groups").append(group("Schemas", "The types of request and response bodies.", shown));
-  byId("lists").append(contents("Schemas", schemas.map(([name]) => [`schema-${name}`, name])));
+  byId("lists").append(
+    contents(
+      "Schemas",
+      schemas.map(([name]) => [`schema-${name}`, name]),
+    ),
+  );
   scrollToHash();
 }
 
@@ -72,7 +111,9 @@ function foldContents() {
   /** @type {HTMLDetailsElement} */
   const contents = byId("contents");
   const isNarrow = matchMedia("(max-width: 60rem)");
-  const fold = () => { contents.open = !isNarrow.matches; };
+  const fold = () => {
+    contents.open = !isNarrow.matches;
+  };
   isNarrow.addEventListener("change", fold);
   contents.addEventListener("click", ({ target }) => target instanceof HTMLAnchorElement && fold());
   fold();

@@ -9,12 +9,15 @@ import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
 import { setTitle } from "../lib/title.js";
 import { ConnectionState } from "../elements/connection-state.js";
-import { DropSheet } from "../elements/drop-sheet.js";
+import "../elements/drop-sheet.js";
 import "../elements/name-field.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
 
-/** @typedef {import("../lib/api.js").Drop} Drop */
+/**
+ * @typedef {import("../lib/api.js").Drop} Drop
+ * @typedef {import("../elements/drop-sheet.js").DropSheet} DropSheet
+ */
 
 const id = decoded(location.pathname.split("/")[2] ?? "");
 const live = new Live(`?drops=${encodeURIComponent(id)}`);

@@ -59,7 +59,11 @@ function addFromStream(drop) {
   arrived += 1;
   // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
-  if (arrived > PAGE) return toast("More new drops are available.", { link: { href: "/", words: "Show them" }, stays: () => true });
+  if (arrived > PAGE)
+    return toast("More new drops are available.", {
+      link: { href: "/", words: "Show them" },
+      stays: () => true,
+    });
   add([drop]);
   if (drop.stock.sold > 0) requestPurchasers(drop.id);
 }
@@ -69,15 +73,17 @@ function addFromStream(drop) {
  * @param {Drop[]} drops
  */
 function add(drops) {
-  const added = drops.filter(({ id }) => !cards.has(id)).map((drop) => {
-    const card = new DropCard();
-    card.drop = drop;
-    if (drop.top_purchasers) card.purchasers = drop.top_purchasers;
-    cards.set(drop.id, card);
-    list.insertBefore(card, successorOf(drop));
-    near.observe(card);
-    return card;
-  });
+  const added = drops
+    .filter(({ id }) => !cards.has(id))
+    .map((drop) => {
+      const card = new DropCard();
+      card.drop = drop;
+      if (drop.top_purchasers) card.purchasers = drop.top_purchasers;
+      cards.set(drop.id, card);
+      list.insertBefore(card, successorOf(drop));
+      near.observe(card);
+      return card;
+    });
   empty.hidden = cards.size > 0;
   follow();
   return added[0];
@@ -89,7 +95,8 @@ function add(drops) {
  * @param {Drop} drop
  */
 function successorOf(drop) {
-  const comesFirst = (/** @type {Element | null} */ card) => card instanceof DropCard && card.drop && inOrder(drop, card.drop) < 0;
+  const comesFirst = (/** @type {Element | null} */ card) =>
+    card instanceof DropCard && card.drop && inOrder(drop, card.drop) < 0;
   // Pages are in order, so a new card is nearly always the last.
   if (!comesFirst(list.lastElementChild)) return null;
   return [...list.children].find(comesFirst) ?? null;
@@ -97,10 +104,14 @@ function successorOf(drop) {
 
 /** The cards in or near the viewport. @type {Set<Element>} */
 const nearby = new Set();
-const near = new IntersectionObserver((entries) => {
-  for (const { target, isIntersecting } of entries) nearby[isIntersecting ? "add" : "delete"](target);
-  if (cards.size > MOST_AWAKE) follow();
-}, { rootMargin: "150% 0px" });
+const near = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries)
+      nearby[isIntersecting ? "add" : "delete"](target);
+    if (cards.size > MOST_AWAKE) follow();
+  },
+  { rootMargin: "150% 0px" },
+);
 let settling = 0;
 
 /** Follows the cards near the viewport, or all cards if they are few. The others are inactive. */
@@ -109,7 +120,10 @@ function follow() {
   settling = window.setTimeout(() => {
     settling = 0;
     const all = [...cards.values()];
-    const few = all.length <= MOST_AWAKE ? all : [...all.filter((card) => nearby.has(card)), ...all.filter((card) => !nearby.has(card))];
+    const few =
+      all.length <= MOST_AWAKE
+        ? all
+        : [...all.filter((card) => nearby.has(card)), ...all.filter((card) => !nearby.has(card))];
     const awake = new Map(few.slice(0, MOST_AWAKE).map((card) => [card.drop?.id ?? "", card]));
     for (const [id, card] of cards) card.isAwake = awake.has(id);
     live.query = queryOf([...awake.keys()]);
@@ -131,7 +145,9 @@ function tidy() {
     near.unobserve(card);
     nearby.delete(card);
   }
-  list.replaceChildren(...kept.sort((one, other) => (one.drop && other.drop ? inOrder(one.drop, other.drop) : 0)));
+  list.replaceChildren(
+    ...kept.sort((one, other) => (one.drop && other.drop ? inOrder(one.drop, other.drop) : 0)),
+  );
   follow();
 }
 
@@ -151,9 +167,15 @@ async function requestPurchasers(id) {
   await sleep(100 + 200 * Math.random());
   while (sold.size > 0) {
     const ids = [...sold].slice(0, MOST_AWAKE);
-    const page = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(() => null);
+    const page = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(
+      () => null,
+    );
     if (page) ids.forEach((requested) => sold.delete(requested));
-    else ids.forEach((requested) => { const card = cards.get(requested); if (card) card.purchasers = null; });
+    else
+      ids.forEach((requested) => {
+        const card = cards.get(requested);
+        if (card) card.purchasers = null;
+      });
     for (const drop of page?.data ?? []) {
       const card = cards.get(drop.id);
       if (card && drop.top_purchasers) card.purchasers = drop.top_purchasers;
@@ -186,7 +208,14 @@ async function showMore() {
 }
 
 let isTouched = false;
-for (const type of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(type, () => { isTouched = true; }, { once: true, passive: true });
+for (const type of ["wheel", "touchmove", "keydown", "pointerdown"])
+  addEventListener(
+    type,
+    () => {
+      isTouched = true;
+    },
+    { once: true, passive: true },
+  );
 
 /**
  * Scrolls to the URL's fragment, whose target did not exist before. Skipped if the user has

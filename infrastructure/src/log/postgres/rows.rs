@@ -39,7 +39,7 @@ fn instant_from(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Timestam
     instant(bytes).map_err(|reason| format!("recorded_at {reason}"))
 }
 
-/// A row of [`READ`], by column index: a start reads millions of them.
+/// A row of [`super::READ`], by column index: a start reads millions of them.
 pub(super) fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
     let hash = Hash::from_slice(row.try_get(9)?).map_err(|error| sqlx::Error::Decode(error.into()));
     Ok(StoredEvent {
