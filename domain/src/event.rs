@@ -13,8 +13,8 @@ use crate::values::{
     StockCount, Timestamp, WaitlistId,
 };
 
-/// How much later than its recording an event may have taken effect, in milliseconds: the clock
-/// skew up to which a node decides (docs/decisions/0034-the-database-clock-is-the-shared-one.md).
+/// How much later than its recording an event may end holds, in milliseconds: the clock skew up to
+/// which a node decides (docs/decisions/0034-the-database-clock-is-the-shared-one.md).
 pub const MAX_AHEAD_MS: i64 = 2_000;
 
 /// One recorded fact about one drop.
@@ -347,29 +347,24 @@ impl DropEvent {
         }
     }
 
-    /// Returns the time at which the event took effect, according to its author.
+    /// Returns the time at which the event ends holds, if that is later than its recording by more
+    /// than clocks may differ ([`MAX_AHEAD_MS`]). No author knows the future: a cancellation from
+    /// next month would end holds that are still open. The time of other events has no such effect.
     #[must_use]
-    pub const fn effective_at(&self) -> Timestamp {
-        match self {
-            Self::DropScheduled(event) => event.scheduled_at,
-            Self::DropRescheduled(event) => event.rescheduled_at,
+    pub fn ends_holds_early(&self, recorded_at: Timestamp) -> Option<Timestamp> {
+        let at = match self {
             Self::DropCancelled(event) => event.cancelled_at,
-            Self::HoldPlaced(event) => event.placed_at,
             Self::HoldExpired(event) => event.expired_at,
-            Self::HoldReleased(event) => event.released_at,
-            Self::PurchaseConfirmed(event) => event.purchased_at,
-            Self::StockAdjusted(event) => event.adjusted_at,
-            Self::WaitlistJoined(event) => event.joined_at,
-            Self::WaitlistLeft(event) => event.left_at,
-        }
-    }
-
-    /// Reports whether the event took effect later than it was recorded, by more than clocks may
-    /// differ ([`MAX_AHEAD_MS`]). No author knows the future: a cancellation from next month would
-    /// end holds that are still open.
-    #[must_use]
-    pub const fn is_from_the_future(&self, recorded_at: Timestamp) -> bool {
-        self.effective_at().millis() - recorded_at.millis() > MAX_AHEAD_MS
+            Self::DropScheduled(_)
+            | Self::DropRescheduled(_)
+            | Self::HoldPlaced(_)
+            | Self::HoldReleased(_)
+            | Self::PurchaseConfirmed(_)
+            | Self::StockAdjusted(_)
+            | Self::WaitlistJoined(_)
+            | Self::WaitlistLeft(_) => return None,
+        };
+        (at.millis() - recorded_at.millis() > MAX_AHEAD_MS).then_some(at)
     }
 
     /// Returns the commitment to the personal data that is stored with this event, if any.

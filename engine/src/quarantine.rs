@@ -109,12 +109,10 @@ impl State {
                 &reason,
             ));
         }
-        if recorded.event.is_from_the_future(recorded.recorded_at) {
-            let reason = format!(
-                "it took effect at {}, later than it was recorded, at {}",
-                recorded.event.effective_at(),
-                recorded.recorded_at
-            );
+        if let Some(at) = recorded.event.ends_holds_early(recorded.recorded_at) {
+            let recorded_at = recorded.recorded_at;
+            let reason =
+                format!("it ends holds at {at}, later than its recording at {recorded_at}");
             return Some(RefusedEvent::recorded(
                 recorded,
                 Fault::Contradiction,

@@ -150,14 +150,6 @@ impl Ledger {
     pub(super) fn check(&mut self, recorded: &RecordedEvent, is_old: bool) -> Check {
         let drop_id = recorded.drop_id;
         self.note_time(recorded);
-        if recorded.event.is_from_the_future(recorded.recorded_at) {
-            return Err(format!(
-                "it took effect at {}, later than it was recorded, at {}",
-                recorded.event.effective_at(),
-                recorded.recorded_at
-            )
-            .into());
-        }
         match &recorded.event {
             DropEvent::DropScheduled(event) => {
                 let total = i64::from(event.total_stock.get());
@@ -172,6 +164,13 @@ impl Ledger {
                 self.open_account(drop_id)?.set_terms(&event.terms)?;
             }
             DropEvent::DropCancelled(event) => {
+                if let Some(at) = recorded.event.ends_holds_early(recorded.recorded_at) {
+                    let recorded_at = recorded.recorded_at;
+                    return Err(format!(
+                        "it ends holds at {at}, later than its recording at {recorded_at}"
+                    )
+                    .into());
+                }
                 let cancelled = Cancelled::at(event.cancelled_at);
                 self.open_account(drop_id)?.cancelled = Some(cancelled);
             }

@@ -97,7 +97,7 @@ fn impossible_events_are_found_in_a_valid_chain() {
         (
             "cancelled in the future",
             ERASED,
-            "later than it was recorded",
+            "later than its recording",
             |s| {
                 s[ERASED - 1] = test_event(
                     B,
