@@ -281,10 +281,31 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     _: Admin,
     DropPath(drop_id): DropPath,
+    headers: HeaderMap,
     OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
+    must_match(&app, drop_id, &headers)?;
     let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
     Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
+}
+
+/// Rejects an `If-Match` that names other versions of the drop than the present one. A drop that is
+/// cancelled already passes: the request may be a retry, and changes nothing.
+fn must_match(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(());
+    }
+    let Some(expected) = expected_version(app, drop_id, headers)? else {
+        return Ok(());
+    };
+    let present = app.views.drop(drop_id);
+    let is_stale =
+        |drop: &DropView| drop.row.cancelled_at.is_none() && drop.row.terms_version != expected;
+    let Some(version) = present.filter(is_stale).map(|drop| drop.row.terms_version) else {
+        return Ok(());
+    };
+    let detail = "The drop was edited since the ETag in If-Match was read. Read the drop again.";
+    Err(Problem::new(Code::StaleVersion, detail).with("version", version))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

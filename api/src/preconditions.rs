@@ -28,7 +28,7 @@ impl<'a> Tags<'a> {
         }
         let lines = headers.get_all(name).iter();
         let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-        if lines.iter().any(|line| line.trim() == "*") {
+        if matches!(lines.as_slice(), [line] if line.trim() == "*") {
             return Some(Self::Any);
         }
         Some(Self::Listed(lines.into_iter().flat_map(tags_in).collect()))
@@ -119,6 +119,10 @@ mod tests {
         assert_eq!(Tags::of(&star, header::IF_NONE_MATCH), None);
         let quoted = headers(&["\"*\""]);
         assert_ne!(Tags::of(&quoted, header::IF_MATCH), Some(Tags::Any));
+        // A list has tags only, so the star is skipped and the tag compared.
+        let both = headers(&["\"a\"", "*"]);
+        let tags = Tags::of(&both, header::IF_MATCH).unwrap();
+        assert_eq!(tags.strong().collect::<Vec<_>>(), ["\"a\""]);
     }
 
     #[test]

@@ -765,6 +765,27 @@ async fn edit_may_list_several_versions_and_weak_ones_never_match() {
 }
 
 #[tokio::test]
+async fn cancellation_with_an_outdated_etag_is_rejected() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let path = format!("/v1/drops/{drop}");
+    let before = app.get(&path).await.header("etag").to_owned();
+    let edited = edit(&app, &drop, Some(&before), &json!({ "name": "Renamed" })).await;
+    let after = edited.header("etag").to_owned();
+    let cancel_if = async |etag: &str| {
+        let request = app.admin(Method::POST, &format!("{path}/cancel"));
+        fetch(request.header("if-match", etag)).await
+    };
+    for outdated in [before.as_str(), "\"zz\""] {
+        cancel_if(outdated).await.problem(412, "stale_version");
+    }
+    assert_eq!(app.drop(&drop).await["status"], "live");
+    assert_eq!(cancel_if(&after).await.ok(200)["status"], "cancelled");
+    // A retry with the same header is a replay.
+    assert_eq!(cancel_if(&after).await.ok(200)["status"], "cancelled");
+}
+
+#[tokio::test]
 async fn cancelled_drop_releases_its_holds_and_sells_nothing_more() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;

@@ -371,6 +371,9 @@ pub(super) fn parameters() -> Value {
         ),
         "If-Match": header("If-Match", true, "The `ETag` of the drop to edit, or several, one of \
             which must match; weak tags never match. `*` overwrites the current version.", text()),
+        "Cancel-If-Match": header("If-Match", false, "The `ETag` of the drop to cancel, or several, \
+            one of which must match; weak tags never match. Without this header, or with `*`, \
+            nothing is compared.", text()),
         "Stock-If-Match": header("If-Match", false, "The `ETag` of the drop whose stock is \
             adjusted, or several, one of which must match; weak tags never match. The comparison \
             covers `stock.total`, which only adjustments change. Without this header, or with \

@@ -102,15 +102,17 @@ fn cancel(schemas: &mut Schemas) -> Operation {
         .description(
             "Stops holds and purchases, releases all holds and cancels all waitlist entries. In a \
              drop with more than about 500 of them this takes several seconds, during which \
-             `stock.held` falls to 0. Cancelling again has no effect.",
+             `stock.held` falls to 0. Cancelling again has no effect. `If-Match` is optional: 412 \
+             means that the drop was edited since the `ETag` was read.",
         )
         .access(Access::Admin)
+        .parameter("Cancel-If-Match")
         .optional_json_body::<Cancellation>(schemas, json!({}))
         .response(
             drop_response(schemas, 200, "The cancelled drop.")
                 .headers(&["ETag", "Idempotent-Replayed"]),
         )
-        .problems(&[Code::DropNotFound, Code::Unavailable])
+        .problems(&[Code::DropNotFound, Code::StaleVersion, Code::Unavailable])
 }
 
 fn adjust(schemas: &mut Schemas) -> Operation {
