@@ -37,10 +37,10 @@ pub enum Refusal {
     )]
     IdempotencyKeyReused,
     /// Fewer units are available than were requested.
-    #[error("{requested} units requested, {available} available")]
+    #[error("{} requested, {available} available", units(*.requested))]
     SoldOut { requested: u32, available: u32 },
     /// The buyer would exceed a limit of the drop.
-    #[error("limit of {max} units {}; {allowance} more may be held", .limit.scope())]
+    #[error("limit of {} {}; {allowance} more may be held", units(*.max), .limit.scope())]
     LimitReached {
         limit: Limit,
         max: u32,
@@ -69,8 +69,12 @@ pub enum Refusal {
     HoldReleased { released_at: Timestamp },
     #[error("the hold was purchased at {purchased_at}")]
     HoldPurchased { purchased_at: Timestamp },
-    /// The hold was purchased with a different payment reference.
-    #[error("the hold was purchased at {purchased_at} with a different payment reference")]
+    /// The hold was purchased with a different payment reference, or with one that was erased and
+    /// cannot be compared.
+    #[error(
+        "the hold was purchased at {purchased_at} with a different payment reference, or with one \
+         that was erased: compare the payments before a refund"
+    )]
     PaymentReferenceConflict { purchased_at: Timestamp },
     /// An adjustment would remove units that are held or sold.
     #[error("cannot remove {} units; {available} are available", .delta.unsigned_abs())]
@@ -86,7 +90,10 @@ pub enum Refusal {
         max: u32,
     },
     /// The requested units are available, so there is no reason to wait.
-    #[error("{requested} units requested, {available} available: place a hold instead of waiting")]
+    #[error(
+        "{} requested, {available} available: place a hold instead of waiting",
+        units(*.requested)
+    )]
     NotSoldOut { requested: u32, available: u32 },
     /// The buyer is waiting already: at most one waiting entry per buyer.
     #[error("the buyer has been on the waitlist since {joined_at}")]
@@ -118,4 +125,12 @@ pub enum Refusal {
         /// The start after the edit.
         starts_at: Timestamp,
     },
+}
+
+/// Writes a number of units: `1 unit`, `2 units`.
+fn units(number: u32) -> String {
+    match number {
+        1 => "1 unit".to_owned(),
+        number => format!("{number} units"),
+    }
 }
