@@ -3,7 +3,7 @@
 //! Promise: a list is parsed completely, over several header lines too; a comma within a tag is not
 //! a separator. Limit: anything that is not a tag is skipped.
 
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, header};
 
 /// The value of one of the two headers.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,9 +26,18 @@ impl<'a> Tags<'a> {
         if !headers.contains_key(&name) {
             return None;
         }
+        let is_write = name == header::IF_MATCH;
         let lines = headers.get_all(name).iter();
         let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
-        if matches!(lines.as_slice(), [line] if line.trim() == "*") {
+        let is_star = |line: &&str| line.trim() == "*";
+        // A star next to tags is not valid. A write must not take it for any version; for a read it
+        // saves a transfer.
+        let is_any = if is_write {
+            lines.len() == 1 && lines.iter().all(is_star)
+        } else {
+            lines.iter().any(is_star)
+        };
+        if is_any {
             return Some(Self::Any);
         }
         Some(Self::Listed(lines.into_iter().flat_map(tags_in).collect()))
@@ -80,7 +89,7 @@ fn tags_in(line: &str) -> Vec<Tag<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderValue, header};
+    use axum::http::HeaderValue;
 
     use super::*;
 
