@@ -145,7 +145,7 @@ async fn main() {
         other => panic!("not refused: {other:?}"),
     }
 
-    let cancelled = cancel_drop(server, &id, None).await.unwrap();
+    let cancelled = cancel_drop(server, &id, None, None).await.unwrap();
     assert_eq!(cancelled.status, DropStatus::Cancelled);
     println!("lived");
 }
