@@ -400,7 +400,7 @@ impl Observer for Limiter {
             drop_id, events, ..
         } = readmitted;
         self.state().open.forget(*drop_id, events);
-        let new = |event: &&RecordedEvent| event.position > readmitted.told;
+        let new = |event: &&RecordedEvent| event.position > readmitted.observed;
         self.follow(readmitted.events.iter().filter(new));
     }
 }

@@ -358,7 +358,7 @@ pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
     let knows_private = copy::may_read_private(&mut transaction)
         .await
         .map_err(AuditError::Log)?;
-    let erasures = erasure::told(&mut transaction).await?;
+    let erasures = erasure::recorded(&mut transaction).await?;
     let voids = postgres::voided(&mut *transaction).await?;
     let unguarded = guards::missing(&mut transaction).await?;
     let tables = checked_tables(&mut transaction).await?;

@@ -131,8 +131,8 @@ async fn large_drop_is_closed_while_other_drops_continue() {
     // From then on none of its holds can be purchased, recorded as released or not.
     let last = *holds.last().unwrap();
     let released_at = cancelled_at;
-    let told = refusal(shop.node.submit(purchase(last)).await);
-    assert_eq!(told, Refusal::HoldReleased { released_at });
+    let refused = refusal(shop.node.submit(purchase(last)).await);
+    assert_eq!(refused, Refusal::HoldReleased { released_at });
     assert!(shop.node.submit(release(last)).await.unwrap().is_replay());
     assert_eq!(
         refusal(shop.node.submit(shop.hold("late", 1)).await),

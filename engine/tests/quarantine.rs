@@ -193,14 +193,14 @@ async fn invalid_event_quarantines_its_drop_and_nothing_else() {
         pass(200).await;
         for node in [&street.shop.node, &second] {
             street.is_quarantined(node, position).await;
-            let told: Vec<_> = node
+            let reported: Vec<_> = node
                 .seen
                 .batches()
                 .iter()
                 .flat_map(|batch| batch.quarantined.clone())
                 .map(|refused| (refused.position, refused.fault))
                 .collect();
-            assert_eq!(told, [(position, fault)]);
+            assert_eq!(reported, [(position, fault)]);
         }
         // The same at a start.
         let third = street.shop.another_node(3).await;

@@ -51,7 +51,7 @@ impl Queue {
     /// The events from the fifth on, each with the entry that received an offer.
     fn since(&self) -> Vec<(String, Option<WaitlistId>)> {
         let events = decoded(&self.log.snapshot());
-        let told = events[4..].iter().map(|recorded| {
+        let described = events[4..].iter().map(|recorded| {
             let served = match &recorded.event {
                 DropEvent::HoldPlaced(placed) => placed.waitlist_entry,
                 DropEvent::DropScheduled(_)
@@ -66,7 +66,7 @@ impl Queue {
             };
             (recorded.event.event_type().to_owned(), served)
         });
-        told.collect()
+        described.collect()
     }
 }
 

@@ -284,7 +284,7 @@ fn buyer_in(payload: &str, event_type: &str) -> Option<Pseudonym> {
 ///
 /// # Errors
 /// [`sqlx::Error`].
-pub async fn told(
+pub async fn recorded(
     connection: &mut PgConnection,
 ) -> Result<Option<Vec<(Position, Erased)>>, sqlx::Error> {
     let may_see: bool = sqlx::query_scalar("SELECT has_table_privilege('erasures', 'SELECT')")
@@ -297,14 +297,14 @@ pub async fn told(
         sqlx::query_as("SELECT position, drop_id, buyer FROM erasures")
             .fetch_all(connection)
             .await?;
-    let told = rows.into_iter().map(|(position, drop_id, buyer)| {
+    let erased = rows.into_iter().map(|(position, drop_id, buyer)| {
         let erased = Erased {
             drop_id: DropId(drop_id),
             buyer: Pseudonym(buyer),
         };
         (Position(position.unsigned_abs()), erased)
     });
-    Ok(Some(told.collect()))
+    Ok(Some(erased.collect()))
 }
 
 /// The number of events whose personal data was removed by erasures recorded after `position`.

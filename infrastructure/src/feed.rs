@@ -44,7 +44,7 @@ pub struct Readmitted {
     /// The next event that cannot be applied, if any: the drop then stays in quarantine.
     pub refused: Option<Arc<RefusedEvent>>,
     /// Observers already know the events up to this position.
-    pub told: Position,
+    pub observed: Position,
 }
 
 /// The newest committed batches. Clones share them.

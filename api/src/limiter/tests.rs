@@ -100,7 +100,7 @@ fn readmitted_events_are_followed_once() {
             recorded(4, hold_placed("elsewhere", 1).keyed("b")),
         ],
         refused: None,
-        told: Position(1),
+        observed: Position(1),
     });
     assert_eq!(
         send(&limiter, 1, RequestKind::Hold, "b", NOW),
@@ -149,7 +149,7 @@ fn holds_that_no_event_will_resolve_do_not_count() {
             drop_id: drop_id("d"),
             events,
             refused: None,
-            told: Position(9),
+            observed: Position(9),
         });
     };
     readmit(vec![recorded(1, placed_by_an_engine("b"))]);

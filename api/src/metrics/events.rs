@@ -104,9 +104,9 @@ impl Observer for EventCounts {
         committed.events.iter().for_each(|event| self.count(event));
     }
 
-    /// Events up to `readmitted.told` were counted before.
+    /// Events up to `readmitted.observed` were counted before.
     fn readmitted(&mut self, readmitted: &Readmitted) {
-        let new = |event: &&RecordedEvent| event.position > readmitted.told;
+        let new = |event: &&RecordedEvent| event.position > readmitted.observed;
         let events = readmitted.events.iter().filter(new);
         events.for_each(|event| self.count(event));
     }

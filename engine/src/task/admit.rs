@@ -241,7 +241,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             drop_id,
             events,
             refused,
-            told: observed,
+            observed,
         }
     }
 

@@ -568,7 +568,7 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
 
 /// Retries with the same key get the same result on every node.
 fn keys_identify_one_result(sent: &[SentRequest], recorded: &Recorded) {
-    let mut told = BTreeMap::new();
+    let mut earlier = BTreeMap::new();
     for sent in sent {
         let (Some(key), Ok(answer)) = (key_of(&sent.request), &sent.outcome) else {
             continue;
@@ -578,7 +578,7 @@ fn keys_identify_one_result(sent: &[SentRequest], recorded: &Recorded) {
             "acknowledged but not in the log"
         );
         let subject = (answer.drop_id, format!("{:?}", answer.subject));
-        let before = told.entry(key).or_insert_with(|| subject.clone());
+        let before = earlier.entry(key).or_insert_with(|| subject.clone());
         assert_eq!(*before, subject, "{key:?}");
     }
 }
@@ -615,8 +615,12 @@ fn followed_the_log(life: &Life, stored: &[StoredEvent], events: &[RecordedEvent
         let at = usize::try_from(head.0).unwrap();
         let found = at.checked_sub(1).map(|last| stored[last].head());
         assert_eq!(found.unwrap_or_default(), committed.head);
-        for told in &committed.events {
-            assert_eq!(expected.next(), Some(told), "each event once and in order");
+        for observed in &committed.events {
+            assert_eq!(
+                expected.next(),
+                Some(observed),
+                "each event once and in order"
+            );
         }
         assert!(
             expected
