@@ -23,7 +23,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
-pub(crate) use self::query::{Limit, Query, limit_faults, no_parameters, position, some_position};
+pub(crate) use self::query::{
+    Limit, Query, known_parameters_only, limit_faults, position, some_position,
+};
 pub use self::query::{NoParams, Params};
 use crate::app::App;
 use crate::auth::Caller;
