@@ -29,6 +29,7 @@ pub(crate) use self::query::{
 pub use self::query::{NoParams, Params};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::limiter::BuyersKey;
 use crate::problem::{Code, Problem};
 
 /// Maximum length of a body, in characters, and with a few exceptions in bytes.
@@ -294,15 +295,6 @@ impl IdempotencyKey {
         };
         Ok(BuyersKey { key, other_key })
     }
-}
-
-/// See [`IdempotencyKey::of_buyer`].
-#[derive(Debug, Clone, Copy)]
-pub struct BuyersKey {
-    /// The key to record.
-    pub key: KeyDigest,
-    /// The key that also identifies a retry.
-    pub other_key: KeyDigest,
 }
 
 impl FromRequestParts<App> for IdempotencyKey {

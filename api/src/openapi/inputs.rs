@@ -10,7 +10,7 @@ use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, Method, Version};
 use schemars::JsonSchema;
 
-use super::operation::{Access, Operation};
+use super::operation::{Access, Input, Inputs, Operation};
 use super::schemas::Schemas;
 use crate::app::App;
 use crate::auth::{Admin, Auditor, Caller, Visitor};
@@ -22,16 +22,6 @@ use crate::extract::{
 use crate::limiter::Origin;
 use crate::problem::Code;
 use crate::waitlist::EntryPath;
-
-/// One parameter of a handler.
-pub(crate) trait Input {
-    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation;
-}
-
-/// All parameters of a handler, as the type parameter of [`axum::handler::Handler`] lists them.
-pub(crate) trait Inputs {
-    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation;
-}
 
 macro_rules! inputs {
     ($($input:ident)*) => {

@@ -6,7 +6,6 @@ use axum::routing::{self, MethodRouter};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use super::inputs::Inputs;
 use super::problems;
 use super::schemas::Schemas;
 use crate::app::App;
@@ -42,6 +41,16 @@ impl Access {
             &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
         )
     }
+}
+
+/// One parameter of a handler.
+pub(crate) trait Input {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation;
+}
+
+/// All parameters of a handler, as the type parameter of [`axum::handler::Handler`] lists them.
+pub(crate) trait Inputs {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation;
 }
 
 /// A route with its description. Both come from the same declaration: a route cannot lack an

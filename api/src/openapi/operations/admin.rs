@@ -8,7 +8,7 @@ use crate::erasure;
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::session::{self, SessionBody};
+use crate::session::routes::{self as session, SessionBody};
 
 const SESSION: &str = "/v1/admin/session";
 

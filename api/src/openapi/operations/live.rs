@@ -3,11 +3,12 @@
 use projections::drop_body::DropBody;
 use serde_json::json;
 
+use crate::connections::STREAM_PATH;
 use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::stream;
-use crate::waitlist::WaitlistEntryState;
+use crate::stream::watch::watch;
+use crate::waitlist::state::WaitlistEntryState;
 
 const DESCRIPTION: &str = "Sends one `drop` event with the public state of each drop, then one \
                            for each change, at a limited rate per second. With `waitlist`, it \
@@ -34,8 +35,8 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .content("text/event-stream", events);
     let watch = Operation::get(
         schemas,
-        "/v1/stream",
-        stream::watch,
+        STREAM_PATH,
+        watch,
         "watchDrops",
         "Stream changes of drops",
     )

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::health::{self, Alive, Ready};
+use crate::metrics::scrape::scrape as scrape_metrics;
 use crate::openapi::openapi;
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
+use crate::pages;
 use crate::problem::Code;
-use crate::{metrics, pages};
 
 pub(super) fn health(schemas: &mut Schemas) -> Vec<Operation> {
     let health = [
@@ -90,7 +91,7 @@ fn scrape(schemas: &mut Schemas) -> Operation {
     Operation::get(
         schemas,
         "/metrics",
-        metrics::scrape,
+        scrape_metrics,
         "scrapeMetrics",
         "Metrics for Prometheus",
     )
