@@ -145,6 +145,17 @@ fn document_is_valid_openapi_3_1() {
 }
 
 #[test]
+fn document_has_the_newest_version_of_the_changelog() {
+    let changelog = include_str!("../../CHANGELOG.md");
+    let versions = changelog
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "));
+    let newest = versions.filter_map(|title| title.split_once(" (")).next();
+    let document = api::openapi::document();
+    assert_eq!(newest.unwrap().0, document["info"]["version"]);
+}
+
+#[test]
 fn every_reference_resolves() {
     let document = api::openapi::document();
     let mut seen = 0;
