@@ -1,4 +1,7 @@
 //! The parts of a running server that its handlers share.
+//!
+//! The modules of these parts do not import this one. Their handlers do, in files of their own such
+//! as `metrics/scrape.rs`, so that imports form no circle (`tests/contract/layers.rs`).
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -14,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::connections::AddressLimit;
 use crate::keys::Keys;
 use crate::lateness::ReleaseLateness;
-use crate::limiter::Limiter;
+use crate::limiter::{Admission, BuyersKey, Limiter, Origin, RequestKind};
 use crate::metrics::Metrics;
-use crate::refused::Refused;
+use crate::problem::Problem;
+use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
 use crate::stream::StreamHub;
 use crate::tokens::BuyerTokens;
@@ -80,6 +84,26 @@ impl App {
             buyer.as_bytes(),
         ];
         self.key_scope(&parts.concat())
+    }
+
+    /// Admits a request for stock of a drop and counts it until it is settled. A refusal is counted
+    /// for the drop.
+    ///
+    /// # Errors
+    /// 429, with the limit of the address that is reached and the time to retry.
+    pub(crate) fn admit(
+        &self,
+        origin: Origin,
+        drop_id: DropId,
+        kind: RequestKind,
+        keys: BuyersKey,
+    ) -> Result<Admission, Problem> {
+        let admitted = self.limiter.admit(origin, kind, keys);
+        if admitted.is_err() {
+            self.refused
+                .count_known(&self.views, drop_id, Reason::Throttled, self.now());
+        }
+        admitted
     }
 
     /// The server's time; the database's while this node's clock is known to be wrong.

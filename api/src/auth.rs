@@ -9,6 +9,8 @@
 //! right to buy or to release it. So the auditor key of a shop without a buyer secret must be
 //! protected like the admin key.
 
+mod origin;
+
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
@@ -162,7 +164,9 @@ impl Bearer {
 
 /// Accepts a signed-in browser, which sends no key.
 fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<(), Problem> {
-    if !parts.headers.contains_key(header::AUTHORIZATION) && is_signed_in(parts, app)? {
+    if !parts.headers.contains_key(header::AUTHORIZATION)
+        && is_signed_in(parts, &app.sessions, app.now())?
+    {
         Ok(())
     } else {
         Err(unauthorized(otherwise))

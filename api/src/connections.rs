@@ -53,6 +53,9 @@ pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
 use crate::problem::Problem;
 
+/// Path of the SSE stream, whose handler takes the socket over.
+pub(crate) const STREAM_PATH: &str = "/v1/stream";
+
 /// Maximum number of excess connections that are sent a refusal at the same time.
 const MOST_REFUSALS: usize = 256;
 
@@ -295,7 +298,7 @@ impl Responder {
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
-                if request.uri().path() == crate::stream::PATH {
+                if request.uri().path() == STREAM_PATH {
                     request.extensions_mut().insert(Handover { state, peer });
                 }
                 let Ok(response) = router.oneshot(request).await;

@@ -35,7 +35,6 @@ use crate::problem::{Code, Problem};
 use crate::render::{
     Page, Representation, conditional_at, insert, replayed, total_in_etag, version_in_etag,
 };
-use crate::stream::check_id_count;
 
 /// Maximum number of drops in one response.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -431,6 +430,15 @@ fn purchasers_of(
         .into_iter()
         .map(PurchaserBody::from)
         .collect()
+}
+
+/// Rejects a query parameter that names more than `most` ids.
+pub(crate) fn check_id_count(name: &str, ids: usize, most: usize) -> Result<(), Problem> {
+    if ids <= most {
+        return Ok(());
+    }
+    let detail = format!("names {ids} different ids; send at most {most}");
+    Err(Problem::invalid_query(name, detail).with("most", most))
 }
 
 pub(crate) fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {

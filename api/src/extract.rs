@@ -23,10 +23,13 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
-pub(crate) use self::query::{Limit, Query, limit_faults, no_parameters, position, some_position};
+pub(crate) use self::query::{
+    Limit, Query, known_parameters_only, limit_faults, position, some_position,
+};
 pub use self::query::{NoParams, Params};
 use crate::app::App;
 use crate::auth::Caller;
+use crate::limiter::BuyersKey;
 use crate::problem::{Code, Problem};
 
 /// Maximum length of a body, in characters, and with a few exceptions in bytes.
@@ -292,15 +295,6 @@ impl IdempotencyKey {
         };
         Ok(BuyersKey { key, other_key })
     }
-}
-
-/// See [`IdempotencyKey::of_buyer`].
-#[derive(Debug, Clone, Copy)]
-pub struct BuyersKey {
-    /// The key to record.
-    pub key: KeyDigest,
-    /// The key that also identifies a retry.
-    pub other_key: KeyDigest,
 }
 
 impl FromRequestParts<App> for IdempotencyKey {

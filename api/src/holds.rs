@@ -61,9 +61,7 @@ pub(crate) async fn place(
         display_name: display_name.clone(),
         quantity,
     };
-    let admission = app
-        .limiter
-        .admit(&app, origin, drop_id, RequestKind::Hold, keys)?;
+    let admission = app.admit(origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.place_hold(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;

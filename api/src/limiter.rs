@@ -17,7 +17,6 @@ pub mod address;
 mod attempt;
 mod keys;
 mod open;
-mod origin;
 mod reports;
 pub mod settings;
 mod window;
@@ -27,7 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
-use domain::values::{DropId, KeyDigest};
+use domain::values::KeyDigest;
 use engine::{Accepted, Clock, CommandError, Observer, SystemClock};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
@@ -41,10 +40,7 @@ pub(crate) use self::open::RequestKind;
 use self::reports::{ReportKind, Reports};
 use self::settings::{Bound, Bounds, Count, Rate};
 use self::window::Window;
-use crate::app::App;
-use crate::extract::BuyersKey;
 use crate::problem::{Code, Problem, Quota};
-use crate::refused::Reason;
 
 /// Maximum number of remembered requests, over all addresses: some 60 MB.
 pub const MOST_REMEMBERED: usize = 1_000_000;
@@ -132,7 +128,7 @@ impl Limiter {
     }
 
     /// Returns the origin of a request that a connection from `peer` sent with these headers.
-    fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
+    pub(crate) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
         let Shared {
             trusted, unlimited, ..
         } = &*self.0;
@@ -147,15 +143,13 @@ impl Limiter {
         trusted.origin(peer, headers, unlimited)
     }
 
-    /// Admits a request for stock and counts it until it is settled, or refuses it with 429.
+    /// Admits a request for stock and counts it until it is settled, or refuses it.
     ///
     /// # Errors
     /// 429, with the limit that is reached and the time to retry.
     pub(crate) fn admit(
         &self,
-        app: &App,
         origin: Origin,
-        drop_id: DropId,
         kind: RequestKind,
         keys: BuyersKey,
     ) -> Result<Admission, Problem> {
@@ -177,11 +171,19 @@ impl Limiter {
             }))),
             Err(full) => {
                 self.note(ReportKind::Refused);
-                app.refused.count_known(app, drop_id, Reason::Throttled);
                 Err(full.into())
             }
         }
     }
+}
+
+/// The idempotency key of a request for one buyer.
+#[derive(Debug, Clone, Copy)]
+pub struct BuyersKey {
+    /// The key to record.
+    pub key: KeyDigest,
+    /// The key that also identifies a retry.
+    pub other_key: KeyDigest,
 }
 
 /// The time under which a request was counted among the address's requests, if those are limited.

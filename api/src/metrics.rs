@@ -12,22 +12,17 @@ mod events;
 mod measured_log;
 mod process;
 mod requests;
-mod state;
+pub(crate) mod scrape;
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{IntCounter, IntGauge, Opts, Registry};
 
 pub use self::events::EventCounts;
 pub use self::measured_log::{Appends, MeasuredLog};
 pub(crate) use self::requests::{Measure, Requests};
-use crate::app::App;
-use crate::problem::Problem;
 
 /// The counters that are updated when something happens. Clones share them.
 #[derive(Clone)]
@@ -72,23 +67,6 @@ impl Metrics {
     pub(crate) fn measure(&self, paths: &[&'static str]) -> Measure {
         Measure::new(Arc::clone(&self.0.requests), paths)
     }
-}
-
-/// `GET /metrics`
-pub(crate) async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
-    let mut families = app.metrics.0.registry.gather();
-    families.extend(state::families(&app));
-    families.extend(process::families(app.metrics.0.started));
-    families.sort_by(|a, b| a.name().cmp(b.name()));
-    let mut text = vec![];
-    TextEncoder::new()
-        .encode(&families, &mut text)
-        .map_err(|error| Problem::internal(&error))?;
-    let headers = [
-        (header::CONTENT_TYPE, prometheus::TEXT_FORMAT),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, text).into_response())
 }
 
 /// Unwraps the construction of a metric. Names, labels and buckets are literals of this program,

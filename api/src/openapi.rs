@@ -1,27 +1,31 @@
 //! The HTTP API as an OpenAPI 3.1 document: `GET /openapi.json`.
 //!
 //! Promise: schemas of bodies are generated from the types that parse and serialize them. The
-//! document contains every route of the router except the HTML pages, and nothing else. The tests
-//! check every response against it (`tests/harness/described.rs`), and generate clients from it in
-//! several languages (`tests/clients/generated.rs`).
+//! router and the document are made from one table ([`operations`]): a row names the path, the
+//! method, the handler and the responses, and the types of the handler's parameters state the rest
+//! ([`inputs`]). The document omits the HTML pages. The tests check every response against it
+//! (`tests/harness/described.rs`), and generate clients from it in several languages
+//! (`tests/clients/generated.rs`).
 //! Limit: OpenAPI cannot describe a stream of events or of lines. These are strings, and
 //! `x-events` and `x-lines` name the schemas of their parts.
 
+mod inputs;
 mod operation;
 mod operations;
 mod problems;
 pub(crate) mod schemas;
 
-use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::operation::{Operation, headers, parameters};
 use self::schemas::Schemas;
+use crate::app::App;
 use crate::problem::Code;
 use crate::render::{digest, is_known};
 
@@ -53,26 +57,12 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     (common, kind, text.clone()).into_response()
 }
 
-/// The path and method of the operations that have no query parameters.
-static WITHOUT_QUERY: LazyLock<HashSet<(String, &'static str)>> = LazyLock::new(|| {
-    let operations = operations::all(&mut Schemas::default());
-    let without = operations.iter().filter(|operation| !operation.has_query());
-    without
-        .map(|operation| (operation.path().to_owned(), operation.method()))
-        .collect()
-});
-
-/// Returns whether an operation without query parameters has this path and method.
-pub(crate) fn takes_no_query(path: &str, method: &Method) -> bool {
-    let method = match method.as_str() {
-        "GET" | "HEAD" => "get",
-        "POST" => "post",
-        "PUT" => "put",
-        "PATCH" => "patch",
-        "DELETE" => "delete",
-        _ => return false,
-    };
-    WITHOUT_QUERY.contains(&(path.to_owned(), method))
+/// Returns the path and handler of every route, pages included.
+pub(crate) fn routes() -> Vec<(&'static str, MethodRouter<App>)> {
+    let mut schemas = Schemas::default();
+    let mut operations = operations::all(&mut schemas);
+    operations.extend(operations::pages(&mut schemas));
+    operations.into_iter().map(Operation::into_route).collect()
 }
 
 /// Returns the document of the operations for programs.
@@ -90,7 +80,7 @@ pub fn document_with_pages() -> Value {
     let operations = operations::all(&mut schemas);
     let mut document = described(schemas, operations);
     if let Value::Object(paths) = &mut document["paths"] {
-        paths.extend(self::paths(operations::pages()));
+        paths.extend(self::paths(operations::pages(&mut Schemas::default())));
     }
     let absent = &mut document["components"]["responses"]["NotFound"];
     absent["content"]["text/html"] = json!({ "schema": { "type": "string" } });

@@ -18,6 +18,7 @@ use std::time::Duration;
 use domain::Refusal;
 use domain::values::{DropId, Timestamp};
 use engine::{Clock, CommandError, SystemClock};
+use projections::views::Views;
 use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,6 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::admin::window::FURTHEST_BACK;
-use crate::app::App;
 use crate::problem::Problem;
 
 /// The interval at which counts are added to the table.
@@ -171,9 +171,14 @@ impl Refused {
 
     /// Counts a refusal that was made before the engine. Drops that do not exist or have ended are
     /// not counted: rows are kept for a long time, and rejected clients must not create many.
-    pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
-        let now = app.now();
-        let drop = app.views.drop(drop_id);
+    pub(crate) fn count_known(
+        &self,
+        views: &Views,
+        drop_id: DropId,
+        reason: Reason,
+        now: Timestamp,
+    ) {
+        let drop = views.drop(drop_id);
         if drop.is_some_and(|drop| !drop.row.status(now).is_over()) {
             self.count(drop_id, reason, now);
         }

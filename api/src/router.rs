@@ -1,34 +1,33 @@
-//! All routes.
+//! The router: the routes of the table in [`openapi`], and what applies to all of them.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::MethodRouter;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::extract::no_parameters;
 use crate::problem::{Code, Problem};
-use crate::{
-    admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
-};
+use crate::{openapi, pages};
 
 /// Builds the router of `app`.
 pub fn router(app: App) -> Router {
-    let Routes { router, paths } = routes();
-    let measure = app.metrics.measure(&paths);
-    router
+    let routes = openapi::routes();
+    let measure = app.metrics.measure(&distinct_paths(&routes));
+    let mount = |router: Router<App>, (path, handler)| router.route(path, handler);
+    routes
+        .into_iter()
+        .fold(Router::new(), mount)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer((
             measure,
             CatchPanicLayer::custom(panicked),
             map_response(disable_caching),
-            from_fn(known_parameters_only),
         ))
         .with_state(app)
 }
@@ -36,78 +35,12 @@ pub fn router(app: App) -> Router {
 /// Returns the path of every route, as the router spells it.
 #[must_use]
 pub fn paths() -> Vec<&'static str> {
-    routes().paths
+    distinct_paths(&openapi::routes())
 }
 
-/// A router that records its paths.
-#[derive(Default)]
-struct Routes {
-    router: Router<App>,
-    paths: Vec<&'static str>,
-}
-
-impl Routes {
-    fn route(mut self, path: &'static str, methods: MethodRouter<App>) -> Self {
-        self.paths.push(path);
-        self.router = self.router.route(path, methods);
-        self
-    }
-}
-
-fn routes() -> Routes {
-    Routes::default()
-        .route("/v1/drops/{id}/holds", post(holds::place))
-        .route("/v1/drops/{id}/waitlist", post(waitlist::join))
-        .route("/v1/drops", post(drops::create).get(drops::list))
-        .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
-        .route("/v1/drops/{id}/cancel", post(drops::cancel))
-        .route("/v1/drops/{id}/stock-adjustments", post(drops::adjust))
-        .route("/v1/drops/{id}/purchasers", get(drops::buyers::purchasers))
-        .route(
-            "/v1/drops/{id}/buyers/{buyer_id}",
-            get(drops::buyers::standing),
-        )
-        .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
-        .route("/v1/holds/{id}/purchase", post(holds::purchase))
-        .route("/v1/purchases/{id}", get(drops::purchases::read))
-        .route("/v1/drops/{id}/purchases", get(drops::purchases::list))
-        .route(
-            "/v1/waitlist/{id}",
-            get(waitlist::read).delete(waitlist::leave),
-        )
-        .route("/v1/stream", get(stream::watch))
-        .route("/v1/admin/buyers/{buyer_id}", delete(erasure::delete))
-        .route(
-            "/v1/admin/session",
-            post(session::sign_in).delete(session::sign_out),
-        )
-        .route("/v1/admin/metrics", get(admin::metrics))
-        .route("/v1/admin/timeline", get(admin::timeline))
-        .route("/v1/log", get(log::list))
-        .route("/v1/log/head", get(log::head))
-        .route("/metrics", get(metrics::scrape))
-        .route("/openapi.json", get(openapi::openapi))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/", get(pages::storefront))
-        .route("/drops/{id}", get(pages::drop_page))
-        .route("/admin", get(pages::dashboard))
-        .route("/docs", get(pages::reference))
-        .route("/assets/{*path}", get(pages::asset))
-        .route("/problems/{code}", get(pages::problem))
-}
-
-/// Rejects query parameters of operations that have none. Other operations reject unknown
-/// parameters when they read their own ([`crate::extract::Params`]). Pages ignore them, because
-/// campaigns and mail programs append parameters to links.
-async fn known_parameters_only(request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>();
-    let takes_none =
-        path.is_some_and(|path| openapi::takes_no_query(path.as_str(), request.method()));
-    if takes_none && let Err(problem) = no_parameters(request.uri().query()) {
-        return problem.into_response();
-    }
-    next.run(request).await
+fn distinct_paths(routes: &[(&'static str, MethodRouter<App>)]) -> Vec<&'static str> {
+    let paths: BTreeSet<_> = routes.iter().map(|(path, _)| *path).collect();
+    paths.into_iter().collect()
 }
 
 /// Disables caching unless the handler has set a policy: most responses are for one caller, and

@@ -11,48 +11,22 @@
 //!  (behind: only the newest state of each drop; far behind: a resync)
 //! ```
 
+mod entries;
 mod framing;
 mod hub;
 mod present;
 mod shard;
 mod subscriber;
+pub(crate) mod watch;
 
-use std::collections::BTreeSet;
 use std::io;
 
-use axum::body::Body;
-use axum::extract::{Extension, State};
-use axum::http::{HeaderMap, Method, Version, header};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use domain::values::{DropId, Position};
 use projections::views::Views;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
-use self::framing::Framing;
 pub use self::hub::StreamHub;
-pub(crate) use self::hub::Tick;
+use self::shard::Pipe;
 pub use self::shard::StreamShard;
-use self::shard::{Pipe, Subscriber};
-use self::subscriber::{CompleteUpTo, SubscriberState, Watched};
-use crate::app::App;
-use crate::connections::{Handover, Socket};
-use crate::drops::quarantine;
-use crate::extract::{Params, Query};
-use crate::limiter::Origin;
-use crate::problem::{Code, Problem};
-use crate::waitlist::WatchedEntries;
-
-/// Path of the SSE stream.
-pub(crate) const PATH: &str = "/v1/stream";
-
-/// The delay after which a client should reconnect, in milliseconds.
-///
-/// Like every heartbeat, it has no empty line after it: the line is complete, and the next event's
-/// block follows. An empty line would end a block without data, which the standard
-/// ignores (WHATWG HTML, section 9.2.6) and httpx-sse 0.4.3 passes on as an empty event.
-const RETRY: &[u8] = b"retry: 1000\n";
+use crate::connections::Socket;
 
 /// Returns a hub for at most `max_subscribers`, and its shards, each of which runs as one task.
 #[must_use]
@@ -61,77 +35,6 @@ pub fn open(views: &Views, max_subscribers: usize, shards: usize) -> (StreamHub,
     let shard = |inbox| StreamShard::new(&hub, views.clone(), inbox);
     let shards = inboxes.into_iter().map(shard).collect();
     (hub, shards)
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct WatchParams {
-    /// At most 200 ids of drops, separated by commas. Default: every drop that has not ended.
-    drops: Option<String>,
-    /// With `drops`: also sends every drop that is scheduled from now on. With `Last-Event-ID`, it
-    /// also sends the drops that were scheduled since then, the newest 200 of them.
-    #[schemars(extend("default" = false))]
-    new: Option<bool>,
-    /// At most 20 ids of waitlist entries, separated by commas, whose changes are sent as well.
-    waitlist: Option<String>,
-    /// As `Last-Event-ID`, for clients that cannot send headers.
-    last_event_id: Option<String>,
-}
-
-impl Query for WatchParams {}
-
-/// `GET /v1/stream`
-pub(crate) async fn watch(
-    State(app): State<App>,
-    origin: Origin,
-    method: Method,
-    version: Version,
-    Extension(handover): Extension<Handover>,
-    Params(params): Params<WatchParams>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let complete = last_event(&headers, params.last_event_id.as_deref());
-    let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
-    let watched = watched(&app, params.drops.as_deref(), params.new.unwrap_or(false))?;
-    let entries = WatchedEntries::named(&app, origin, params.waitlist.as_deref()).await?;
-    let address_permit = app.streams.of_client(handover.peer.ip(), &headers)?;
-    let full = || {
-        Problem::unavailable("Limit of concurrent stream clients reached (HOLDFAST_MAX_WATCHERS).")
-    };
-    let permit = app.hub.try_admit(address_permit).ok_or_else(full)?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    if method == Method::HEAD {
-        return Ok((headers, Body::empty()).into_response());
-    }
-    let framing = if version == Version::HTTP_11 {
-        Framing::Chunked
-    } else {
-        Framing::Plain
-    };
-    let (hub, views) = (app.hub.clone(), &app.views);
-    let mut subscriber =
-        SubscriberState::new(&hub, views, watched, entries, framing, complete, permit);
-    // The shard sends the rest. hyper frames the body itself.
-    let piece = subscriber.next_piece(hub.present(), views, Framing::Plain);
-    let first = [Bytes::from_static(RETRY), piece.unwrap_or_default()];
-    let first = first.into_iter().filter(|piece| !piece.is_empty());
-    let take_over = move |socket| hub.assign(Subscriber::new(socket, subscriber));
-    Ok((headers, handover.after(first, take_over)).into_response())
-}
-
-/// Returns the last position that the client received. The header takes precedence, because a
-/// browser that reconnects sends it with an unchanged URL. A value that is not a position is
-/// ignored.
-fn last_event(headers: &HeaderMap, in_query: Option<&str>) -> Option<Position> {
-    let header = headers.get("last-event-id");
-    let in_header = header.and_then(|id| id.to_str().ok());
-    let position = |id: &str| id.trim().parse().ok().map(Position);
-    in_header
-        .and_then(position)
-        .or_else(|| in_query.and_then(position))
 }
 
 impl Pipe for Socket {
@@ -146,45 +49,6 @@ impl Pipe for Socket {
     fn discard(&self) {
         Self::discard(self);
     }
-}
-
-/// Maximum number of drops that one stream may name.
-const MOST_DROPS: usize = 200;
-
-/// Rejects a query parameter that names more than `most` ids.
-pub(crate) fn check_id_count(name: &str, ids: usize, most: usize) -> Result<(), Problem> {
-    if ids <= most {
-        return Ok(());
-    }
-    let detail = format!("names {ids} different ids; send at most {most}");
-    Err(Problem::invalid_query(name, detail).with("most", most))
-}
-
-/// Returns the named drops without duplicates; without names, all drops that are not over, future
-/// ones included.
-fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Problem> {
-    let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
-        return Ok(Watched::All);
-    };
-    let not_found =
-        |id: &str| Problem::new(Code::DropNotFound, format!("No drop has the id {id:?}."));
-    let read = |id: &str| id.trim().parse().map_err(|_| not_found(id));
-    let watched = drops
-        .split(',')
-        .map(read)
-        .collect::<Result<BTreeSet<DropId>, _>>()?;
-    check_id_count("drops", watched.len(), MOST_DROPS)?;
-    let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
-    if let Some(&id) = missing {
-        let refused = quarantine(app.views.quarantine_of(id));
-        return Err(refused.unwrap_or_else(|| not_found(&id.to_string())));
-    }
-    let watched = watched.into_iter().collect();
-    Ok(if and_new {
-        Watched::NamedAndNew(watched)
-    } else {
-        Watched::Named(watched)
-    })
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Plain tables for a terminal or a file: labels left-aligned, numbers right-aligned.
 //!
 //! Promise: the same text everywhere, without colours and frames, so that people and `awk` can read
-//! it.
-//! Limit: width is counted in characters, which is wrong for wide scripts.
+//! it. Wide and combining characters have their width on a terminal (UAX 11).
+
+use unicode_width::UnicodeWidthStr;
 
 /// Lays out `rows` in columns as wide as their widest cell. Columns whose index is in `right` are
 /// right-aligned.
@@ -10,7 +11,7 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
     let width = |column: usize| {
         rows.iter()
             .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
+            .map(|cell| cell.width())
             .max()
             .unwrap_or(0)
     };
@@ -26,10 +27,11 @@ pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
 }
 
 fn pad(cell: &str, width: usize, right: bool) -> String {
+    let fill = " ".repeat(width.saturating_sub(cell.width()));
     if right {
-        format!("{cell:>width$}")
+        format!("{fill}{cell}")
     } else {
-        format!("{cell:<width$}")
+        format!("{cell}{fill}")
     }
 }
 
@@ -69,5 +71,15 @@ mod tests {
             vec!["oversold".into(), "0".into()],
         ];
         assert_eq!(columns(&rows, &[1]), "  sold      100\n  oversold    0");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns_and_combining_ones_none() {
+        let rows = vec![
+            vec!["北京の上着".into(), "1".into()],
+            vec!["e\u{301}te\u{301}".into(), "20".into()],
+        ];
+        let lines = ["  北京の上着   1", "  e\u{301}te\u{301}         20"];
+        assert_eq!(columns(&rows, &[1]), lines.join("\n"));
     }
 }

@@ -11,6 +11,7 @@ mod errors;
 mod holds;
 mod identity;
 mod language;
+mod layers;
 mod licences;
 mod log;
 mod metrics;

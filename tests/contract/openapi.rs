@@ -91,6 +91,33 @@ async fn every_method_of_a_path_is_described_and_no_other() {
     }
 }
 
+/// The document states the credential that the handler checks, so a handler that checks none is
+/// noticed here.
+#[test]
+fn operations_that_need_no_credential_are_listed() {
+    let operations = operations(&api::openapi::document()).into_iter();
+    let open = operations.filter(|(_, _, operation)| operation["security"] == json!([]));
+    let open: Vec<String> = open
+        .map(|(path, method, _)| format!("{method} {path}"))
+        .collect();
+    assert_eq!(
+        open,
+        [
+            "get /health/live",
+            "get /health/ready",
+            "get /metrics",
+            "get /openapi.json",
+            // They check the admin key and the session themselves.
+            "post /v1/admin/session",
+            "delete /v1/admin/session",
+            "get /v1/drops",
+            "get /v1/drops/{id}",
+            "get /v1/drops/{id}/purchasers",
+            "get /v1/stream",
+        ]
+    );
+}
+
 #[tokio::test]
 async fn document_is_served_with_an_entity_tag() {
     let app = App::start().await;
@@ -115,6 +142,17 @@ fn document_is_valid_openapi_3_1() {
     spec.validate_version().unwrap();
     let count = spec.operations().count();
     assert_eq!(count, operations(&api::openapi::document()).len());
+}
+
+#[test]
+fn document_has_the_newest_version_of_the_changelog() {
+    let changelog = include_str!("../../CHANGELOG.md");
+    let versions = changelog
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "));
+    let newest = versions.filter_map(|title| title.split_once(" (")).next();
+    let document = api::openapi::document();
+    assert_eq!(newest.unwrap().0, document["info"]["version"]);
 }
 
 #[test]

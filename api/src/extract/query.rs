@@ -7,9 +7,11 @@
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use domain::values::Position;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::Error as QueryError;
@@ -31,7 +33,7 @@ pub(crate) trait Query: DeserializeOwned {
 }
 
 /// The query of an operation that has no parameters of its own.
-#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize, JsonSchema)]
 pub struct NoParams {}
 
 impl Query for NoParams {}
@@ -67,8 +69,15 @@ impl<T: Query + Send> FromRequestParts<App> for Fresh<T> {
     }
 }
 
-/// Rejects every parameter of an operation that has none.
-pub(crate) fn no_parameters(query: Option<&str>) -> Result<(), Problem> {
+/// Rejects query parameters of an operation that has none.
+pub(crate) async fn known_parameters_only(request: Request, next: Next) -> Response {
+    match no_parameters(request.uri().query()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn no_parameters(query: Option<&str>) -> Result<(), Problem> {
     let mut faults = Faults::in_query(query);
     let nothing: Option<NoParams> = faults.read(&HeaderMap::new());
     faults.or(nothing).map(|NoParams {}| ())

@@ -1,10 +1,15 @@
-//! A builder for one operation of the document.
+//! One row of the route table: a path, a method, the handler, and their description.
 
+use axum::handler::Handler;
+use axum::middleware::from_fn;
+use axum::routing::{self, MethodRouter};
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use super::problems;
 use super::schemas::Schemas;
+use crate::app::App;
+use crate::extract::known_parameters_only;
 use crate::problem::Code;
 
 /// The description of every 304.
@@ -20,9 +25,45 @@ pub(super) enum Access {
     Admin,
 }
 
-pub(super) struct Operation {
+impl Access {
+    /// Returns the security requirement, and the problems of a caller that does not meet it.
+    fn described(self) -> (Value, &'static [Code]) {
+        // One bearer scheme each: if there are several alternatives, openapi-generator 7.26 sends
+        // the token once for each.
+        let schemes = match self {
+            Self::Anyone => return (json!([]), &[]),
+            Self::Buyer => json!([{}, { "buyerToken": [] }]),
+            Self::Auditor => json!([{ "auditorKey": [] }, { "adminSession": [] }]),
+            Self::Admin => json!([{ "adminKey": [] }, { "adminSession": [] }]),
+        };
+        (
+            schemes,
+            &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
+        )
+    }
+}
+
+/// One parameter of a handler.
+pub(crate) trait Input {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation;
+}
+
+/// All parameters of a handler, as the type parameter of [`axum::handler::Handler`] lists them.
+pub(crate) trait Inputs {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation;
+}
+
+/// A route with its description. Both come from the same declaration: a route cannot lack an
+/// operation, nor an operation a handler.
+pub(crate) struct Operation {
+    /// As the router spells it.
     path: &'static str,
     method: &'static str,
+    handler: MethodRouter<App>,
+    /// Pages ignore unknown query parameters, because campaigns and mail programs append
+    /// parameters to links.
+    is_page: bool,
+    access: Access,
     described: Value,
     parameters: Vec<Value>,
     responses: Map<String, Value>,
@@ -80,38 +121,78 @@ impl ResponseSpec {
     }
 }
 
+macro_rules! constructors {
+    ($($(#[$doc:meta])* $name:ident is $method:ident, page: $is_page:literal;)*) => {
+        impl Operation {
+            $($(#[$doc])*
+            pub(super) fn $name<H, T>(
+                schemas: &mut Schemas,
+                path: &'static str,
+                handler: H,
+                id: &str,
+                summary: &str,
+            ) -> Self
+            where
+                H: Handler<T, App>,
+                T: Inputs + 'static,
+            {
+                let handler = (stringify!($method), routing::$method(handler));
+                Self::new::<T>(schemas, handler, path, $is_page, (id, summary))
+            })*
+        }
+    };
+}
+
+constructors! {
+    get is get, page: false;
+    post is post, page: false;
+    patch is patch, page: false;
+    delete is delete, page: false;
+    /// An HTML page.
+    page is get, page: true;
+}
+
 impl Operation {
-    fn new(method: &'static str, path: &'static str, id: &str, summary: &str) -> Self {
-        Self {
+    fn new<T: Inputs>(
+        schemas: &mut Schemas,
+        (method, handler): (&'static str, MethodRouter<App>),
+        path: &'static str,
+        is_page: bool,
+        (id, summary): (&str, &str),
+    ) -> Self {
+        let mut codes = vec![Code::Internal];
+        if !is_page {
+            codes.push(Code::InvalidQuery);
+        }
+        let operation = Self {
             path,
             method,
+            handler,
+            is_page,
+            access: Access::Anyone,
             described: json!({ "operationId": id, "summary": summary }),
             parameters: in_path(path),
             responses: Map::new(),
-            codes: vec![Code::Internal],
-        }
-        .access(Access::Anyone)
+            codes,
+        };
+        T::describe(operation, schemas)
     }
 
-    /// An HTML page. Unlike the other operations, it ignores unknown query parameters.
-    pub(super) fn page(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::new("get", path, id, summary)
-    }
-
-    fn programmatic(method: &'static str, path: &'static str, id: &str, summary: &str) -> Self {
-        Self::new(method, path, id, summary).problems(&[Code::InvalidQuery])
-    }
-
-    pub(super) fn path(&self) -> &'static str {
-        self.path
-    }
-
-    pub(super) fn method(&self) -> &'static str {
-        self.method
+    /// Returns the path and the handler. Unless it is a page, an operation without query
+    /// parameters rejects every query parameter; others reject unknown ones when they read their
+    /// own ([`crate::extract::Params`]).
+    pub(super) fn into_route(self) -> (&'static str, MethodRouter<App>) {
+        let takes_none = !self.is_page && !self.has_query();
+        let handler = if takes_none {
+            self.handler.route_layer(from_fn(known_parameters_only))
+        } else {
+            self.handler
+        };
+        (self.path, handler)
     }
 
     /// Returns whether the operation has a query parameter.
-    pub(super) fn has_query(&self) -> bool {
+    fn has_query(&self) -> bool {
         let shared = parameters();
         self.parameters.iter().any(|parameter| {
             let reference = parameter["$ref"]
@@ -120,22 +201,6 @@ impl Operation {
             let described = reference.map_or(parameter, |name| &shared[name]);
             described["in"] == "query"
         })
-    }
-
-    pub(super) fn get(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::programmatic("get", path, id, summary)
-    }
-
-    pub(super) fn post(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::programmatic("post", path, id, summary)
-    }
-
-    pub(super) fn patch(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::programmatic("patch", path, id, summary)
-    }
-
-    pub(super) fn delete(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::programmatic("delete", path, id, summary)
     }
 
     /// Adds details that the summary does not contain.
@@ -150,25 +215,8 @@ impl Operation {
     }
 
     pub(super) fn access(mut self, access: Access) -> Self {
-        // One bearer scheme each: if there are several alternatives, openapi-generator 7.26 sends
-        // the token once for each.
-        let (schemes, codes): (Value, &[Code]) = match access {
-            Access::Anyone => (json!([]), &[]),
-            Access::Buyer => (
-                json!([{}, { "buyerToken": [] }]),
-                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
-            ),
-            Access::Auditor => (
-                json!([{ "auditorKey": [] }, { "adminSession": [] }]),
-                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
-            ),
-            Access::Admin => (
-                json!([{ "adminKey": [] }, { "adminSession": [] }]),
-                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
-            ),
-        };
-        self.described["security"] = schemes;
-        self.problems(codes)
+        self.access = access;
+        self
     }
 
     /// Adds a header or query parameter that [`parameters`] describes.
@@ -193,38 +241,10 @@ impl Operation {
         self
     }
 
-    /// Adds the idempotency key, which makes retries safe.
-    pub(super) fn idempotency_key(self) -> Self {
-        self.parameter("Idempotency-Key").problems(&[
-            Code::IdempotencyKeyRequired,
-            Code::InvalidIdempotencyKey,
-            Code::IdempotencyKeyReused,
-        ])
-    }
-
-    /// Adds a required JSON body.
-    pub(super) fn json_body<T: JsonSchema>(self, schemas: &mut Schemas, example: Value) -> Self {
-        self.body::<T>(schemas, example, true)
-    }
-
-    /// Adds an optional JSON body.
-    pub(super) fn optional_json_body<T: JsonSchema>(
-        self,
-        schemas: &mut Schemas,
-        example: Value,
-    ) -> Self {
-        self.body::<T>(schemas, example, false)
-    }
-
-    fn body<T: JsonSchema>(
-        mut self,
-        schemas: &mut Schemas,
-        example: Value,
-        is_required: bool,
-    ) -> Self {
-        let media = json!({ "schema": schemas.request::<T>(), "example": example });
-        self.described["requestBody"] =
-            json!({ "required": is_required, "content": { "application/json": media } });
+    /// Adds a JSON body.
+    pub(super) fn body(mut self, schema: Value, is_required: bool) -> Self {
+        let content = json!({ "application/json": { "schema": schema } });
+        self.described["requestBody"] = json!({ "required": is_required, "content": content });
         self.problems(&[
             Code::MalformedJson,
             Code::RequestTimeout,
@@ -234,9 +254,10 @@ impl Operation {
         ])
     }
 
-    /// Adds `at_least`: a read that can wait until it is fresh enough.
-    pub(super) fn at_least(self) -> Self {
-        self.parameter("at_least").problems(&[Code::Unavailable])
+    /// Adds an example of the body that the handler takes.
+    pub(super) fn body_example(mut self, example: Value) -> Self {
+        self.described["requestBody"]["content"]["application/json"]["example"] = example;
+        self
     }
 
     /// Adds a response with an entity tag, and the 304 for a matching `If-None-Match`.
@@ -286,11 +307,16 @@ impl Operation {
         let Self {
             path,
             method,
+            access,
             mut described,
             parameters,
             mut responses,
             mut codes,
+            ..
         } = self;
+        let (security, codes_of_access) = access.described();
+        described["security"] = security;
+        codes.extend(codes_of_access);
         if codes.contains(&Code::Unavailable) {
             codes.extend(log_problems(path));
         }
@@ -313,7 +339,7 @@ impl Operation {
             described["parameters"] = parameters.into();
         }
         described["responses"] = responses.into();
-        (path.to_owned(), method, described)
+        (path.replace("{*", "{"), method, described)
     }
 }
 
@@ -338,7 +364,8 @@ fn log_problems(path: &str) -> &'static [Code] {
 fn in_path(path: &str) -> Vec<Value> {
     let names = path
         .split('/')
-        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        .map(|name| name.trim_start_matches('*'));
     let kind = |name: &str| match name {
         "id" => ("The id.", json!({ "type": "string", "format": "uuid" })),
         "buyer_id" => (

@@ -1,4 +1,4 @@
-//! All operations, by tag.
+//! The route table: every route with its handler and its description, by tag.
 
 mod admin;
 mod drops;
@@ -42,8 +42,8 @@ pub(super) const TAGS: [(&str, &str); 7] = [
 ];
 
 /// Returns the HTML pages. They are not part of the document that clients are generated from.
-pub(super) fn pages() -> Vec<Operation> {
-    pages::for_people()
+pub(super) fn pages(schemas: &mut Schemas) -> Vec<Operation> {
+    pages::for_people(schemas)
 }
 
 /// Returns the operations for programs.

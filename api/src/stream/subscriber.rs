@@ -6,11 +6,11 @@ use domain::values::{DropId, Position, Timestamp};
 use projections::live_stock::LiveStockRow;
 use projections::views::Views;
 
+use super::entries::WatchedEntries;
 use super::framing::Framing;
 use super::hub::{Permit, StreamHub, Tick, newest};
 use super::present::{PIECE, Present, Resync};
 use super::shard::Missed;
-use crate::waitlist::WatchedEntries;
 
 /// The state of one subscriber. Kept small: a server has thousands.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use domain::testing::{
     drop_cancelled, drop_id, drop_opened, hold_placed, second, waitlist_id, waitlist_joined,
     waitlist_left,
 };
-use domain::values::Sequence;
+use domain::values::{DropId, Position, Sequence};
 use engine::Observer;
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::Committed;
@@ -21,7 +21,11 @@ use infrastructure::log::Head;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;
 
-use super::shard::Subscribers;
+use super::entries::WatchedEntries;
+use super::framing::Framing;
+use super::hub::Tick;
+use super::shard::{Subscriber, Subscribers};
+use super::subscriber::{CompleteUpTo, SubscriberState, Watched};
 use super::*;
 
 /// A socket with limited space, which records every write.
@@ -393,7 +397,7 @@ fn waitlist_frame_acknowledges_no_drop_that_was_not_sent() {
     let mut world = World::new();
     world.commit("b", drop_opened(1));
     world.commit("d", waitlist_joined("entry", 1));
-    world.entries = WatchedEntries::of(waitlist_id("entry"), drop_id("d"));
+    world.entries = WatchedEntries::new([(waitlist_id("entry"), drop_id("d"))]);
     world.broadcast();
     let mut subscriber = world.subscribe();
     subscriber.frames();

@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
-use crate::admin::{Metrics, MetricsParams, Timeline, TimelineParams};
-use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
+use crate::admin::{self, Metrics, Timeline};
+use crate::erasure;
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::session::{SessionBody, SignIn};
+use crate::session::routes::{self as session, SessionBody};
 
 const SESSION: &str = "/v1/admin/session";
 
@@ -16,8 +17,8 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         metrics(schemas),
         timeline(schemas),
         sign_in(schemas),
-        sign_out(),
-        erase(),
+        sign_out(schemas),
+        erase(schemas),
     ];
     operations
         .into_iter()
@@ -32,13 +33,12 @@ fn metrics(schemas: &mut Schemas) -> Operation {
     )
     .json(schemas.response::<Metrics>(), example());
     Operation::get(
+        schemas,
         "/v1/admin/metrics",
+        admin::metrics,
         "readMetrics",
         "Read metrics of a time window",
     )
-    .access(Access::Admin)
-    .query_parameters::<MetricsParams>(schemas)
-    .at_least()
     .conditional_response(metrics)
 }
 
@@ -70,14 +70,13 @@ fn timeline(schemas: &mut Schemas) -> Operation {
     let not_modified =
         ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]);
     Operation::get(
+        schemas,
         "/v1/admin/timeline",
+        admin::timeline,
         "readTimeline",
         "Read units held, sold, expired and released over time",
     )
     .description("With `Accept: text/csv` the response is a CSV file.")
-    .access(Access::Admin)
-    .query_parameters::<TimelineParams>(schemas)
-    .at_least()
     .parameter("If-None-Match")
     .response(timeline)
     .response(not_modified)
@@ -89,30 +88,44 @@ fn sign_in(schemas: &mut Schemas) -> Operation {
         schemas.response::<SessionBody>(),
         json!({ "expires_at": NOON }),
     );
-    Operation::post(SESSION, "signIn", "Sign a browser in")
-        .description(
-            "Exchanges the admin key for a session cookie, so that no page has to store \
+    Operation::post(
+        schemas,
+        SESSION,
+        session::sign_in,
+        "signIn",
+        "Sign a browser in",
+    )
+    .description(
+        "Exchanges the admin key for a session cookie, so that no page has to store \
                       the key. Requests from pages of other sites are rejected.",
-        )
-        .json_body::<SignIn>(schemas, json!({ "key": "the admin key" }))
-        .response(session.headers(&["Set-Cookie", "Cache-Control"]))
-        .problems(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
+    )
+    .body_example(json!({ "key": "the admin key" }))
+    .response(session.headers(&["Set-Cookie", "Cache-Control"]))
+    .problems(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
 }
 
-fn sign_out() -> Operation {
+fn sign_out(schemas: &mut Schemas) -> Operation {
     let signed_out = ResponseSpec::new(204, "The browser is signed out, now or earlier.");
-    Operation::delete(SESSION, "signOut", "Sign a browser out")
-        .response(signed_out.headers(&["Set-Cookie", "Cache-Control"]))
-        .problems(&[Code::Forbidden])
+    Operation::delete(
+        schemas,
+        SESSION,
+        session::sign_out,
+        "signOut",
+        "Sign a browser out",
+    )
+    .response(signed_out.headers(&["Set-Cookie", "Cache-Control"]))
+    .problems(&[Code::Forbidden])
 }
 
-fn erase() -> Operation {
+fn erase(schemas: &mut Schemas) -> Operation {
     let erased = ResponseSpec::new(
         204,
         "No personal data of this buyer is stored any more. Also returned if none was stored.",
     );
     Operation::delete(
+        schemas,
         "/v1/admin/buyers/{buyer_id}",
+        erasure::delete,
         "eraseBuyer",
         "Erase a buyer's personal data",
     )
@@ -120,7 +133,6 @@ fn erase() -> Operation {
         "Removes the buyer's id, display names and payment references. Events keep \
                   pseudonyms, and the hash chain stays valid.",
     )
-    .access(Access::Admin)
     .response(erased.headers(&["Holdfast-Position"]))
     .problems(&[Code::InvalidValue, Code::Unavailable])
 }

@@ -5,11 +5,10 @@ use serde_json::{Value, json};
 
 use super::holds::example_purchase;
 use super::{DROP_ID, NOON, example_drop};
-use crate::drops::buyers::{BuyerBody, PurchasersParams};
-use crate::drops::purchases::{PurchasesParams, RecordedPurchase};
-use crate::drops::terms::{EditedDrop, NewDrop};
-use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
-use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
+use crate::drops::buyers::{self, BuyerBody};
+use crate::drops::purchases::{self, RecordedPurchase};
+use crate::drops::{self, AdjustmentBody};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::Page;
@@ -41,55 +40,57 @@ fn drop_response(schemas: &mut Schemas, status: u16, description: &str) -> Respo
 
 fn create(schemas: &mut Schemas) -> Operation {
     let example = json!({ "name": "Harbour jacket", "price": { "amount": 19_999, "currency": "EUR" }, "total_stock": 100 });
-    Operation::post("/v1/drops", "createDrop", "Schedule a drop")
-        .access(Access::Admin)
-        .idempotency_key()
-        .json_body::<NewDrop>(schemas, example)
-        .response(drop_response(schemas, 201, "The drop.").headers(&[
-            "Location",
-            "ETag",
-            "Idempotent-Replayed",
-        ]))
-        .problems(&[Code::Unavailable])
+    Operation::post(
+        schemas,
+        "/v1/drops",
+        drops::create,
+        "createDrop",
+        "Schedule a drop",
+    )
+    .body_example(example)
+    .response(drop_response(schemas, 201, "The drop.").headers(&[
+        "Location",
+        "ETag",
+        "Idempotent-Replayed",
+    ]))
+    .problems(&[Code::Unavailable])
 }
 
 fn list(schemas: &mut Schemas) -> Operation {
     let page = schemas.response::<Page<DropBody<'static>>>();
     let example = json!({ "data": [example_drop()], "has_more": false });
-    Operation::get("/v1/drops", "listDrops", "List drops, newest first")
-        .query_parameters::<ListParams>(schemas)
-        .at_least()
-        .conditional_response_with_time(
-            ResponseSpec::new(200, "A page of drops.").json(page, example),
-        )
-        .position_header()
+    Operation::get(
+        schemas,
+        "/v1/drops",
+        drops::list,
+        "listDrops",
+        "List drops, newest first",
+    )
+    .conditional_response_with_time(ResponseSpec::new(200, "A page of drops.").json(page, example))
+    .position_header()
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
-    Operation::get(ONE, "readDrop", "Read a drop")
-        .at_least()
+    Operation::get(schemas, ONE, drops::read, "readDrop", "Read a drop")
         .conditional_response_with_time(drop_response(
             schemas,
             200,
             "The drop. An edit sends its `ETag` as `If-Match`.",
         ))
-        .problems(&[Code::DropNotFound])
 }
 
 fn edit(schemas: &mut Schemas) -> Operation {
-    Operation::patch(ONE, "editDrop", "Edit a drop's terms")
+    Operation::patch(schemas, ONE, drops::edit, "editDrop", "Edit a drop's terms")
         .description(
             "A field in the body replaces the current value, and `null` removes it if it \
                       is optional. Fields that are absent stay unchanged. `If-Match` compares the \
                       terms, not the stock: 412 means that the terms were edited since they were \
                       read.",
         )
-        .access(Access::Admin)
         .parameter("If-Match")
-        .json_body::<EditedDrop>(schemas, json!({ "max_per_hold": 2, "max_per_buyer": null }))
+        .body_example(json!({ "max_per_hold": 2, "max_per_buyer": null }))
         .response(drop_response(schemas, 200, "The edited drop.").headers(&["ETag"]))
         .problems(&[
-            Code::DropNotFound,
             Code::Ended,
             Code::StaleVersion,
             Code::PreconditionRequired,
@@ -98,21 +99,26 @@ fn edit(schemas: &mut Schemas) -> Operation {
 }
 
 fn cancel(schemas: &mut Schemas) -> Operation {
-    Operation::post("/v1/drops/{id}/cancel", "cancelDrop", "Cancel a drop")
-        .description(
-            "Stops holds and purchases, releases all holds and cancels all waitlist entries. In a \
+    Operation::post(
+        schemas,
+        "/v1/drops/{id}/cancel",
+        drops::cancel,
+        "cancelDrop",
+        "Cancel a drop",
+    )
+    .description(
+        "Stops holds and purchases, releases all holds and cancels all waitlist entries. In a \
              drop with more than about 500 of them this takes several seconds, during which \
              `stock.held` falls to 0. Cancelling again has no effect. `If-Match` is optional: 412 \
              means that the drop was edited since the `ETag` was read.",
-        )
-        .access(Access::Admin)
-        .parameter("Cancel-If-Match")
-        .optional_json_body::<Cancellation>(schemas, json!({}))
-        .response(
-            drop_response(schemas, 200, "The cancelled drop.")
-                .headers(&["ETag", "Idempotent-Replayed"]),
-        )
-        .problems(&[Code::DropNotFound, Code::StaleVersion, Code::Unavailable])
+    )
+    .parameter("Cancel-If-Match")
+    .body_example(json!({}))
+    .response(
+        drop_response(schemas, 200, "The cancelled drop.")
+            .headers(&["ETag", "Idempotent-Replayed"]),
+    )
+    .problems(&[Code::StaleVersion, Code::Unavailable])
 }
 
 fn adjust(schemas: &mut Schemas) -> Operation {
@@ -123,7 +129,9 @@ fn adjust(schemas: &mut Schemas) -> Operation {
     let made = ResponseSpec::new(201, "The adjustment.")
         .json(schemas.response::<AdjustmentBody>(), example);
     Operation::post(
+        schemas,
         "/v1/drops/{id}/stock-adjustments",
+        drops::adjust,
         "adjustStock",
         "Adjust the stock",
     )
@@ -133,13 +141,10 @@ fn adjust(schemas: &mut Schemas) -> Operation {
          `If-Match` is optional: 412 means that the stock was adjusted since the `ETag` was read. \
          Sales do not change the result of the comparison.",
     )
-    .access(Access::Admin)
-    .idempotency_key()
     .parameter("Stock-If-Match")
-    .json_body::<NewAdjustment>(schemas, json!({ "delta": 20, "reason": "a second box" }))
+    .body_example(json!({ "delta": 20, "reason": "a second box" }))
     .response(made.headers(&["Idempotent-Replayed"]))
     .problems(&[
-        Code::DropNotFound,
         Code::InsufficientStock,
         Code::StaleStock,
         Code::Ended,
@@ -150,7 +155,9 @@ fn adjust(schemas: &mut Schemas) -> Operation {
 fn purchasers(schemas: &mut Schemas) -> Operation {
     let page = schemas.response::<Page<PurchaserBody>>();
     Operation::get(
+        schemas,
         "/v1/drops/{id}/purchasers",
+        buyers::purchasers,
         "listPurchasers",
         "List purchasers",
     )
@@ -158,12 +165,9 @@ fn purchasers(schemas: &mut Schemas) -> Operation {
         "The list is not paginated, because purchasers have no public ids; \
                       `starting_after` is rejected.",
     )
-    .query_parameters::<PurchasersParams>(schemas)
-    .at_least()
     .conditional_response(
         ResponseSpec::new(200, "The purchasers.").json(page, example_purchasers()),
     )
-    .problems(&[Code::DropNotFound])
 }
 
 fn example_purchasers() -> Value {
@@ -186,7 +190,9 @@ fn purchases(schemas: &mut Schemas) -> Operation {
         .optional_headers(&["ETag", "Content-Disposition"]);
     let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
     Operation::get(
+        schemas,
         "/v1/drops/{id}/purchases",
+        purchases::list,
         "listPurchases",
         "List purchases",
     )
@@ -196,13 +202,9 @@ fn purchases(schemas: &mut Schemas) -> Operation {
          a spreadsheet would evaluate as a formula is prefixed with a single quote. After the \
          erasure of a buyer, the buyer and the payment reference are null, or empty in CSV.",
     )
-    .access(Access::Admin)
-    .query_parameters::<PurchasesParams>(schemas)
-    .at_least()
     .parameter("If-None-Match")
     .response(page)
     .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
-    .problems(&[Code::DropNotFound])
 }
 
 fn standing(schemas: &mut Schemas) -> Operation {
@@ -212,7 +214,9 @@ fn standing(schemas: &mut Schemas) -> Operation {
     let standing = ResponseSpec::new(200, "The buyer's holds, purchases and remaining allowance.")
         .json(schemas.response::<BuyerBody>(), example);
     Operation::get(
+        schemas,
         "/v1/drops/{id}/buyers/{buyer_id}",
+        buyers::standing,
         "readBuyer",
         "Read a buyer's standing in a drop",
     )
@@ -221,8 +225,5 @@ fn standing(schemas: &mut Schemas) -> Operation {
          key. With them, a buyer who did not receive a response can find the hold again. They are \
          omitted for other callers, because the id of a hold permits its purchase.",
     )
-    .access(Access::Buyer)
-    .at_least()
     .conditional_response_with_time(standing)
-    .problems(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
 }

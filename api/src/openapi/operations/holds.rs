@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
-use crate::drops::purchases::RecordedPurchase;
-use crate::holds::{NewHold, Payment};
-use crate::openapi::operation::{Access, Operation, ResponseSpec};
+use crate::drops::purchases::{self, RecordedPurchase};
+use crate::holds;
+use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::{HoldBody, PurchaseBody};
@@ -16,13 +16,13 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let operations = [
         place(schemas),
         read(schemas),
-        release(),
+        release(schemas),
         purchase(schemas),
         read_purchase(schemas),
     ];
     operations
         .into_iter()
-        .map(|operation| operation.tag("Holds and purchases").access(Access::Buyer))
+        .map(|operation| operation.tag("Holds and purchases"))
         .collect()
 }
 
@@ -36,44 +36,47 @@ fn example() -> Value {
 
 fn place(schemas: &mut Schemas) -> Operation {
     let hold = ResponseSpec::new(201, "The hold.").json(schemas.response::<HoldBody>(), example());
-    Operation::post("/v1/drops/{id}/holds", "placeHold", "Hold units of a drop")
-        .description(
-            "The units are reserved for the buyer until `expires_at`, exact to the millisecond.",
-        )
-        .idempotency_key()
-        .json_body::<NewHold>(schemas, json!({ "buyer_id": "buyer-1", "quantity": 1 }))
-        .response(hold.headers(&["Location", "Idempotent-Replayed"]))
-        .problems(&[
-            Code::DropNotFound,
-            Code::SoldOut,
-            Code::LimitReached,
-            Code::NotLive,
-            Code::Ended,
-            Code::Throttled,
-            Code::AddressLimitReached,
-            Code::CoolingDown,
-            Code::Unavailable,
-        ])
+    Operation::post(
+        schemas,
+        "/v1/drops/{id}/holds",
+        holds::place,
+        "placeHold",
+        "Hold units of a drop",
+    )
+    .description(
+        "The units are reserved for the buyer until `expires_at`, exact to the millisecond.",
+    )
+    .body_example(json!({ "buyer_id": "buyer-1", "quantity": 1 }))
+    .response(hold.headers(&["Location", "Idempotent-Replayed"]))
+    .problems(&[
+        Code::SoldOut,
+        Code::LimitReached,
+        Code::NotLive,
+        Code::Ended,
+        Code::Throttled,
+        Code::AddressLimitReached,
+        Code::CoolingDown,
+        Code::Unavailable,
+    ])
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
     let hold = ResponseSpec::new(200, "The hold.").json(schemas.response::<HoldBody>(), example());
-    Operation::get(ONE, "readHold", "Read a hold")
-        .at_least()
+    Operation::get(schemas, ONE, holds::read, "readHold", "Read a hold")
         .conditional_response_with_time(hold)
-        .problems(&[Code::HoldNotFound])
 }
 
-fn release() -> Operation {
+fn release(schemas: &mut Schemas) -> Operation {
     let released = ResponseSpec::new(204, "The hold is released, now or earlier.");
-    Operation::delete(ONE, "releaseHold", "Release a hold")
-        .response(released.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
-        .problems(&[
-            Code::HoldNotFound,
-            Code::HoldPurchased,
-            Code::HoldExpired,
-            Code::Unavailable,
-        ])
+    Operation::delete(
+        schemas,
+        ONE,
+        holds::release,
+        "releaseHold",
+        "Release a hold",
+    )
+    .response(released.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
+    .problems(&[Code::HoldPurchased, Code::HoldExpired, Code::Unavailable])
 }
 
 pub(super) fn example_purchase() -> Value {
@@ -88,21 +91,27 @@ fn read_purchase(schemas: &mut Schemas) -> Operation {
     example["payment_reference"] = json!("payment-1");
     let purchase = ResponseSpec::new(200, "The purchase.")
         .json(schemas.response::<RecordedPurchase>(), example);
-    Operation::get("/v1/purchases/{id}", "readPurchase", "Read a purchase")
-        .description(
-            "Permitted to the buyer and to an admin. Only an admin receives the \
+    Operation::get(
+        schemas,
+        "/v1/purchases/{id}",
+        purchases::read,
+        "readPurchase",
+        "Read a purchase",
+    )
+    .description(
+        "Permitted to the buyer and to an admin. Only an admin receives the \
                       `payment_reference`.",
-        )
-        .at_least()
-        .conditional_response(purchase)
-        .problems(&[Code::PurchaseNotFound])
+    )
+    .conditional_response(purchase)
 }
 
 fn purchase(schemas: &mut Schemas) -> Operation {
     let example = example_purchase();
     let body = schemas.response::<PurchaseBody>();
     Operation::post(
+        schemas,
         "/v1/holds/{id}/purchase",
+        holds::purchase,
         "purchaseHold",
         "Purchase a hold",
     )
@@ -112,7 +121,7 @@ fn purchase(schemas: &mut Schemas) -> Operation {
          payment, and returns 409 with the `id` of the purchase. The same applies to a reference \
          if none was recorded, or if it was erased with its buyer.",
     )
-    .optional_json_body::<Payment>(schemas, json!({ "payment_reference": "payment-1" }))
+    .body_example(json!({ "payment_reference": "payment-1" }))
     .response(ResponseSpec::new(201, "The purchase.").json(body.clone(), example.clone()))
     .response(
         ResponseSpec::new(200, "The purchase, which was made earlier.")
@@ -120,7 +129,6 @@ fn purchase(schemas: &mut Schemas) -> Operation {
             .headers(&["Idempotent-Replayed"]),
     )
     .problems(&[
-        Code::HoldNotFound,
         Code::HoldExpired,
         Code::HoldReleased,
         Code::PaymentReferenceConflict,

@@ -3,11 +3,12 @@
 use projections::drop_body::DropBody;
 use serde_json::json;
 
+use crate::connections::STREAM_PATH;
 use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::stream::WatchParams;
-use crate::waitlist::WaitlistEntryState;
+use crate::stream::watch::watch;
+use crate::waitlist::state::WaitlistEntryState;
 
 const DESCRIPTION: &str = "Sends one `drop` event with the public state of each drop, then one \
                            for each change, at a limited rate per second. With `waitlist`, it \
@@ -25,25 +26,30 @@ const DESCRIPTION: &str = "Sends one `drop` event with the public state of each 
                            newly scheduled ones.";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
-    let stream = json!({
+    let events = json!({
         "schema": { "type": "string" },
         "x-events": { "drop": schemas.response::<DropBody<'static>>(), "waitlist": schemas.response::<WaitlistEntryState>() },
         "example": "retry: 1000\nevent: drop\nid: 17\ndata: {\"id\":\"0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4\", …}\n\n",
     });
     let response = ResponseSpec::new(200, "Events, until the client disconnects.")
-        .content("text/event-stream", stream);
-    let watch = Operation::get("/v1/stream", "watchDrops", "Stream changes of drops")
-        .description(DESCRIPTION)
-        .tag("Live")
-        .query_parameters::<WatchParams>(schemas)
-        .parameter("Last-Event-ID")
-        .response(response.headers(&["Cache-Control"]))
-        .problems(&[
-            Code::TooManyAttempts,
-            Code::DropNotFound,
-            Code::WaitlistEntryNotFound,
-            Code::TooManyConnections,
-            Code::Unavailable,
-        ]);
+        .content("text/event-stream", events);
+    let watch = Operation::get(
+        schemas,
+        STREAM_PATH,
+        watch,
+        "watchDrops",
+        "Stream changes of drops",
+    )
+    .description(DESCRIPTION)
+    .tag("Live")
+    .parameter("Last-Event-ID")
+    .response(response.headers(&["Cache-Control"]))
+    .problems(&[
+        Code::TooManyAttempts,
+        Code::DropNotFound,
+        Code::WaitlistEntryNotFound,
+        Code::TooManyConnections,
+        Code::Unavailable,
+    ]);
     vec![watch]
 }

@@ -3,21 +3,15 @@
 use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
-use crate::log::{EventBody, LogPage, LogParams};
-use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
+use crate::log::{self, EventBody, LogPage};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::{Head, Schemas};
-use crate::problem::Code;
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let operations = [list(schemas), head(schemas)];
     operations
         .into_iter()
-        .map(|operation| {
-            operation
-                .tag("Log")
-                .access(Access::Auditor)
-                .problems(&[Code::Unavailable])
-        })
+        .map(|operation| operation.tag("Log"))
         .collect()
 }
 
@@ -27,7 +21,7 @@ fn list(schemas: &mut Schemas) -> Operation {
     let response = ResponseSpec::new(200, "Events in order of position, without gaps.")
         .json(schemas.response::<LogPage<'static>>(), page)
         .content("application/x-ndjson", lines);
-    Operation::get("/v1/log", "listEvents", "Read the log")
+    Operation::get(schemas, "/v1/log", log::list, "listEvents", "Read the log")
         .description(
             "`payload` and `metadata` are the stored text byte for byte, so that a \
                       client can recompute the hash. With `Accept: application/x-ndjson` the \
@@ -36,8 +30,6 @@ fn list(schemas: &mut Schemas) -> Operation {
                       line breaks of the stored text; `payload_text` and `metadata_text` then \
                       contain the original text.",
         )
-        .query_parameters::<LogParams>(schemas)
-        .at_least()
         .parameter("If-None-Match")
         .response(response.headers(&["Vary"]).optional_headers(&["ETag"]))
         .response(ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]))
@@ -48,9 +40,14 @@ fn head(schemas: &mut Schemas) -> Operation {
         200,
         "The last position, and its hash, which covers all events before it.",
     );
-    Operation::get("/v1/log/head", "readHead", "Read the head of the log")
-        .at_least()
-        .conditional_response(head.json(schemas.response::<Head>(), example_head()))
+    Operation::get(
+        schemas,
+        "/v1/log/head",
+        log::head,
+        "readHead",
+        "Read the head of the log",
+    )
+    .conditional_response(head.json(schemas.response::<Head>(), example_head()))
 }
 
 fn example_head() -> Value {

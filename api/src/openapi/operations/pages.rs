@@ -2,45 +2,78 @@
 
 use serde_json::{Value, json};
 
-use crate::health::{Alive, Ready};
+use crate::health::{self, Alive, Ready};
+use crate::metrics::scrape::scrape as scrape_metrics;
+use crate::openapi::openapi;
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
+use crate::pages;
 use crate::problem::Code;
 
 pub(super) fn health(schemas: &mut Schemas) -> Vec<Operation> {
-    let health = [live(schemas), ready(schemas), metrics(), document()];
+    let health = [
+        live(schemas),
+        ready(schemas),
+        scrape(schemas),
+        document(schemas),
+    ];
     let health = health.into_iter();
     health.map(|operation| operation.tag("Health")).collect()
 }
 
-pub(super) fn for_people() -> Vec<Operation> {
+pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
     vec![
-        page("/", "showShop", "The shop"),
-        drop_page(),
-        dashboard(),
-        page("/docs", "showReference", "This reference"),
-        asset(),
-        problem(),
+        html(Operation::page(
+            schemas,
+            "/",
+            pages::storefront,
+            "showShop",
+            "The shop",
+        )),
+        drop_page(schemas),
+        dashboard(schemas),
+        html(Operation::page(
+            schemas,
+            "/docs",
+            pages::reference,
+            "showReference",
+            "This reference",
+        )),
+        asset(schemas),
+        problem(schemas),
     ]
 }
 
 fn live(schemas: &mut Schemas) -> Operation {
     let alive = ResponseSpec::new(200, "The process responds.")
         .json(schemas.response::<Alive>(), json!({ "status": "live" }));
-    Operation::get("/health/live", "isAlive", "Liveness of the process").response(alive)
+    Operation::get(
+        schemas,
+        "/health/live",
+        health::live,
+        "isAlive",
+        "Liveness of the process",
+    )
+    .response(alive)
 }
 
 fn ready(schemas: &mut Schemas) -> Operation {
     let ready = ResponseSpec::new(200, "Requests can be recorded.")
         .json(schemas.response::<Ready>(), example_ready());
-    Operation::get("/health/ready", "isReady", "Readiness of the server")
-        .description(
-            "The server is ready if it can record requests. Otherwise reads are served \
+    Operation::get(
+        schemas,
+        "/health/ready",
+        health::ready,
+        "isReady",
+        "Readiness of the server",
+    )
+    .description(
+        "The server is ready if it can record requests. Otherwise reads are served \
                       from the state at `position`. Drops in quarantine are listed, and do not \
                       make a server unready.",
-        )
-        .response(ready)
-        .problems(&[Code::Unavailable])
+    )
+    .response(ready)
+    .problems(&[Code::Unavailable])
 }
 
 fn example_ready() -> Value {
@@ -51,20 +84,28 @@ fn example_ready() -> Value {
     })
 }
 
-fn metrics() -> Operation {
+fn scrape(schemas: &mut Schemas) -> Operation {
     let metrics = ResponseSpec::new(200, "Metrics in the Prometheus text format, version 0.0.4.")
         .text("text/plain")
         .headers(&["Cache-Control"]);
-    Operation::get("/metrics", "scrapeMetrics", "Metrics for Prometheus")
-        .description("No key is required. The metrics identify no person and no drop.")
-        .response(metrics)
+    Operation::get(
+        schemas,
+        "/metrics",
+        scrape_metrics,
+        "scrapeMetrics",
+        "Metrics for Prometheus",
+    )
+    .description("No key is required. The metrics identify no person and no drop.")
+    .response(metrics)
 }
 
-fn document() -> Operation {
+fn document(schemas: &mut Schemas) -> Operation {
     let document =
         json!({ "schema": { "type": "object", "required": ["openapi", "info", "paths"] } });
     Operation::get(
+        schemas,
         "/openapi.json",
+        openapi,
         "readDocument",
         "Read this OpenAPI 3.1 document",
     )
@@ -73,41 +114,59 @@ fn document() -> Operation {
     )
 }
 
-fn page(path: &'static str, id: &str, summary: &str) -> Operation {
-    Operation::page(path, id, summary)
-        .conditional_response(ResponseSpec::new(200, "The page.").text("text/html"))
+fn html(page: Operation) -> Operation {
+    page.conditional_response(ResponseSpec::new(200, "The page.").text("text/html"))
 }
 
-fn drop_page() -> Operation {
-    page("/drops/{id}", "showDrop", "One drop").response(
+fn drop_page(schemas: &mut Schemas) -> Operation {
+    html(Operation::page(
+        schemas,
+        "/drops/{id}",
+        pages::drop_page,
+        "showDrop",
+        "One drop",
+    ))
+    .response(
         ResponseSpec::new(404, "An HTML page: drop not found.")
             .text("text/html")
             .headers(&["ETag", "Cache-Control"]),
     )
 }
 
-fn dashboard() -> Operation {
+fn dashboard(schemas: &mut Schemas) -> Operation {
     let page = ResponseSpec::new(
         200,
         "The dashboard if the browser has signed in, otherwise the sign-in page.",
     )
     .text("text/html");
     let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
-    Operation::page("/admin", "showDashboard", "The dashboard")
-        .conditional_response(page.headers(&["Vary"]))
-        .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
+    Operation::page(
+        schemas,
+        "/admin",
+        pages::dashboard,
+        "showDashboard",
+        "The dashboard",
+    )
+    .conditional_response(page.headers(&["Vary"]))
+    .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
 }
 
-fn asset() -> Operation {
+fn asset(schemas: &mut Schemas) -> Operation {
     let file = ResponseSpec::new(200, "The file.")
         .text("text/javascript")
         .text("text/css")
         .text("text/html")
         .text("image/svg+xml");
-    Operation::page("/assets/{path}", "readAsset", "A static file of the pages")
-        .conditional_response(file)
-        .response(absent())
-        .problems(&[Code::NotFound])
+    Operation::page(
+        schemas,
+        "/assets/{*path}",
+        pages::asset,
+        "readAsset",
+        "A static file of the pages",
+    )
+    .conditional_response(file)
+    .response(absent())
+    .problems(&[Code::NotFound])
 }
 
 /// A page for browsers. Programs receive the problem that [`Operation::problems`] adds.
@@ -117,9 +176,11 @@ fn absent() -> ResponseSpec {
         .optional_headers(&["ETag", "Vary"])
 }
 
-fn problem() -> Operation {
+fn problem(schemas: &mut Schemas) -> Operation {
     Operation::page(
+        schemas,
         "/problems/{code}",
+        pages::problem,
         "explainProblem",
         "Explain a problem code",
     )

@@ -3,18 +3,18 @@
 use serde_json::{Value, json};
 
 use super::{DROP_ID, ENTRY_ID, NOON};
-use crate::openapi::operation::{Access, Operation, ResponseSpec};
+use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::waitlist::{NewWaitlistEntry, WaitlistEntryBody};
+use crate::waitlist::{self, WaitlistEntryBody};
 
 const ONE: &str = "/v1/waitlist/{id}";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
-    let operations = [join(schemas), read(schemas), leave()];
+    let operations = [join(schemas), read(schemas), leave(schemas)];
     operations
         .into_iter()
-        .map(|operation| operation.tag("Waitlist").access(Access::Buyer))
+        .map(|operation| operation.tag("Waitlist"))
         .collect()
 }
 
@@ -29,7 +29,9 @@ fn join(schemas: &mut Schemas) -> Operation {
     let entry = ResponseSpec::new(201, "The waitlist entry.")
         .json(schemas.response::<WaitlistEntryBody>(), example());
     Operation::post(
+        schemas,
         "/v1/drops/{id}/waitlist",
+        waitlist::join,
         "joinWaitlist",
         "Join the waitlist of a sold-out \
         drop",
@@ -40,11 +42,9 @@ fn join(schemas: &mut Schemas) -> Operation {
                       skipped, and `blocked_by` states the reason. The number of waiting entries \
                       per drop is limited (HOLDFAST_MAX_WAITLIST).",
     )
-    .idempotency_key()
-    .json_body::<NewWaitlistEntry>(schemas, json!({ "buyer_id": "buyer-2" }))
+    .body_example(json!({ "buyer_id": "buyer-2" }))
     .response(entry.headers(&["Location", "Idempotent-Replayed"]))
     .problems(&[
-        Code::DropNotFound,
         Code::NotSoldOut,
         Code::AlreadyWaiting,
         Code::WaitlistFull,
@@ -64,19 +64,25 @@ fn read(schemas: &mut Schemas) -> Operation {
         "The waitlist entry, and the hold that it received, if any.",
     )
     .json(schemas.response::<WaitlistEntryBody>(), example());
-    Operation::get(ONE, "readWaitlistEntry", "Read a waitlist entry")
-        .at_least()
-        .conditional_response_with_time(entry)
-        .problems(&[Code::WaitlistEntryNotFound])
+    Operation::get(
+        schemas,
+        ONE,
+        waitlist::read,
+        "readWaitlistEntry",
+        "Read a waitlist entry",
+    )
+    .conditional_response_with_time(entry)
 }
 
-fn leave() -> Operation {
+fn leave(schemas: &mut Schemas) -> Operation {
     let left = ResponseSpec::new(204, "The entry has left the waitlist, now or earlier.");
-    Operation::delete(ONE, "leaveWaitlist", "Leave the waitlist")
-        .response(left.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
-        .problems(&[
-            Code::WaitlistEntryNotFound,
-            Code::AlreadyOffered,
-            Code::Unavailable,
-        ])
+    Operation::delete(
+        schemas,
+        ONE,
+        waitlist::leave,
+        "leaveWaitlist",
+        "Leave the waitlist",
+    )
+    .response(left.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
+    .problems(&[Code::AlreadyOffered, Code::Unavailable])
 }

@@ -5,8 +5,8 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounterVec, Opts};
 
-use super::{counter, gauge, gauges, made};
 use crate::app::App;
+use crate::metrics::{counter, gauge, gauges, made};
 use crate::problem;
 
 /// Returns the current values.

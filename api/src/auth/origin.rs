@@ -6,10 +6,9 @@ use std::net::SocketAddr;
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 
-use super::address::Origin;
-use super::attempt::AttemptKind;
+use super::bearer_key;
 use crate::app::App;
-use crate::auth::bearer_key;
+use crate::limiter::{AttemptKind, Origin};
 
 impl Origin {
     /// Determines the origin by address alone.

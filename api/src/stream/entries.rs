@@ -5,20 +5,12 @@
 //! stream's interval, and always the last one. Limit: no buyer is named, because a browser's stream
 //! carries no token; knowing the id grants the right to read.
 
-use std::collections::BTreeSet;
-
 use bytes::BytesMut;
 use domain::values::{DropId, Position, Timestamp, WaitlistId};
 use projections::views::Views;
 
-use super::{WaitlistEntryState, find};
-use crate::app::App;
-use crate::limiter::Origin;
-use crate::problem::Problem;
-use crate::stream::{Tick, check_id_count};
-
-/// Maximum number of entries that one stream watches: the server keeps the last sent state of each.
-pub(crate) const MAX_WATCHED_ENTRIES: usize = 20;
+use super::hub::Tick;
+use crate::waitlist::state::WaitlistEntryState;
 
 #[derive(Debug)]
 struct Watched {
@@ -33,39 +25,14 @@ struct Watched {
 pub(crate) struct WatchedEntries(Vec<Watched>);
 
 impl WatchedEntries {
-    /// Watches one entry of that drop's waitlist.
-    #[cfg(test)]
-    pub(crate) fn of(entry_id: WaitlistId, drop_id: DropId) -> Self {
-        Self(vec![Watched {
+    /// Watches these entries, each of which waits for that drop.
+    pub(crate) fn new(entries: impl IntoIterator<Item = (WaitlistId, DropId)>) -> Self {
+        let watched = |(entry_id, drop_id)| Watched {
             entry_id,
             drop_id,
             sent: None,
-        }])
-    }
-
-    /// Returns the entries that `ids` names, separated by commas, without duplicates:
-    /// [`MAX_WATCHED_ENTRIES`] at most.
-    pub(crate) async fn named(
-        app: &App,
-        origin: Origin,
-        ids: Option<&str>,
-    ) -> Result<Self, Problem> {
-        let ids = ids.into_iter().flat_map(|ids| ids.split(','));
-        let entry_ids = ids
-            .map(|id| id.trim().parse::<WaitlistId>())
-            .collect::<Result<BTreeSet<_>, _>>()
-            .map_err(|_| super::entry_not_found())?;
-        check_id_count("waitlist", entry_ids.len(), MAX_WATCHED_ENTRIES)?;
-        let mut watched = vec![];
-        for entry_id in entry_ids {
-            let entry = find(app, origin, entry_id).await?;
-            watched.push(Watched {
-                entry_id,
-                drop_id: entry.row.drop_id,
-                sent: None,
-            });
-        }
-        Ok(Self(watched))
+        };
+        Self(entries.into_iter().map(watched).collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,0 +1,119 @@
+//! What the parameters of a handler add to the description of its route.
+//!
+//! Promise: the description states the authorization, the headers, the query parameters and the
+//! body that the handler's extractors require, because it is derived from their types. A handler
+//! with a parameter that is not described here cannot be a route. Limit: headers that a handler
+//! reads from a [`HeaderMap`], such as `If-Match`, are stated by the operation.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, Method, Version};
+use schemars::JsonSchema;
+
+use super::operation::{Access, Input, Inputs, Operation};
+use super::schemas::Schemas;
+use crate::app::App;
+use crate::auth::{Admin, Auditor, Caller, Visitor};
+use crate::connections::Handover;
+use crate::drops::purchases::PurchasePath;
+use crate::extract::{
+    Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params,
+};
+use crate::limiter::Origin;
+use crate::problem::Code;
+use crate::waitlist::EntryPath;
+
+macro_rules! inputs {
+    ($($input:ident)*) => {
+        impl<Marker, $($input: Input),*> Inputs for (Marker, $($input,)*) {
+            fn describe(operation: Operation, _schemas: &mut Schemas) -> Operation {
+                $(let operation = $input::describe(operation, _schemas);)*
+                operation
+            }
+        }
+    };
+}
+
+inputs!();
+inputs!(A);
+inputs!(A B);
+inputs!(A B C);
+inputs!(A B C D);
+inputs!(A B C D E);
+inputs!(A B C D E F);
+inputs!(A B C D E F G);
+
+macro_rules! adds_nothing {
+    ($($input:ty),* $(,)?) => {
+        $(impl Input for $input {
+            fn describe(operation: Operation, _: &mut Schemas) -> Operation {
+                operation
+            }
+        })*
+    };
+}
+
+adds_nothing!(
+    Extension<Handover>,
+    HeaderMap,
+    Method,
+    Origin,
+    // The parameters of the path are in its template.
+    Result<Path<String>, PathRejection>,
+    State<App>,
+    Version,
+    Visitor,
+);
+
+macro_rules! adds {
+    ($($input:ty => |$operation:ident| $described:expr;)*) => {
+        $(impl Input for $input {
+            fn describe($operation: Operation, _: &mut Schemas) -> Operation {
+                $described
+            }
+        })*
+    };
+}
+
+adds! {
+    Admin => |operation| operation.access(Access::Admin);
+    Auditor => |operation| operation.access(Access::Auditor);
+    Caller => |operation| operation.access(Access::Buyer);
+    BuyerPath => |operation| operation.problems(&[Code::DropNotFound, Code::InvalidValue]);
+    DropPath => |operation| operation.problems(&[Code::DropNotFound]);
+    EntryPath => |operation| operation.problems(&[Code::WaitlistEntryNotFound]);
+    HoldPath => |operation| operation.problems(&[Code::HoldNotFound]);
+    PurchasePath => |operation| operation.problems(&[Code::PurchaseNotFound]);
+    IdempotencyKey => |operation| operation.parameter("Idempotency-Key").problems(&[
+        Code::IdempotencyKeyRequired,
+        Code::InvalidIdempotencyKey,
+        Code::IdempotencyKeyReused,
+    ]);
+}
+
+impl<T: JsonSchema> Input for Params<T> {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation {
+        operation.query_parameters::<T>(schemas)
+    }
+}
+
+impl<T: JsonSchema> Input for Fresh<T> {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation {
+        let operation = operation.query_parameters::<T>(schemas);
+        operation
+            .parameter("at_least")
+            .problems(&[Code::Unavailable])
+    }
+}
+
+impl<T: JsonSchema, const MOST: usize> Input for Body<T, MOST> {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation {
+        operation.body(schemas.request::<T>(), true)
+    }
+}
+
+impl<T: JsonSchema> Input for OptionalBody<T> {
+    fn describe(operation: Operation, schemas: &mut Schemas) -> Operation {
+        operation.body(schemas.request::<T>(), false)
+    }
+}

@@ -1,0 +1,94 @@
+//! The routes of the dashboard's session: sign in, sign out.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::values::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{COOKIE, LASTS_SECONDS, is_same_origin};
+use crate::app::App;
+use crate::extract::Body;
+use crate::limiter::{AttemptKind, Origin};
+use crate::problem::{Code, Problem};
+
+/// A session of the dashboard.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub(crate) struct SessionBody {
+    /// The time at which the session expires.
+    expires_at: Timestamp,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignIn {
+    /// The admin key.
+    key: String,
+}
+
+/// `POST /v1/admin/session`: exchanges the admin key for a cookie.
+pub(crate) async fn sign_in(
+    State(app): State<App>,
+    origin: Origin,
+    headers: HeaderMap,
+    Body(SignIn { key }): Body<SignIn>,
+) -> Result<Response, Problem> {
+    refuse_other_origins(&Method::POST, &headers)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::SignIn)?;
+    if !app.keys.admin.matches(key.trim()) {
+        return Err(if app.keys.auditor.matches(key.trim()) {
+            attempt.succeeded();
+            Problem::new(
+                Code::Forbidden,
+                "The auditor key may only read the log. Use the admin key.",
+            )
+        } else {
+            Problem::new(Code::Unauthorized, "This is not the admin key.")
+                .header(header::WWW_AUTHENTICATE, "Bearer")
+        });
+    }
+    attempt.succeeded();
+    let (token, expires_at) = app.sessions.open(app.now())?;
+    let cookie = set_cookie(&token, LASTS_SECONDS, &headers);
+    let body = Json(SessionBody { expires_at });
+    Ok((StatusCode::CREATED, cookie, body).into_response())
+}
+
+/// `DELETE /v1/admin/session`: ends the session. Idempotent.
+pub(crate) async fn sign_out(
+    State(app): State<App>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    refuse_other_origins(&Method::DELETE, &headers)?;
+    app.sessions.end(&headers, app.now());
+    Ok((StatusCode::NO_CONTENT, set_cookie("", 0, &headers)).into_response())
+}
+
+/// Rejects pages of other sites, which must not sign a user in or out. A program without a browser
+/// sends no origin.
+fn refuse_other_origins(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    if is_same_origin(method, headers) == Some(false) {
+        let detail = "Sessions can only be opened and ended by this server's own pages.";
+        return Err(Problem::new(Code::Forbidden, detail));
+    }
+    Ok(())
+}
+
+/// Sets the cookie, `Secure` when the page was loaded by HTTPS. The browser states that; a false
+/// statement harms only its sender.
+fn set_cookie(token: &str, seconds: u32, headers: &HeaderMap) -> [(header::HeaderName, String); 2] {
+    let origin = headers
+        .get(header::ORIGIN)
+        .and_then(|value| value.to_str().ok());
+    let is_secure = origin.is_some_and(|origin| origin.starts_with("https://"));
+    let secure = if is_secure { "; Secure" } else { "" };
+    let cookie =
+        format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    [
+        (header::SET_COOKIE, cookie),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+    ]
+}

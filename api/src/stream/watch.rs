@@ -1,0 +1,156 @@
+//! The route of the stream.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, Method, Version, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use domain::values::{DropId, Position, WaitlistId};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::entries::WatchedEntries;
+use super::framing::Framing;
+use super::shard::Subscriber;
+use super::subscriber::{CompleteUpTo, SubscriberState, Watched};
+use crate::app::App;
+use crate::connections::Handover;
+use crate::drops::{check_id_count, quarantine};
+use crate::extract::{Params, Query};
+use crate::limiter::Origin;
+use crate::problem::{Code, Problem};
+use crate::waitlist;
+
+/// The delay after which a client should reconnect, in milliseconds.
+///
+/// Like every heartbeat, it has no empty line after it: the line is complete, and the next event's
+/// block follows. An empty line would end a block without data, which the standard
+/// ignores (WHATWG HTML, section 9.2.6) and httpx-sse 0.4.3 passes on as an empty event.
+const RETRY: &[u8] = b"retry: 1000\n";
+
+/// Maximum number of drops that one stream may name.
+const MOST_DROPS: usize = 200;
+
+/// Maximum number of entries that one stream watches: the server keeps the last sent state of each.
+const MAX_WATCHED_ENTRIES: usize = 20;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct WatchParams {
+    /// At most 200 ids of drops, separated by commas. Default: every drop that has not ended.
+    drops: Option<String>,
+    /// With `drops`: also sends every drop that is scheduled from now on. With `Last-Event-ID`, it
+    /// also sends the drops that were scheduled since then, the newest 200 of them.
+    #[schemars(extend("default" = false))]
+    new: Option<bool>,
+    /// At most 20 ids of waitlist entries, separated by commas, whose changes are sent as well.
+    waitlist: Option<String>,
+    /// As `Last-Event-ID`, for clients that cannot send headers.
+    last_event_id: Option<String>,
+}
+
+impl Query for WatchParams {}
+
+/// `GET /v1/stream`
+pub(crate) async fn watch(
+    State(app): State<App>,
+    origin: Origin,
+    method: Method,
+    version: Version,
+    Extension(handover): Extension<Handover>,
+    Params(params): Params<WatchParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let complete = last_event(&headers, params.last_event_id.as_deref());
+    let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
+    let watched = watched(&app, params.drops.as_deref(), params.new.unwrap_or(false))?;
+    let entries = watched_entries(&app, origin, params.waitlist.as_deref()).await?;
+    let address_permit = app.streams.of_client(handover.peer.ip(), &headers)?;
+    let full = || {
+        Problem::unavailable("Limit of concurrent stream clients reached (HOLDFAST_MAX_WATCHERS).")
+    };
+    let permit = app.hub.try_admit(address_permit).ok_or_else(full)?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    if method == Method::HEAD {
+        return Ok((headers, Body::empty()).into_response());
+    }
+    let framing = if version == Version::HTTP_11 {
+        Framing::Chunked
+    } else {
+        Framing::Plain
+    };
+    let (hub, views) = (app.hub.clone(), &app.views);
+    let mut subscriber =
+        SubscriberState::new(&hub, views, watched, entries, framing, complete, permit);
+    // The shard sends the rest. hyper frames the body itself.
+    let piece = subscriber.next_piece(hub.present(), views, Framing::Plain);
+    let first = [Bytes::from_static(RETRY), piece.unwrap_or_default()];
+    let first = first.into_iter().filter(|piece| !piece.is_empty());
+    let take_over = move |socket| hub.assign(Subscriber::new(socket, subscriber));
+    Ok((headers, handover.after(first, take_over)).into_response())
+}
+
+/// Returns the last position that the client received. The header takes precedence, because a
+/// browser that reconnects sends it with an unchanged URL. A value that is not a position is
+/// ignored.
+fn last_event(headers: &HeaderMap, in_query: Option<&str>) -> Option<Position> {
+    let header = headers.get("last-event-id");
+    let in_header = header.and_then(|id| id.to_str().ok());
+    let position = |id: &str| id.trim().parse().ok().map(Position);
+    in_header
+        .and_then(position)
+        .or_else(|| in_query.and_then(position))
+}
+
+/// Returns the named drops without duplicates; without names, all drops that are not over, future
+/// ones included.
+fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Problem> {
+    let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
+        return Ok(Watched::All);
+    };
+    let not_found =
+        |id: &str| Problem::new(Code::DropNotFound, format!("No drop has the id {id:?}."));
+    let read = |id: &str| id.trim().parse().map_err(|_| not_found(id));
+    let watched = drops
+        .split(',')
+        .map(read)
+        .collect::<Result<BTreeSet<DropId>, _>>()?;
+    check_id_count("drops", watched.len(), MOST_DROPS)?;
+    let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
+    if let Some(&id) = missing {
+        let refused = quarantine(app.views.quarantine_of(id));
+        return Err(refused.unwrap_or_else(|| not_found(&id.to_string())));
+    }
+    let watched = watched.into_iter().collect();
+    Ok(if and_new {
+        Watched::NamedAndNew(watched)
+    } else {
+        Watched::Named(watched)
+    })
+}
+
+/// Returns the waitlist entries that `ids` names, separated by commas, without duplicates:
+/// [`MAX_WATCHED_ENTRIES`] at most.
+async fn watched_entries(
+    app: &App,
+    origin: Origin,
+    ids: Option<&str>,
+) -> Result<WatchedEntries, Problem> {
+    let ids = ids.into_iter().flat_map(|ids| ids.split(','));
+    let entry_ids = ids
+        .map(|id| id.trim().parse::<WaitlistId>())
+        .collect::<Result<BTreeSet<_>, _>>()
+        .map_err(|_| waitlist::entry_not_found())?;
+    check_id_count("waitlist", entry_ids.len(), MAX_WATCHED_ENTRIES)?;
+    let mut watched = vec![];
+    for entry_id in entry_ids {
+        let entry = waitlist::find(app, origin, entry_id).await?;
+        watched.push((entry_id, entry.row.drop_id));
+    }
+    Ok(WatchedEntries::new(watched))
+}
