@@ -9,8 +9,6 @@
 //! right to buy or to release it. So the auditor key of a shop without a buyer secret must be
 //! protected like the admin key.
 
-use std::convert::Infallible;
-
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -232,11 +230,12 @@ pub(crate) struct Visitor {
 }
 
 /// In a handler, use it after [`Caller`], which rejects wrong keys where keys are required. On
-/// other routes a caller with a wrong key counts as anonymous, and the key as an attempt.
+/// other routes a caller with a wrong key counts as anonymous, and the key as an attempt. As for
+/// [`Origin`], a key that is not checked is refused.
 impl FromRequestParts<App> for Visitor {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let origin = Origin::by_address(parts, app);
         let anonymous = Self {
             is_admin: false,
@@ -246,9 +245,7 @@ impl FromRequestParts<App> for Visitor {
             let is_admin = signed_in(parts, app, "").is_ok();
             return Ok(Self { is_admin, origin });
         };
-        let Ok(attempt) = app.limiter.attempt(origin, AttemptKind::Key) else {
-            return Ok(anonymous);
-        };
+        let attempt = app.limiter.attempt(origin, AttemptKind::Key)?;
         if app.keys.admin.matches(key) {
             attempt.succeeded();
             return Ok(Self {
