@@ -180,8 +180,9 @@ pub(crate) fn private(mut response: Response) -> Response {
 }
 
 /// The time of a response that may be confirmed by 304. A 304 renews this header in a stored
-/// response, whose body keeps its old `server_time`.
-const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-server-time");
+/// response, whose body keeps its old `server_time`. If the body has none, the router adds this
+/// header.
+pub(crate) const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-server-time");
 
 /// The bytes of a response and their entity tag.
 ///

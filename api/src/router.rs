@@ -3,9 +3,9 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -13,6 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::extract::no_parameters;
 use crate::problem::{Code, Problem};
+use crate::render::{SERVER_TIME, insert};
 use crate::{
     admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
 };
@@ -29,6 +30,7 @@ pub fn router(app: App) -> Router {
             CatchPanicLayer::custom(panicked),
             map_response(disable_caching),
             from_fn(known_parameters_only),
+            from_fn_with_state(app.clone(), time_tagged_reads),
         ))
         .with_state(app)
 }
@@ -95,6 +97,18 @@ fn routes() -> Routes {
         .route("/docs", get(pages::reference))
         .route("/assets/{*path}", get(pages::asset))
         .route("/problems/{code}", get(pages::problem))
+}
+
+/// Adds the server's time to every read with an entity tag, on a 304 too, if its body has no
+/// `server_time`.
+async fn time_tagged_reads(State(app): State<App>, request: Request, next: Next) -> Response {
+    let is_read = request.method().is_safe();
+    let mut response = next.run(request).await;
+    let headers = response.headers();
+    if is_read && headers.contains_key(header::ETAG) && !headers.contains_key(SERVER_TIME) {
+        insert(&mut response, SERVER_TIME, &app.now().to_string());
+    }
+    response
 }
 
 /// Rejects query parameters of operations that have none. Other operations reject unknown

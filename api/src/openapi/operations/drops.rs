@@ -9,7 +9,7 @@ use crate::drops::buyers::{BuyerBody, PurchasersParams};
 use crate::drops::purchases::{PurchasesParams, RecordedPurchase};
 use crate::drops::terms::{EditedDrop, NewDrop};
 use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
-use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::Page;
@@ -183,7 +183,7 @@ fn purchases(schemas: &mut Schemas) -> Operation {
         .json(schemas.response::<Page<RecordedPurchase>>(), example)
         .content("text/csv", csv)
         .headers(&["Cache-Control", "Vary"])
-        .optional_headers(&["ETag", "Content-Disposition"]);
+        .optional_headers(&["ETag", "Holdfast-Server-Time", "Content-Disposition"]);
     let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
     Operation::get(
         "/v1/drops/{id}/purchases",
@@ -201,7 +201,7 @@ fn purchases(schemas: &mut Schemas) -> Operation {
     .at_least()
     .parameter("If-None-Match")
     .response(page)
-    .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
+    .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
     .problems(&[Code::DropNotFound])
 }
 

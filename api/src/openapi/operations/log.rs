@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
 use crate::log::{EventBody, LogPage, LogParams};
-use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::{Head, Schemas};
 use crate::problem::Code;
 
@@ -39,8 +39,16 @@ fn list(schemas: &mut Schemas) -> Operation {
         .query_parameters::<LogParams>(schemas)
         .at_least()
         .parameter("If-None-Match")
-        .response(response.headers(&["Vary"]).optional_headers(&["ETag"]))
-        .response(ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]))
+        .response(
+            response
+                .headers(&["Vary"])
+                .optional_headers(&["ETag", "Holdfast-Server-Time"]),
+        )
+        .response(
+            ResponseSpec::new(304, NOT_MODIFIED)
+                .headers(&TAGGED)
+                .headers(&["Vary"]),
+        )
 }
 
 fn head(schemas: &mut Schemas) -> Operation {

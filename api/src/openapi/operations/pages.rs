@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::health::{Alive, Ready};
-use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 
@@ -82,7 +82,7 @@ fn drop_page() -> Operation {
     page("/drops/{id}", "showDrop", "One drop").response(
         ResponseSpec::new(404, "An HTML page: drop not found.")
             .text("text/html")
-            .headers(&["ETag", "Cache-Control"]),
+            .headers(&TAGGED),
     )
 }
 
@@ -95,7 +95,7 @@ fn dashboard() -> Operation {
     let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
     Operation::page("/admin", "showDashboard", "The dashboard")
         .conditional_response(page.headers(&["Vary"]))
-        .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
+        .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
 }
 
 fn asset() -> Operation {
@@ -114,7 +114,7 @@ fn asset() -> Operation {
 fn absent() -> ResponseSpec {
     ResponseSpec::new(404, "An HTML page: nothing exists at this path.")
         .text("text/html")
-        .optional_headers(&["ETag", "Vary"])
+        .optional_headers(&["ETag", "Holdfast-Server-Time", "Vary"])
 }
 
 fn problem() -> Operation {
