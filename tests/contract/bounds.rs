@@ -490,6 +490,56 @@ async fn image_is_a_url_or_a_path_on_this_server() {
     ] {
         assert_eq!(edit(url).await.ok(200)["image_url"], url);
     }
+    for (url, stored) in [
+        ("HTTPS://shop.example/A.jpg", "https://shop.example/A.jpg"),
+        ("Http://Shop.Example/", "http://Shop.Example/"),
+        ("DATA:Image/PNG;base64,AA==", "data:image/PNG;base64,AA=="),
+    ] {
+        assert_eq!(edit(url).await.ok(200)["image_url"], stored);
+    }
+    for (url, words) in [
+        ("/\\evil.example/a.jpg", "must not have a backslash"),
+        ("https:\\\\shop.example", "must not have a backslash"),
+        (
+            "https://shop.example/a b.jpg",
+            "must not have a space; write it as %20",
+        ),
+        ("/a b.jpg", "must not have a space; write it as %20"),
+        (
+            "https://shop.example/\"a",
+            "must not have \"; write it as %22",
+        ),
+        (
+            "https://shop.example/<a>",
+            "must not have <; write it as %3C",
+        ),
+        (
+            "https://shop.example/a\tb",
+            "must not have a tab or line break",
+        ),
+        (
+            "https:/shop.example/a",
+            "must have two slashes after the scheme",
+        ),
+        (
+            "https://u:p@shop.example/a",
+            "must not have a user name or password",
+        ),
+        ("https://", "must have a host name"),
+        (
+            "https://shop.example:99999/a",
+            "must have a port from 0 to 65535",
+        ),
+        (
+            "//evil.example/a.jpg",
+            "must not begin with two slashes, which lead to another server",
+        ),
+        ("", "must have 1 to 2048 characters"),
+    ] {
+        let refused = edit(url).await;
+        refused.invalid("/image_url");
+        assert_eq!(refused.json()["errors"][0]["detail"], words, "{url}");
+    }
     for url in [
         "https://",
         "https://[::1",

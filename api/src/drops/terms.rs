@@ -38,7 +38,9 @@ pub(crate) struct NewDrop {
     /// Units that the drop offers.
     total_stock: StockCount,
     description: Option<Entered<Description>>,
-    /// An http or https URL, a path on this server, or a `data:image/` URL.
+    /// An http or https URL, a path on this server, or a `data:image/` URL. Spaces and other
+    /// characters that a URL cannot contain must be percent-encoded. The scheme is stored in lower
+    /// case.
     #[serde(default, deserialize_with = "picture")]
     image_url: Option<Entered<ImageUrl>>,
     /// The time from which holds can be placed. Default: immediately.
@@ -136,7 +138,9 @@ pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<Description>")]
     description: Option<Option<Entered<Description>>>,
-    /// An http or https URL, a path on this server, or a `data:image/` URL.
+    /// An http or https URL, a path on this server, or a `data:image/` URL. Spaces and other
+    /// characters that a URL cannot contain must be percent-encoded. The scheme is stored in lower
+    /// case.
     #[serde(default, deserialize_with = "present_picture")]
     #[schemars(with = "Option<ImageUrl>")]
     image_url: Option<Option<Entered<ImageUrl>>>,
