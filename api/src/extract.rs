@@ -2,6 +2,7 @@
 //! rejected.
 
 mod faults;
+mod headers;
 mod messages;
 mod query;
 
@@ -23,7 +24,10 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
-pub(crate) use self::query::{Limit, Query, limit_faults, no_parameters, position, some_position};
+pub(crate) use self::headers::repeated_header;
+pub(crate) use self::query::{
+    Limit, Query, limit_faults, listed, no_parameters, position, some_limit, some_position,
+};
 pub use self::query::{NoParams, Params};
 use crate::app::App;
 use crate::auth::Caller;
@@ -313,7 +317,7 @@ impl FromRequestParts<App> for IdempotencyKey {
             Problem::new(Code::IdempotencyKeyRequired, detail)
         })?;
         if keys.any(|other| other != key) {
-            let detail = "The request has two different Idempotency-Key headers; send one.";
+            let detail = "The request has different Idempotency-Key headers. Send one.";
             return Err(Problem::new(Code::InvalidIdempotencyKey, detail));
         }
         Ok(Self(key.clone()))

@@ -11,7 +11,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::extract::no_parameters;
+use crate::extract::{no_parameters, repeated_header};
 use crate::problem::{Code, Problem};
 use crate::render::{SERVER_TIME, insert};
 use crate::{
@@ -29,6 +29,7 @@ pub fn router(app: App) -> Router {
             measure,
             CatchPanicLayer::custom(panicked),
             map_response(disable_caching),
+            from_fn(single_headers_only),
             from_fn(known_parameters_only),
             from_fn_with_state(app.clone(), time_tagged_reads),
         ))
@@ -97,6 +98,14 @@ fn routes() -> Routes {
         .route("/docs", get(pages::reference))
         .route("/assets/{*path}", get(pages::asset))
         .route("/problems/{code}", get(pages::problem))
+}
+
+/// Rejects requests that repeat a header with one value.
+async fn single_headers_only(request: Request, next: Next) -> Response {
+    match repeated_header(request.headers()) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    }
 }
 
 /// Adds the server's time to every read with an entity tag, on a 304 too, if its body has no

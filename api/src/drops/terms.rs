@@ -81,7 +81,8 @@ impl From<ThrottleBody> for Throttle {
 
 /// Checks the bounds while reading, so that a fault is reported together with all others.
 fn price_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let amount = i64::deserialize(deserializer)?;
+    // No price has this amount, so any other value gets the message with the bounds.
+    let amount = i64::deserialize(deserializer).unwrap_or(-1);
     Money::check_price(amount).map_err(de::Error::custom)?;
     Ok(amount)
 }

@@ -386,7 +386,8 @@ pub(super) fn parameters() -> Value {
         "Last-Event-ID": header(
             "Last-Event-ID", false,
             "The last `id:` that the client received. The current state is sent in any case; with \
-             this header, also that of drops that have ended since.", text(),
+             this header, also that of drops that have ended since. A value that is not a \
+             position is ignored.", text(),
         ),
         "at_least": {
             "name": "at_least", "in": "query",

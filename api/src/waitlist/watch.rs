@@ -13,9 +13,10 @@ use projections::views::Views;
 
 use super::{WaitlistEntryState, find};
 use crate::app::App;
+use crate::extract::listed;
 use crate::limiter::Origin;
 use crate::problem::Problem;
-use crate::stream::{Tick, check_id_count};
+use crate::stream::Tick;
 
 /// Maximum number of entries that one stream watches: the server keeps the last sent state of each.
 pub(crate) const MAX_WATCHED_ENTRIES: usize = 20;
@@ -50,12 +51,12 @@ impl WatchedEntries {
         origin: Origin,
         ids: Option<&str>,
     ) -> Result<Self, Problem> {
-        let ids = ids.into_iter().flat_map(|ids| ids.split(','));
+        let ids = ids.map(|ids| listed("waitlist", ids, MAX_WATCHED_ENTRIES));
+        let ids = ids.transpose()?.unwrap_or_default().into_iter();
         let entry_ids = ids
-            .map(|id| id.trim().parse::<WaitlistId>())
+            .map(str::parse::<WaitlistId>)
             .collect::<Result<BTreeSet<_>, _>>()
             .map_err(|_| super::entry_not_found())?;
-        check_id_count("waitlist", entry_ids.len(), MAX_WATCHED_ENTRIES)?;
         let mut watched = vec![];
         for entry_id in entry_ids {
             let entry = find(app, origin, entry_id).await?;
