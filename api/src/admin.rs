@@ -10,12 +10,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use domain::status::DropStatus;
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, DropName, Position, Timestamp};
 use engine::Health;
 use projections::sales_timeline::SalesTotals;
 use projections::views::DropView;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
@@ -48,7 +48,24 @@ pub(crate) struct MetricsParams {
     #[schemars(with = "Option<String>")]
     status: Option<Statuses>,
     /// Lists only drops whose name contains this text, without regard to case.
-    search: Option<String>,
+    search: Option<Search>,
+}
+
+/// A part of a name: a text that is not longer than a name.
+#[derive(Debug, JsonSchema)]
+#[schemars(inline, extend("minLength" = 1, "maxLength" = DropName::MAX_CHARS))]
+struct Search(String);
+
+impl<'de> Deserialize<'de> for Search {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let text = text.trim();
+        if (1..=DropName::MAX_CHARS).contains(&text.chars().count()) {
+            return Ok(Self(text.to_owned()));
+        }
+        let bounds = format!("must have 1 to {} characters", DropName::MAX_CHARS);
+        Err(de::Error::custom(bounds))
+    }
 }
 
 impl Query for MetricsParams {}
@@ -236,8 +253,8 @@ fn listed_drops(
         after: params.starting_after,
         most: limit + 1,
     };
-    let mut page = match params.search.as_deref() {
-        Some(words) => selection.by_name(app, words, now)?,
+    let mut page = match &params.search {
+        Some(Search(words)) => selection.by_name(app, words, now)?,
         None => selection.all(app, now)?,
     };
     let has_more = page.len() > limit;

@@ -28,7 +28,7 @@ use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::extract::{
-    Body, DropPath, Fresh, IdempotencyKey, Limit, MAX_TERMS_BODY, OptionalBody, Query,
+    Body, DropPath, Fresh, IdempotencyKey, Limit, MAX_TERMS_BODY, OptionalBody, Query, listed,
 };
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
@@ -179,7 +179,7 @@ impl DropSelection<'_> {
         now: Timestamp,
     ) -> Result<Vec<DropView>, Problem> {
         self.drop_after(app)?;
-        let words = words.trim().to_lowercase();
+        let words = words.to_lowercase();
         let found = app.views.drops_after(self.after, self.most, |row, _| {
             let is_wanted = self.phases.is_empty() || self.phases.contains(&row.status(now));
             is_wanted && row.terms.name.as_str().to_lowercase().contains(&words)
@@ -195,18 +195,17 @@ impl DropSelection<'_> {
     fn invalid_start(&self, app: &App) -> Problem {
         let refused = self.after.and_then(|last| app.views.quarantine_of(last));
         quarantine(refused)
-            .unwrap_or_else(|| Problem::invalid_query("starting_after", "is not the id of a drop"))
+            .unwrap_or_else(|| Problem::invalid_query("starting_after", "must be the id of a drop"))
     }
 }
 
 /// Parses the ids of a query.
 fn named(ids: &str) -> Result<BTreeSet<DropId>, Problem> {
     let malformed = |_| Problem::invalid_query("ids", "must be ids of drops, separated by commas");
-    let ids = ids.split(',').map(|id| id.trim().parse());
-    let ids = ids.collect::<Result<BTreeSet<DropId>, _>>();
-    let ids = ids.map_err(malformed)?;
-    check_id_count("ids", ids.len(), MOST_LISTED)?;
-    Ok(ids)
+    let ids = listed("ids", ids, MOST_LISTED)?;
+    let ids = ids.into_iter().map(str::parse);
+    ids.collect::<Result<BTreeSet<DropId>, _>>()
+        .map_err(malformed)
 }
 
 /// `GET /v1/drops/{id}`
@@ -322,16 +321,14 @@ pub(crate) struct NewAdjustment {
 const MOST_ADJUSTED: i32 = StockCount::MAX.cast_signed();
 
 fn delta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
-    match i64::deserialize(deserializer)? {
-        0 => Err(de::Error::custom("must not be zero")),
-        delta => i32::try_from(delta)
-            .ok()
-            .filter(|delta| (-MOST_ADJUSTED..=MOST_ADJUSTED).contains(delta))
-            .ok_or_else(|| {
-                let bounds = format!("must be from -{MOST_ADJUSTED} to {MOST_ADJUSTED}");
-                de::Error::custom(bounds)
-            }),
-    }
+    let delta = i32::deserialize(deserializer).ok();
+    let delta = delta.filter(|delta| (-MOST_ADJUSTED..=MOST_ADJUSTED).contains(delta));
+    delta.filter(|delta| *delta != 0).ok_or_else(|| {
+        let bounds = format!(
+            "must be a whole number of units from -{MOST_ADJUSTED} to {MOST_ADJUSTED}, and not 0"
+        );
+        de::Error::custom(bounds)
+    })
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -430,15 +427,6 @@ fn purchasers_of(
         .into_iter()
         .map(PurchaserBody::from)
         .collect()
-}
-
-/// Rejects a query parameter that names more than `most` ids.
-pub(crate) fn check_id_count(name: &str, ids: usize, most: usize) -> Result<(), Problem> {
-    if ids <= most {
-        return Ok(());
-    }
-    let detail = format!("names {ids} different ids; send at most {most}");
-    Err(Problem::invalid_query(name, detail).with("most", most))
 }
 
 pub(crate) fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {

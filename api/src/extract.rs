@@ -2,6 +2,7 @@
 //! rejected.
 
 mod faults;
+mod headers;
 mod messages;
 mod query;
 
@@ -23,8 +24,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
+pub(crate) use self::headers::repeated_header;
 pub(crate) use self::query::{
-    Limit, Query, known_parameters_only, limit_faults, position, some_position,
+    Limit, Query, known_parameters_only, limit_faults, listed, position, some_limit, some_position,
 };
 pub use self::query::{NoParams, Params};
 use crate::app::App;
@@ -307,7 +309,7 @@ impl FromRequestParts<App> for IdempotencyKey {
             Problem::new(Code::IdempotencyKeyRequired, detail)
         })?;
         if keys.any(|other| other != key) {
-            let detail = "The request has two different Idempotency-Key headers; send one.";
+            let detail = "The request has different Idempotency-Key headers. Send one.";
             return Err(Problem::new(Code::InvalidIdempotencyKey, detail));
         }
         Ok(Self(key.clone()))

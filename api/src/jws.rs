@@ -34,25 +34,37 @@ const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jw
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// The token is malformed.
-    #[error("is not a JSON Web Token: three base64url parts with dots between them")]
+    #[error(
+        "is not a JSON Web Token: it must have three base64url parts with dots between them. \
+         Send the token as the shop issued it"
+    )]
     Form,
     /// The header cannot be decoded.
-    #[error("has a header that is not a JSON object with each member once")]
+    #[error(
+        "has a header that is not a JSON object with each member once. The shop must issue a \
+         header with alg and typ"
+    )]
     Header,
     /// The token is signed with another algorithm, or unsigned.
-    #[error("is not signed with HS256")]
+    #[error("is not signed with HS256. The shop must sign it with that algorithm")]
     Algorithm,
     /// The token requires an unsupported extension (RFC 7515, section 4.1.11).
-    #[error("has a crit header parameter, and no extension is supported")]
+    #[error("has a crit header parameter, and no extension is supported. The shop must omit crit")]
     Critical,
     /// The token is of another type.
-    #[error("has a typ other than JWT or at+jwt")]
+    #[error("has a typ other than JWT or at+jwt. The shop must set one of them, or omit typ")]
     Type,
     /// The token was signed with another secret, or altered.
-    #[error("has a wrong signature")]
+    #[error(
+        "has a wrong signature. The shop must sign it with the secret of this server \
+         (HOLDFAST_BUYER_SECRET), and nothing may alter it"
+    )]
     Signature,
     /// The payload cannot be decoded.
-    #[error("has claims that are not a JSON object with each member once")]
+    #[error(
+        "has claims that are not a JSON object with each member once. The shop must issue \
+         such an object"
+    )]
     Claims,
 }
 

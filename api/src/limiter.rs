@@ -40,7 +40,7 @@ pub(crate) use self::open::RequestKind;
 use self::reports::{ReportKind, Reports};
 use self::settings::{Bound, Bounds, Count, Rate};
 use self::window::Window;
-use crate::problem::{Code, Problem, Quota};
+use crate::problem::{Code, Problem, Quota, counted};
 
 /// Maximum number of remembered requests, over all addresses: some 60 MB.
 pub const MOST_REMEMBERED: usize = 1_000_000;
@@ -274,11 +274,19 @@ impl From<LimitReached> for Problem {
             .throttled_problem("Too many recent requests from this address.", wait),
             LimitReached::Open(kind, Count(most), wait) => {
                 let (name, limit_name, things) = match kind {
-                    RequestKind::Hold => ("address-holds", "holds", "unresolved holds"),
+                    RequestKind::Hold => (
+                        "address-holds",
+                        "holds",
+                        counted(most, "unresolved hold", "unresolved holds"),
+                    ),
                     RequestKind::Entry => (
                         "address-waitlist",
                         "waitlist_entries",
-                        "waitlist entries or holds from the waitlist",
+                        counted(
+                            most,
+                            "waitlist entry or hold from the waitlist",
+                            "waitlist entries or holds from the waitlist",
+                        ),
                     ),
                 };
                 let quota = Quota {
@@ -286,9 +294,12 @@ impl From<LimitReached> for Problem {
                     most,
                     window_seconds: None,
                 };
+                let next = match most {
+                    1 => "Wait until it ends",
+                    _ => "Wait until one of them ends",
+                };
                 let detail = format!(
-                    "This address has {most} {things}, the limit per address. \
-                     Wait until one of them ends, then retry."
+                    "This address has {things}, the limit per address. {next}, then retry."
                 );
                 quota
                     .refuse(Code::AddressLimitReached, detail, wait)
@@ -307,9 +318,13 @@ impl From<LimitReached> for Problem {
                     most,
                     window_seconds: Some(window_seconds),
                 };
-                let detail = format!(
-                    "{most} holds from this address were left to expire within {window_seconds} seconds."
+                let holds = counted(
+                    most,
+                    "hold from this address was",
+                    "holds from this address were",
                 );
+                let seconds = counted(window_seconds, "second", "seconds");
+                let detail = format!("{holds} left to expire within {seconds}.");
                 quota
                     .refuse(Code::CoolingDown, detail, wait)
                     .with("limit", most)

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Auditor;
-use crate::extract::{Fresh, Query, limit_faults, position};
+use crate::extract::{Fresh, Query, limit_faults, position, some_limit};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::{Fault, Problem};
@@ -94,6 +94,7 @@ pub(crate) struct LogParams {
     after: Position,
     /// The maximum number of events. JSON: default 1,000, maximum 10,000. NDJSON: default
     /// unlimited.
+    #[serde(default, deserialize_with = "some_limit")]
     #[schemars(range(min = 1))]
     limit: Option<usize>,
 }

@@ -84,7 +84,7 @@ pub fn document_with_pages() -> Value {
     }
     let absent = &mut document["components"]["responses"]["NotFound"];
     absent["content"]["text/html"] = json!({ "schema": { "type": "string" } });
-    for name in ["ETag", "Vary"] {
+    for name in ["ETag", "Holdfast-Server-Time", "Vary"] {
         absent["headers"][name] = headers()[name].take();
         absent["headers"][name]["required"] = json!(false);
     }

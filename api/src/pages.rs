@@ -6,7 +6,7 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::DropId;
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -22,6 +22,17 @@ use crate::render::is_known;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https: http:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
     trusted-types 'none'";
+
+/// The headers of every page that protect its reader.
+const PROTECTION: [(HeaderName, &str); 4] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+];
 
 #[derive(RustEmbed)]
 #[folder = "src/web"]
@@ -120,22 +131,15 @@ fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
         return Problem::new(Code::NotFound, "No file has this name.").into_response();
     };
     let etag = etag(&file);
-    let common = [
+    let cached = [
         (header::ETAG, etag.as_str()),
         (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (
-            header::HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
     ];
     if status == StatusCode::OK && is_known(headers, &etag) {
-        return (StatusCode::NOT_MODIFIED, common).into_response();
+        return (StatusCode::NOT_MODIFIED, PROTECTION, cached).into_response();
     }
     let kind = [(header::CONTENT_TYPE, media_type(name))];
-    (status, common, kind, file.data).into_response()
+    (status, PROTECTION, cached, kind, file.data).into_response()
 }
 
 /// Returns the file's digest: the same bytes have the same tag in every process.
@@ -159,10 +163,46 @@ pub(crate) async fn problem(
     headers: HeaderMap,
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
-    let Some(code) = Code::ALL.iter().find(|code| code.name() == name) else {
-        return not_found_page(&headers, "No problem has this code.");
+    match Code::ALL.iter().find(|code| code.name() == name) {
+        Some(code) => {
+            format!("{} ({})\n\n{}.\n", code.name(), code.status(), code.title()).into_response()
+        }
+        None => varied(unknown_code(&headers)),
+    }
+}
+
+/// Responds with 404 and all codes: as a list of links for a browser, as a problem for a program.
+fn unknown_code(headers: &HeaderMap) -> Response {
+    let is_page = NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] == "text/html";
+    match Files::get(UNKNOWN_CODE).filter(|_| is_page) {
+        Some(file) => {
+            let template = String::from_utf8_lossy(&file.data);
+            let html = template.replace(CODES_HERE, &links_to_codes());
+            let kind = [(header::CONTENT_TYPE, media_type(UNKNOWN_CODE))];
+            (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response()
+        }
+        None => {
+            let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+            let detail = format!(
+                "No problem has this code. The codes are {}.",
+                names.join(", ")
+            );
+            Problem::new(Code::NotFound, detail).into_response()
+        }
+    }
+}
+
+/// The page about an unknown code, and the part of it that is replaced by the list.
+const UNKNOWN_CODE: &str = "unknown-code.html";
+const CODES_HERE: &str = "<li>The list of codes.</li>";
+
+/// Lists the codes in HTML. Names and titles are constants without markup.
+fn links_to_codes() -> String {
+    let link = |code: &Code| {
+        let (name, status, title) = (code.name(), code.status().as_u16(), code.title());
+        format!("<li><a href=\"/problems/{name}\">{name}</a> ({status}): {title}.</li>\n")
     };
-    format!("{} ({})\n\n{}.\n", code.name(), code.status(), code.title()).into_response()
+    Code::ALL.iter().map(link).collect()
 }
 
 #[cfg(test)]
@@ -193,6 +233,15 @@ mod tests {
             .map(|currency| (currency.code(), currency.exponent()))
             .collect();
         assert_eq!(of_pages, of_server);
+    }
+
+    #[test]
+    fn page_about_an_unknown_code_has_the_list_in_its_template() {
+        let template = Files::get(UNKNOWN_CODE).unwrap();
+        let template = std::str::from_utf8(&template.data).unwrap();
+        assert_eq!(template.matches(CODES_HERE).count(), 1);
+        let plain = |text: &str| !text.contains(['<', '>', '&', '"']);
+        assert!(Code::ALL.iter().all(|code| plain(code.title())));
     }
 
     #[test]

@@ -535,6 +535,14 @@ fn sentence(refusal: &Refusal) -> String {
     format!("{}.", capitalised(&refusal.to_string()))
 }
 
+/// Writes a number with its noun: `1 hold`, `2 holds`.
+pub(crate) fn counted(number: u32, one: &str, several: &str) -> String {
+    match number {
+        1 => format!("1 {one}"),
+        number => format!("{number} {several}"),
+    }
+}
+
 fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {

@@ -9,14 +9,14 @@ use domain::values::{BuyerId, DropId, HoldId, Money, Position, PurchaseId, Quant
 use engine::Accepted;
 use projections::views::HoldView;
 use schemars::JsonSchema;
-use serde::de::IntoDeserializer;
+use serde::de::{self, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::preconditions::Tags;
 use crate::problem::Problem;
 
-/// Statuses in a query, separated by commas.
+/// Statuses in a query, separated by commas: at most as many as there are.
 #[derive(Debug, Clone, Default)]
 pub struct Statuses(Vec<DropStatus>);
 
@@ -30,6 +30,12 @@ impl Statuses {
 impl<'de> Deserialize<'de> for Statuses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let words = String::deserialize(deserializer)?;
+        let most = DropStatus::ALL.len();
+        if words.split(',').count() > most {
+            return Err(de::Error::custom(format!(
+                "must have at most {most} statuses"
+            )));
+        }
         let status = |word: &str| DropStatus::deserialize(word.trim().into_deserializer());
         words
             .split(',')
@@ -180,8 +186,9 @@ pub(crate) fn private(mut response: Response) -> Response {
 }
 
 /// The time of a response that may be confirmed by 304. A 304 renews this header in a stored
-/// response, whose body keeps its old `server_time`.
-const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-server-time");
+/// response, whose body keeps its old `server_time`. If the body has none, the router adds this
+/// header.
+pub(crate) const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-server-time");
 
 /// The bytes of a response and their entity tag.
 ///

@@ -25,24 +25,29 @@ pub struct BuyerTokens {
     pub leeway_seconds: u32,
 }
 
-/// The reason why a buyer's token is refused. `Display` continues "The buyer's token".
+/// The reason why a buyer's token is refused, and the next step. `Display` continues "The buyer's
+/// token".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// It is not signed by the shop.
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// A required claim is missing.
-    #[error("has no {0} claim")]
-    Missing(&'static str),
+    #[error("has no {claim} claim. The shop must set it to {meaning}")]
+    Missing {
+        claim: &'static str,
+        meaning: &'static str,
+    },
     /// A claim has the wrong type or range.
-    #[error("has an unusable {claim} claim: it is not {expected}")]
+    #[error("has an unusable {claim} claim: it must be {expected}. The shop must correct it")]
     Claim {
         claim: &'static str,
         /// The expected type.
         expected: &'static str,
     },
     #[error(
-        "expired: exp is {exp}, the server's time is {now}, and {leeway_seconds} s are tolerated"
+        "expired: exp is {exp}, the server's time is {now}, and the tolerance is \
+         {leeway_seconds} s. Get a new token from the shop"
     )]
     Expired {
         exp: Timestamp,
@@ -50,7 +55,8 @@ pub enum TokenError {
         leeway_seconds: u32,
     },
     #[error(
-        "is not valid yet: {claim} is {begins}, the server's time is {now}, and {leeway_seconds} s are tolerated"
+        "is not valid yet: {claim} is {begins}, the server's time is {now}, and the tolerance is \
+         {leeway_seconds} s. Wait until then, or correct the shop's clock"
     )]
     Early {
         /// `nbf` or `iat`.
@@ -61,8 +67,8 @@ pub enum TokenError {
     },
     /// Its lifetime exceeds the maximum.
     #[error(
-        "lasts too long: exp is {exp}, the server's time is {now}, and at most {max_seconds} s are allowed \
-         (HOLDFAST_BUYER_TOKEN_MAX_SECONDS)"
+        "lasts too long: exp is {exp}, the server's time is {now}, and the maximum lifetime is \
+         {max_seconds} s (HOLDFAST_BUYER_TOKEN_MAX_SECONDS). The shop must set an earlier exp"
     )]
     TooLong {
         exp: Timestamp,
@@ -70,17 +76,27 @@ pub enum TokenError {
         max_seconds: u32,
     },
     /// It is intended for another server.
-    #[error("has an aud claim without this server's audience")]
-    Audience,
+    #[error(
+        "has an aud claim without this server's audience, {0} (HOLDFAST_BUYER_AUDIENCE). The shop \
+         must add it"
+    )]
+    Audience(String),
     /// It is intended for certain servers, and this one has no audience configured.
-    #[error("has an aud claim, and this server has no audience (HOLDFAST_BUYER_AUDIENCE)")]
+    #[error(
+        "has an aud claim, and this server has no audience. The operator must set \
+         HOLDFAST_BUYER_AUDIENCE, or the shop must omit aud"
+    )]
     NoAudience,
     /// Its `sub` is not a valid buyer id.
-    #[error("has a sub claim that is not a buyer id: it {0}")]
+    #[error(
+        "has a sub claim that is not a buyer id: it {0}. The shop must set it to the buyer_id of \
+         its requests"
+    )]
     Buyer(String),
     /// Its `sub` is only equal to another buyer's id after normalization.
     #[error(
-        "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case, in NFC, and no white space around it"
+        "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case, in \
+         NFC, and no white space around it. The shop must issue it in that form"
     )]
     NotNormal,
 }
@@ -99,7 +115,10 @@ impl BuyerTokens {
 
     fn check_times(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<(), TokenError> {
         let (leeway_seconds, max_seconds) = (self.leeway_seconds, self.max_seconds);
-        let exp = date(claims, "exp")?.ok_or(TokenError::Missing("exp"))?;
+        let exp = date(claims, "exp")?.ok_or(TokenError::Missing {
+            claim: "exp",
+            meaning: "the time at which the token expires, in seconds since 1970",
+        })?;
         if now >= exp.plus_seconds(leeway_seconds) {
             return Err(TokenError::Expired {
                 exp,
@@ -137,7 +156,12 @@ impl BuyerTokens {
             expected,
         };
         let named: Vec<&str> = match aud {
-            None if self.audience.is_some() => return Err(TokenError::Missing("aud")),
+            None if self.audience.is_some() => {
+                return Err(TokenError::Missing {
+                    claim: "aud",
+                    meaning: "this server's audience (HOLDFAST_BUYER_AUDIENCE)",
+                });
+            }
             None => return Ok(()),
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(many)) => {
@@ -149,7 +173,7 @@ impl BuyerTokens {
         match &self.audience {
             None => Err(TokenError::NoAudience),
             Some(audience) if named.contains(&audience.as_str()) => Ok(()),
-            Some(_) => Err(TokenError::Audience),
+            Some(audience) => Err(TokenError::Audience(audience.clone())),
         }
     }
 }
@@ -159,7 +183,7 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
     let Some(value) = claims.get(claim) else {
         return Ok(None);
     };
-    let expected = "seconds since 1970 up to the year 9999, as a number";
+    let expected = "a number of seconds since 1970, up to the year 9999";
     let millis = value.as_f64().map(|seconds| seconds * 1000.0);
     #[expect(
         clippy::cast_precision_loss,
@@ -188,7 +212,12 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
 fn buyer_named(claims: &Map<String, Value>) -> Result<BuyerId, TokenError> {
     let expected = "a text or a whole number";
     let text = match claims.get("sub") {
-        None => return Err(TokenError::Missing("sub")),
+        None => {
+            return Err(TokenError::Missing {
+                claim: "sub",
+                meaning: "the buyer's id",
+            });
+        }
         Some(Value::String(text)) => text.clone(),
         Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string(),
         Some(_) => {

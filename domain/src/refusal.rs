@@ -77,14 +77,18 @@ pub enum Refusal {
     )]
     PaymentReferenceConflict { purchased_at: Timestamp },
     /// An adjustment would remove units that are held or sold.
-    #[error("cannot remove {} units; {available} are available", .delta.unsigned_abs())]
+    #[error(
+        "cannot remove {}; {available} {} available",
+        units(.delta.unsigned_abs()),
+        if *.available == 1 { "is" } else { "are" }
+    )]
     InsufficientStock {
         /// The requested adjustment: negative, because only a removal can be too large.
         delta: i32,
         available: u32,
     },
     /// An adjustment would offer more units than a drop can have.
-    #[error("a drop offers at most {max} units")]
+    #[error("a drop offers at most {}", units(*.max))]
     TooMuchStock {
         /// The largest number of units that a drop can offer.
         max: u32,
@@ -103,7 +107,7 @@ pub enum Refusal {
         quantity: u32,
     },
     /// The waitlist has reached the operator's limit.
-    #[error("the waitlist has reached its limit of {limit} entries; try again later")]
+    #[error("the waitlist has reached its limit of {}; try again later", entries(*.limit))]
     WaitlistFull { limit: u32 },
     #[error("the waitlist entry does not exist; check its id")]
     WaitlistEntryNotFound,
@@ -115,8 +119,8 @@ pub enum Refusal {
     StaleVersion { current: u32 },
     /// The stock was adjusted in the meantime.
     #[error(
-        "the stock was adjusted in the meantime: {total} units in total, {available} \
-        available"
+        "the stock was adjusted in the meantime: {} in total, {available} available",
+        units(*.total)
     )]
     StaleStock { total: u32, available: u32 },
     /// The end would not be after the start.
@@ -132,5 +136,62 @@ fn units(number: u32) -> String {
     match number {
         1 => "1 unit".to_owned(),
         number => format!("{number} units"),
+    }
+}
+
+/// Writes a number of waitlist entries: `1 entry`, `2 entries`.
+fn entries(number: u32) -> String {
+    match number {
+        1 => "1 entry".to_owned(),
+        number => format!("{number} entries"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_nouns_agree() {
+        for (refusal, message) in [
+            (
+                Refusal::InsufficientStock {
+                    delta: -1,
+                    available: 0,
+                },
+                "cannot remove 1 unit; 0 are available",
+            ),
+            (
+                Refusal::InsufficientStock {
+                    delta: -2,
+                    available: 1,
+                },
+                "cannot remove 2 units; 1 is available",
+            ),
+            (
+                Refusal::WaitlistFull { limit: 1 },
+                "the waitlist has reached its limit of 1 entry; try again later",
+            ),
+            (
+                Refusal::WaitlistFull { limit: 2 },
+                "the waitlist has reached its limit of 2 entries; try again later",
+            ),
+            (
+                Refusal::StaleStock {
+                    total: 1,
+                    available: 1,
+                },
+                "the stock was adjusted in the meantime: 1 unit in total, 1 available",
+            ),
+            (
+                Refusal::SoldOut {
+                    requested: 1,
+                    available: 0,
+                },
+                "1 unit requested, 0 available",
+            ),
+        ] {
+            assert_eq!(refusal.to_string(), message);
+        }
     }
 }

@@ -62,6 +62,47 @@ mod tests {
     }
 
     #[test]
+    fn number_of_another_type_gets_the_message_with_the_bounds() {
+        let read = |json: &str| serde_json::from_str::<Quantity>(json).map_err(|e| e.to_string());
+        assert_eq!(read("7").unwrap().get(), 7);
+        for json in [
+            "0",
+            "-1",
+            "1001",
+            "1.0",
+            "1e20",
+            "\"1\"",
+            "null",
+            "[1]",
+            "{}",
+            "true",
+            "18446744073709551615",
+        ] {
+            let message = read(json).unwrap_err();
+            let bounds = "a whole number of units from 1 to 1000";
+            assert!(message.contains(bounds), "{json}: {message}");
+        }
+    }
+
+    #[test]
+    fn scheme_of_a_picture_has_no_case_and_is_stored_in_lower_case() {
+        for (text, stored) in [
+            ("HTTPS://Shop.example/A.jpg", "https://Shop.example/A.jpg"),
+            ("hTTp://shop.example", "http://shop.example"),
+            ("DATA:image/png,A", "data:image/png,A"),
+            ("Data:Image/PNG,A", "data:image/PNG,A"),
+            ("/A.jpg", "/A.jpg"),
+        ] {
+            assert_eq!(ImageUrl::new(text).unwrap().as_str(), stored);
+        }
+        // Earlier releases read events by this rule.
+        assert!(ImageUrl::stored("HTTPS://shop.example/").is_err());
+        for text in ["HTTP:/a", "é", "dat", "javascript:1"] {
+            assert!(ImageUrl::new(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn text_length_is_in_characters_and_control_characters_are_rejected() {
         assert!(DropName::new(&"é".repeat(200)).is_ok());
         assert!(DropName::new(&"é".repeat(201)).is_err());

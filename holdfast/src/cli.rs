@@ -205,16 +205,24 @@ mod tests {
         std::iter::once(command).chain(below).collect()
     }
 
+    /// Flags that remove a safety step. A variable that is left over must not do that.
+    const CONFIRMATIONS: [&str; 2] = ["yes", "force"];
+
     #[test]
-    fn every_flag_has_an_environment_variable() {
+    fn every_flag_but_a_confirmation_has_an_environment_variable() {
         let cli = normalized(Cli::command());
-        let mut seen = 0;
+        let (mut seen, mut confirmations) = (0, 0);
         for command in every_command(&cli) {
             let flags = command
                 .get_arguments()
                 .filter_map(|arg| Some((arg, arg.get_long()?)));
             for (arg, flag) in flags.filter(|(_, flag)| !["help", "version"].contains(flag)) {
                 let name = arg.get_env().and_then(std::ffi::OsStr::to_str);
+                if CONFIRMATIONS.contains(&flag) {
+                    assert_eq!(name, None, "{} --{flag}", command.get_name());
+                    confirmations += 1;
+                    continue;
+                }
                 let is_ours = |name: &str| {
                     name.starts_with("HOLDFAST_") || ["DATABASE_URL", "PG_BIN_DIR"].contains(&name)
                 };
@@ -227,6 +235,10 @@ mod tests {
             }
         }
         assert!(seen > 100, "{seen}");
+        assert_eq!(
+            confirmations, 4,
+            "--yes and --force of `log cut` and `log void`"
+        );
     }
 
     #[test]

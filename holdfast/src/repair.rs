@@ -86,8 +86,9 @@ struct RepairArgs {
     #[arg(long, env = "HOLDFAST_LOG_REASON", value_name = "TEXT", value_parser = reason)]
     reason: Reason,
 
-    /// Make the change. Without this flag, the planned change is only printed.
-    #[arg(long, env = "HOLDFAST_LOG_YES")]
+    /// Make the change. Without this flag, the planned change is only printed. It has no
+    /// environment variable: one that is left over must not confirm the next repair.
+    #[arg(long)]
     yes: bool,
 }
 

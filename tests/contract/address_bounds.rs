@@ -1,7 +1,8 @@
 //! The default limits per client address, seen through a trusted proxy on this machine.
 
 use harness::{
-    ADMIN_KEY, Api, App, Launch, Reply, concurrently, distinct, eventually, key, number,
+    ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, concurrently, distinct, eventually, key,
+    number,
 };
 use harness::{fetch, text};
 use reqwest::{Method, RequestBuilder};
@@ -326,10 +327,77 @@ async fn wrong_bearer_keys_are_limited_on_every_route_that_checks_them() {
     let right = one.request(Method::GET, "/v1/log/head");
     let right = fetch(right.bearer_auth(ADMIN_KEY)).await;
     right.problem(429, "too_many_attempts");
-    // From here on the right key is like any other: the third request is one too many.
-    hold_with(ADMIN_KEY).await.ok(201);
-    hold_with(ADMIN_KEY).await.problem(429, "throttled");
+    // From here on the right key is like any other: it is not checked.
+    for any in [ADMIN_KEY, AUDITOR_KEY, "four"] {
+        let locked = hold_with(any).await;
+        refused(
+            &locked,
+            "too_many_attempts",
+            r#""address-attempts";q=4;w=3600"#,
+        );
+    }
+    // Requests without a key have the limits of the address: the third is one too many.
+    one.held(&drop).await;
+    one.holds(&drop).await.problem(429, "throttled");
     app.audit("/v1/log/head").await.ok(200);
+}
+
+#[tokio::test]
+async fn lockout_is_reported_to_every_request_with_a_key_and_to_no_other() {
+    let app = behind_a_proxy(&[
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "1/3600"),
+        ("HOLDFAST_ADDRESS_HOLDS", "1"),
+        ("HOLDFAST_ADDRESS_WAITLIST", "1"),
+    ])
+    .await;
+    let drop = app.create_drop(2, json!({ "hold_seconds": 3600 })).await;
+    let empty = app.create_drop(0, json!({})).await;
+    let one = client(&app, ONE);
+    let bought = app.held(&drop, "the proxy's own").await;
+    let purchase = text(&app.purchase(&bought).await.ok(201)["id"]);
+    let held = one.held(&drop).await;
+    let entry = text(&one.joins(&empty).await.ok(201)["id"]);
+    let wrong = one.request(Method::GET, "/v1/log/head").bearer_auth("one");
+    fetch(wrong).await.problem(401, "unauthorized");
+
+    let routes = [
+        (Method::POST, format!("/v1/drops/{drop}/holds")),
+        (Method::POST, format!("/v1/drops/{empty}/waitlist")),
+        (Method::GET, format!("/v1/drops/{drop}/buyers/first")),
+        (Method::GET, format!("/v1/holds/{held}")),
+        (Method::GET, format!("/v1/purchases/{purchase}")),
+        (Method::GET, format!("/v1/waitlist/{entry}")),
+        (Method::GET, "/v1/stream".to_owned()),
+        (Method::GET, "/v1/admin/metrics".to_owned()),
+        (Method::POST, format!("/v1/holds/{held}/purchase")),
+        (Method::DELETE, format!("/v1/holds/{held}")),
+        (Method::DELETE, format!("/v1/waitlist/{entry}")),
+    ];
+    for (method, path) in routes {
+        let mut details = vec![];
+        for bearer in [ADMIN_KEY, AUDITOR_KEY, "a guess"] {
+            let request = one.request(method.clone(), &path).bearer_auth(bearer);
+            let request = request.header("idempotency-key", key());
+            let request = match path.ends_with("s") || path.ends_with("waitlist") {
+                true => request.json(&json!({ "buyer_id": "b" })),
+                false => request,
+            };
+            let reply = fetch(request).await;
+            let problem = reply.problem(429, "too_many_attempts");
+            details.push((text(&problem["detail"]), text(&problem["title"])));
+        }
+        assert_eq!(distinct(details).len(), 1, "no oracle: {method} {path}");
+    }
+    // Without a key, the limits of the address apply and are named.
+    let full = one.holds(&drop).await.problem(429, "address_limit_reached");
+    let detail = text(&full["detail"]);
+    assert!(detail.contains("1 unresolved hold,"), "{detail}");
+    let full = one.joins(&empty).await;
+    let detail = text(&full.problem(429, "address_limit_reached")["detail"]);
+    assert!(detail.contains("1 waitlist entry or hold"), "{detail}");
+    one.get(&format!("/v1/holds/{held}")).await.ok(200);
+    let path = format!("/v1/holds/{held}/purchase");
+    fetch(one.request(Method::POST, &path)).await.ok(201);
 }
 
 #[tokio::test]

@@ -148,9 +148,22 @@ async fn metrics_list_drops_by_page_and_count_all_of_them() {
         ["Lantern 4"]
     );
     assert_eq!(found("search=nothing").await, [""; 0]);
-    assert_eq!(found("search=&status=").await.len(), 5);
+    let longest = format!("search={}", "n".repeat(200));
+    assert_eq!(found(&longest).await, [""; 0]);
+    assert_eq!(found("search=%20lantern%203%20").await, ["Lantern 3"]);
+    assert_eq!(
+        found("status=live,live,live,live,scheduled").await.len(),
+        4,
+        "as many as there are statuses"
+    );
 
     for query in [
+        "search=",
+        "search=%20%09",
+        &format!("search={}", "n".repeat(201)),
+        "status=",
+        "status=live,",
+        "status=live,live,live,live,live,live",
         "limit=0",
         "limit=101",
         "status=live,open",

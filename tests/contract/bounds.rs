@@ -407,6 +407,96 @@ async fn unknown_parameter_is_rejected_by_name_with_all_other_errors() {
     }
 }
 
+/// Every query parameter of every operation: the path, filled, and the name.
+async fn query_parameters(shop: &Shop) -> Vec<(Method, String, String)> {
+    let document = api::openapi::document();
+    let mut found = vec![];
+    for operation in operations() {
+        let path = shop.filled(&operation.path, &json!(0)).await;
+        let path = path.replace("{buyer_id}", "ann");
+        let parameters = operation.described["parameters"].as_array().cloned();
+        for parameter in parameters.unwrap_or_default() {
+            let parameter = resolve(&document, &parameter);
+            if parameter["in"] == "query" {
+                let name = parameter["name"].as_str().unwrap().to_owned();
+                found.push((operation.method.clone(), path.clone(), name));
+            }
+        }
+    }
+    assert!(found.len() > 30, "{found:?}");
+    found
+}
+
+#[tokio::test]
+async fn empty_parameter_is_rejected_by_name_wherever_it_is() {
+    let shop = Shop::open().await;
+    for (method, path, name) in query_parameters(&shop).await {
+        for query in [
+            format!("{name}="),
+            name.clone(),
+            format!("&{name}=&"),
+            format!("{name}=&{name}=1"),
+        ] {
+            let reply = fetch(shop.app.admin(method.clone(), &format!("{path}?{query}"))).await;
+            let problem = reply.problem(400, "invalid_query");
+            let only = json!([{
+                "pointer": format!("/{name}"),
+                "detail": "must not be empty; omit the parameter instead",
+            }]);
+            assert_eq!(problem["errors"], only, "{path}?{query}");
+        }
+    }
+    let reply = shop.app.get("/v1/drops?limit=&status=open&colour=").await;
+    assert_eq!(
+        reply.error_pointers(400, "invalid_query"),
+        ["/colour", "/limit", "/status"]
+    );
+    for nothing in ["", "?", "?&", "?&&"] {
+        shop.app.get(&format!("/v1/drops{nothing}")).await.ok(200);
+    }
+}
+
+#[tokio::test]
+async fn lists_in_a_query_are_bounded_by_their_length_and_have_no_empty_entry() {
+    let shop = Shop::open().await;
+    let entry = shop.app.joined(&shop.sold_out, "ann", 1).await;
+    for (path, id, most) in [
+        ("/v1/drops?ids", &shop.full, 100),
+        ("/v1/stream?drops", &shop.full, 200),
+        ("/v1/stream?waitlist", &entry, 20),
+    ] {
+        let name = path.split('?').next_back().unwrap();
+        let list = |count: usize| vec![id.as_str(); count].join(",");
+        let send = |value: String| {
+            let request = shop.app.request(Method::GET, &format!("{path}={value}"));
+            async { request.send().await.unwrap() }
+        };
+        assert_eq!(send(list(most)).await.status(), 200, "{name}");
+        let refused = shop.app.get(&format!("{path}={}", list(most + 1))).await;
+        let problem = refused.problem(400, "invalid_query");
+        assert_eq!(problem["most"], most, "{problem}");
+        let detail = harness::text(&problem["errors"][0]["detail"]);
+        assert_eq!(
+            detail,
+            format!("lists {} ids; send at most {most}", most + 1)
+        );
+        for list in [
+            ",",
+            "%20",
+            &format!("{id},"),
+            &format!(",{id}"),
+            &format!("{id},,{id}"),
+        ] {
+            let reply = shop.app.get(&format!("{path}={list}")).await;
+            assert_eq!(
+                reply.error_pointers(400, "invalid_query"),
+                [format!("/{name}")],
+                "{list}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn keys_and_buyers_in_paths_may_have_their_documented_length() {
     let shop = Shop::open().await;
@@ -487,8 +577,60 @@ async fn image_is_a_url_or_a_path_on_this_server() {
         "https://shop.example/a.jpg",
         "/assets/mark.svg",
         "data:image/png;base64,AA==",
+        "https://shop.example/a%20b.jpg?q=%22#a",
+        "https://bücher.example/é/😀.jpg",
     ] {
         assert_eq!(edit(url).await.ok(200)["image_url"], url);
+    }
+    for (url, stored) in [
+        ("HTTPS://shop.example/A.jpg", "https://shop.example/A.jpg"),
+        ("Http://Shop.Example/", "http://Shop.Example/"),
+        ("DATA:Image/PNG;base64,AA==", "data:image/PNG;base64,AA=="),
+    ] {
+        assert_eq!(edit(url).await.ok(200)["image_url"], stored);
+    }
+    for (url, words) in [
+        ("/\\evil.example/a.jpg", "must not have a backslash"),
+        ("https:\\\\shop.example", "must not have a backslash"),
+        (
+            "https://shop.example/a b.jpg",
+            "must not have a space; write it as %20",
+        ),
+        ("/a b.jpg", "must not have a space; write it as %20"),
+        (
+            "https://shop.example/\"a",
+            "must not have \"; write it as %22",
+        ),
+        (
+            "https://shop.example/<a>",
+            "must not have <; write it as %3C",
+        ),
+        (
+            "https://shop.example/a\tb",
+            "must not have a tab or line break",
+        ),
+        (
+            "https:/shop.example/a",
+            "must have two slashes after the scheme",
+        ),
+        (
+            "https://u:p@shop.example/a",
+            "must not have a user name or password",
+        ),
+        ("https://", "must have a host name"),
+        (
+            "https://shop.example:99999/a",
+            "must have a port from 0 to 65535",
+        ),
+        (
+            "//evil.example/a.jpg",
+            "must not begin with two slashes, which lead to another server",
+        ),
+        ("", "must have 1 to 2048 characters"),
+    ] {
+        let refused = edit(url).await;
+        refused.invalid("/image_url");
+        assert_eq!(refused.json()["errors"][0]["detail"], words, "{url}");
     }
     for url in [
         "https://",

@@ -96,7 +96,7 @@ fn check_time(known: &Reply, now: &Reply) {
         known.header("holdfast-server-time"),
         now.header("holdfast-server-time"),
     );
-    assert_eq!(history.is_empty(), header.is_empty(), "{known:?}");
+    assert!(!history.is_empty() && !header.is_empty(), "{known:?}");
     assert!(history <= header, "{known:?}");
     for one in [&body, &body["data"][0]] {
         if let Some(time) = one["server_time"].as_str() {
@@ -247,4 +247,71 @@ async fn not_modified_never_confirms_a_changed_body() {
             "never changed: {template}"
         );
     }
+}
+
+#[tokio::test]
+async fn every_tagged_read_has_the_servers_time_in_a_header() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({ "hold_seconds": 3600 })).await;
+    let empty = app.create_drop(0, json!({})).await;
+    let bought = app.held(&drop, "ann").await;
+    let purchase = text(&app.purchase(&bought).await.ok(201)["id"]);
+    let hold = app.held(&drop, "BOB").await;
+    let entry = app.joined(&empty, "ann", 1).await;
+    let document = api::openapi::document_with_pages();
+    let mut tagged = BTreeSet::new();
+    for (template, item) in document["paths"].as_object().unwrap() {
+        if item.get("get").is_none() || template == "/v1/stream" {
+            continue;
+        }
+        let id = match template.as_str() {
+            "/v1/holds/{id}" => &hold,
+            "/v1/purchases/{id}" => &purchase,
+            "/v1/waitlist/{id}" => &entry,
+            _ => &drop,
+        };
+        let path = template
+            .replace("{id}", id)
+            .replace("{buyer_id}", "ann")
+            .replace("{path}", "style.css")
+            .replace("{code}", "sold_out");
+        for accept in ["*/*", "text/csv", "application/x-ndjson"] {
+            for method in [Method::GET, Method::HEAD] {
+                let read = || app.admin(method.clone(), &path).header("accept", accept);
+                let reply = fetch(read()).await;
+                assert_eq!(reply.status, 200, "{path}");
+                let tag = reply.header("etag").to_owned();
+                let time = reply.header("holdfast-server-time").to_owned();
+                assert_eq!(
+                    tag.is_empty(),
+                    time.is_empty(),
+                    "{path} {accept}: {reply:?}"
+                );
+                if tag.is_empty() {
+                    continue;
+                }
+                assert!(time.len() == 24 && time.ends_with('Z'), "{path}: {time}");
+                tagged.insert(template.clone());
+                let again = fetch(read().header("if-none-match", "*")).await;
+                assert_eq!(again.status, 304, "{path} {accept}");
+                assert!(
+                    again.header("holdfast-server-time") >= time.as_str(),
+                    "{path}"
+                );
+            }
+        }
+    }
+    let untagged = [
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/problems/{code}",
+        "/v1/stream",
+    ];
+    for (template, item) in document["paths"].as_object().unwrap() {
+        let is_tagged = item.get("get").is_some() && !untagged.contains(&template.as_str());
+        assert_eq!(tagged.contains(template), is_tagged, "{template}");
+    }
+    let created = app.post_drop(&json!({})).await;
+    assert_eq!(created.header("holdfast-server-time"), "", "not a read");
 }

@@ -473,10 +473,10 @@ async fn drops_are_listed_in_pages_by_status_and_with_top_purchasers() {
         ids(&app.get("/v1/drops?status=ended").await.ok(200)).len(),
         0
     );
+    let empty = app.get("/v1/drops?status=&expand=").await;
     assert_eq!(
-        ids(&app.get("/v1/drops?status=&expand=").await.ok(200)).len(),
-        7,
-        "an empty expansion adds nothing"
+        empty.error_pointers(400, "invalid_query"),
+        ["/expand", "/status"]
     );
 
     let (mut after, mut seen, mut pages) = (String::new(), vec![], 0);
@@ -1014,7 +1014,7 @@ async fn purchasers_are_listed_by_units_or_time_without_their_ids() {
     assert_eq!(quantities(&list("?limit=1&order=units").await), [5]);
     assert_eq!(list("?limit=10").await["has_more"], false);
     assert!(!list("?limit=10").await.to_string().contains("secret"));
-    for query in ["limit=0", "limit=101", "order=name"] {
+    for query in ["limit=0", "limit=101", "order=name", "order="] {
         app.get(&format!("/v1/drops/{drop}/purchasers?{query}"))
             .await
             .problem(400, "invalid_query");
@@ -1028,7 +1028,6 @@ async fn purchasers_are_listed_by_units_or_time_without_their_ids() {
         after.error_pointers(400, "invalid_query"),
         ["/starting_after"]
     );
-    assert_eq!(quantities(&list("?limit=1&order=").await), [5]);
 }
 
 #[tokio::test]

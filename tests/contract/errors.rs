@@ -1,6 +1,8 @@
 //! docs/CONTRACT.md on errors: every error is an `application/problem+json` document.
 
-use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, fetch, key};
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, Reply, fetch, key, text};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -237,7 +239,6 @@ async fn unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
         "/nonsense/",
         "/admin/nonsense",
         "/assets/nonsense.js",
-        "/problems/nonsense",
     ] {
         for accept in [browser, "text/html"] {
             let page = send(Method::GET, path, Some(accept)).await;
@@ -556,6 +557,383 @@ async fn problem_type_links_to_its_explanation() {
     let explanation = app.get(problem["type"].as_str().unwrap()).await;
     assert_eq!(explanation.status, 200);
     assert!(explanation.text().contains("sold_out"));
+}
+
+#[tokio::test]
+async fn unknown_problem_code_gets_404_with_all_codes() {
+    let app = App::start().await;
+    for path in ["/problems/zzz", "/problems/sold_out2", "/problems/%F0"] {
+        let problem = app.get(path).await.problem(404, "not_found");
+        let detail = text(&problem["detail"]);
+        let page = app.request(Method::GET, path).header("accept", "text/html");
+        let page = fetch(page).await;
+        assert_eq!(
+            (
+                page.status,
+                page.header("content-type"),
+                page.header("vary")
+            ),
+            (404, "text/html; charset=utf-8", "Accept")
+        );
+        assert!(
+            page.header("content-security-policy")
+                .contains("script-src")
+        );
+        for code in api::problem::Code::ALL {
+            let name = code.name();
+            assert!(detail.contains(name), "{name}: {detail}");
+            let link = format!("<a href=\"/problems/{name}\">");
+            assert!(page.text().contains(&link), "{name}: {}", page.text());
+        }
+        assert!(page.text().contains("<h1>No problem has this code</h1>"));
+        assert!(!page.text().contains("zzz"), "the path is not repeated");
+    }
+}
+
+/// Words of libraries, which a client cannot act on and an upgrade may change.
+const LIBRARY_WORDS: [&str; 24] = [
+    "invalid type",
+    "invalid value",
+    "invalid length",
+    "invalid digit",
+    "invalid character",
+    "invalid port",
+    "expected",
+    "unknown variant",
+    "missing field",
+    "duplicate field",
+    "urn:uuid",
+    "parsing failed",
+    "found in string",
+    "provided string",
+    "fit in target",
+    "floating point",
+    "i64",
+    "u32",
+    "u64",
+    "usize",
+    "struct",
+    "EOF",
+    "RFC 3986",
+    "relative URL",
+];
+
+#[track_caller]
+fn in_our_words(reply: &Reply, location: &str) -> usize {
+    let problem = reply.any_problem();
+    let faults = problem["errors"].as_array().cloned().unwrap_or_default();
+    // With faults, the detail of the problem begins with a pointer, which a client wrote.
+    let of_faults = faults.iter().map(|fault| &fault["detail"]);
+    let whole = [&problem["detail"]];
+    let whole = whole.into_iter().filter(|_| faults.is_empty());
+    for detail in of_faults.chain(whole) {
+        let detail = text(detail);
+        let found = LIBRARY_WORDS.iter().find(|words| detail.contains(**words));
+        assert_eq!(found, None, "{location}: {detail}");
+    }
+    for fault in &faults {
+        let detail = text(&fault["detail"]);
+        let starts = ["must ", "is ", "unknown ", "lists ", "yields "];
+        let is_ours = starts.iter().any(|start| detail.starts_with(start));
+        assert!(is_ours, "{location}: {detail}");
+    }
+    faults.len()
+}
+
+#[tokio::test]
+async fn faults_of_bodies_queries_and_paths_are_in_our_own_words() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let document = api::openapi::document();
+    let values = [
+        "null",
+        "true",
+        "1.5",
+        "-1",
+        "1e300",
+        "99999999999999999999",
+        "\"\"",
+        "\"x\"",
+        "\"must, expected i64\"",
+        "[]",
+        "[1]",
+        "{}",
+        "{\"colour, expected `x`\":1}",
+    ];
+    let mut seen = 0;
+    for (method, path, objects) in operations_with_bodies(&drop) {
+        let send = |body: String| {
+            let request = app.admin(method.clone(), &path);
+            let request = request.header("idempotency-key", key());
+            let request = request.header("if-match", "*");
+            fetch(
+                request
+                    .header("content-type", "application/json")
+                    .body(body),
+            )
+        };
+        let template = path.replace(&drop, "{id}");
+        let operation = &document["paths"][&template][method.as_str().to_lowercase()];
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let mut names = members_of(&document, schema);
+        names.extend(["colour".to_owned(), "a`, there are no fields".to_owned()]);
+        for name in names {
+            for value in values {
+                let mut bodies = vec![
+                    format!("{{{}:{value}}}", json!(name)),
+                    format!("{{{0}:{value},{0}:{value}}}", json!(name)),
+                ];
+                if objects.contains(&name) {
+                    for inner in ["amount", "currency", "holds", "window_seconds"] {
+                        bodies.push(format!("{{{}:{{\"{inner}\":{value}}}}}", json!(name)));
+                    }
+                }
+                for body in bodies {
+                    let reply = send(body.clone()).await;
+                    if reply.status == 400 || reply.status == 422 {
+                        seen += in_our_words(&reply, &format!("{method} {path} {body}"));
+                    }
+                }
+            }
+        }
+        for body in [
+            "",
+            "{",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "[1",
+            "nul",
+            "{} {}",
+            "\"\\x\"",
+            "{\"a\":\"\u{1}\"}",
+            "{\"a\":1e999}",
+            "\"\\ud800\"",
+            "01",
+            "\u{feff}{}",
+        ] {
+            let reply = send(body.to_owned()).await;
+            if reply.status != 400 {
+                continue;
+            }
+            reply.problem(400, "malformed_json");
+            in_our_words(&reply, &format!("{method} {path} {body}"));
+        }
+    }
+    assert!(seen > 500, "{seen}");
+
+    let mut seen = 0;
+    for (template, item) in document["paths"].as_object().unwrap() {
+        let path = template.replace("{id}", &drop).replace("{buyer_id}", "ann");
+        let parameters = item["get"]["parameters"].as_array().cloned();
+        for parameter in parameters.unwrap_or_default() {
+            let name = match parameter["$ref"].as_str() {
+                Some(_) => "at_least".to_owned(),
+                None if parameter["in"] == "query" => text(&parameter["name"]),
+                None => continue,
+            };
+            for value in [
+                "x",
+                "-1",
+                "1.5",
+                "99999999999999999999",
+                "+1",
+                "%FF",
+                "%00",
+                "a,b",
+                ",",
+                "true,",
+                "1&{}=1",
+                "urn:uuid:x",
+                "0197d3f2-6b1e-4c55-9a3e",
+            ] {
+                let value = value.replace("{}", &name);
+                let reply = fetch(app.admin(Method::GET, &format!("{path}?{name}={value}")));
+                let reply = reply.await;
+                if reply.status == 400 {
+                    seen += in_our_words(&reply, &format!("{path}?{name}={value}"));
+                } else {
+                    assert!(matches!(reply.status, 200 | 404), "{path}?{name}={value}");
+                }
+            }
+        }
+    }
+    assert!(seen > 200, "{seen}");
+    for path in [
+        "/v1/drops/x",
+        "/v1/drops/%FF",
+        "/v1/holds/x",
+        "/v1/purchases/urn:uuid:x",
+        "/v1/waitlist/%FF",
+        "/v1/drops/x/buyers/%FF",
+        &format!("/v1/drops/{drop}/buyers/%00"),
+    ] {
+        in_our_words(&app.get(path).await, path);
+    }
+}
+
+fn members_of(document: &Value, schema: &Value) -> Vec<String> {
+    let body = match schema["$ref"].as_str() {
+        Some(to) => document.pointer(to.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    let members = body["properties"].as_object().into_iter().flatten();
+    members.map(|(name, _)| name.clone()).collect()
+}
+
+#[tokio::test]
+async fn messages_name_the_value_that_is_allowed() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let detail = |reply: &Reply| text(&reply.json()["errors"][0]["detail"]);
+    for (body, words) in [
+        (
+            r#"{"buyer_id":"a","quantity":"1"}"#,
+            "must be a whole number of units from 1 to 1000",
+        ),
+        (
+            r#"{"buyer_id":"a","quantity":1.5}"#,
+            "must be a whole number of units from 1 to 1000",
+        ),
+        (
+            r#"{"buyer_id":"a","quantity":99999999999999999999}"#,
+            "must be a whole number of units from 1 to 1000",
+        ),
+        (r#"{"buyer_id":1}"#, "must be a text"),
+        (r#"{}"#, "is missing"),
+        (r#"{"buyer_id":"a","buyer_id":"a"}"#, "must occur once"),
+        (
+            r#"{"buyer_id":"a","colour":1}"#,
+            "is unknown here; the members are `buyer_id`, `quantity`, `display_name`",
+        ),
+    ] {
+        let request = app.request(Method::POST, &format!("/v1/drops/{drop}/holds"));
+        let request = request.header("idempotency-key", key());
+        let reply = fetch(
+            request
+                .header("content-type", "application/json")
+                .body(body),
+        )
+        .await;
+        assert_eq!(detail(&reply), words, "{body}");
+    }
+    for (query, words) in [
+        ("limit=x", "must be a whole number from 1 to 100"),
+        ("limit=-1", "must be a whole number from 1 to 100"),
+        ("limit=1&limit=1", "must occur once"),
+        ("starting_after=x", "must be a UUID"),
+        (
+            "at_least=x",
+            "must be a position: a whole number from 0 to 9223372036854775807",
+        ),
+        (
+            "status=open",
+            "must be one of `scheduled`, `live`, `sold_out`, `ended`, `cancelled`",
+        ),
+        ("expand=all", "must be `top_purchasers`"),
+    ] {
+        let reply = app.get(&format!("/v1/drops?{query}")).await;
+        assert_eq!(detail(&reply), words, "{query}");
+    }
+    let reply = app.get("/v1/stream?new=yes").await;
+    assert_eq!(detail(&reply), "must be `true` or `false`");
+    for (body, words) in [
+        ("", "The body is empty. Send a JSON document."),
+        (
+            "{\"buyer_id\":}",
+            "The body cannot be read as JSON at line 1, column 13. Send one JSON document in UTF-8.",
+        ),
+        (
+            "{\"buyer_id\":",
+            "The body ends within its JSON document, at line 1, column 12. Send the whole document.",
+        ),
+    ] {
+        let request = app.request(Method::POST, &format!("/v1/drops/{drop}/holds"));
+        let request = request.header("idempotency-key", key());
+        let reply = fetch(
+            request
+                .header("content-type", "application/json")
+                .body(body),
+        )
+        .await;
+        assert_eq!(reply.problem(400, "malformed_json")["detail"], words);
+    }
+}
+
+/// Header fields that have one value (their RFCs define no list) and that the server reads.
+const SINGLE: [(&str, &str); 6] = [
+    ("Authorization", "Bearer admin-key-of-the-tests"),
+    ("Content-Type", "application/json"),
+    ("Last-Event-ID", "1"),
+    ("Origin", "http://shop.example"),
+    ("Sec-Fetch-Site", "none"),
+    ("Content-Length", "20"),
+];
+
+#[tokio::test]
+async fn repeated_header_with_one_value_is_rejected_by_name() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    let before = app.log().await.len();
+    let holds = format!("/v1/drops/{drop}/holds");
+    let body = "{\"buyer_id\": \"ann\"} ";
+    assert_eq!(body.len(), 20);
+    let send = async |method: &str, path: &str, lines: &[(&str, &str)]| {
+        let has = |name: &str| lines.iter().any(|(other, _)| *other == name);
+        let mut head =
+            format!("{method} {path} HTTP/1.1\r\nHost: holdfast\r\nConnection: close\r\n");
+        for (name, value) in lines {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if method == "POST" {
+            head += &format!("Idempotency-Key: {}\r\n", key());
+            if !has("Content-Type") {
+                head += "Content-Type: application/json\r\n";
+            }
+            if !has("Content-Length") {
+                head += "Content-Length: 20\r\n";
+            }
+        }
+        let mut raw = Raw::connect(app.address()).await;
+        raw.send(format!("{head}\r\n").as_bytes()).await;
+        if method == "POST" {
+            raw.send(body.as_bytes()).await;
+        }
+        raw.reply().await
+    };
+    for (name, value) in SINGLE {
+        for second in [value, "2"] {
+            let twice = [(name, value), (name, second)];
+            for (method, path) in [("GET", "/v1/drops"), ("GET", "/"), ("POST", &holds)] {
+                // hyper accepts the same length twice, as RFC 9112, section 6.3, permits.
+                if name == "Content-Length" && (second == value || method == "GET") {
+                    continue;
+                }
+                let reply = send(method, path, &twice).await;
+                let detail = text(&reply.problem(400, "malformed_request")["detail"]);
+                let is_named = detail.contains(name) || name == "Content-Length";
+                assert!(is_named, "{method} {path} {name}: {detail}");
+            }
+        }
+    }
+    let keys = [("Idempotency-Key", "another")];
+    let reply = send("POST", &holds, &keys).await;
+    reply.problem(400, "invalid_idempotency_key");
+    assert_eq!(app.log().await.len(), before, "nothing was recorded");
+    // Lists may be split over several lines (RFC 9110, section 5.3), and proxies split cookies.
+    for (name, value) in [
+        ("Accept", "application/json"),
+        ("If-None-Match", "\"a\""),
+        ("If-Match", "\"a\""),
+        ("X-Forwarded-For", "203.0.113.1"),
+        ("Cookie", "a=b"),
+    ] {
+        let reply = send("GET", "/v1/drops", &[(name, value), (name, value)]).await;
+        assert_eq!(reply.status, 200, "{name}: {reply:?}");
+    }
+    let reply = send("POST", &holds, &[("Content-Type", "application/json")]).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
 }
 
 #[tokio::test]

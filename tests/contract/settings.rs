@@ -277,3 +277,31 @@ async fn start_without_a_buyer_secret_is_explained_on_a_reachable_server() {
         }
     }
 }
+
+/// A variable that is left over in a shell or a unit file must not confirm a repair.
+#[tokio::test]
+async fn repair_is_confirmed_on_the_command_line_only() {
+    let app = App::start().await;
+    app.create_drop(1, serde_json::json!({})).await;
+    let cut = ["log", "cut", "--after", "0", "--reason", "a test"];
+    let launch = ["HOLDFAST_LOG_YES", "HOLDFAST_LOG_FORCE", "HOLDFAST_YES"]
+        .iter()
+        .fold(app.launch().clone(), |launch, name| launch.with(name, "1"));
+    let planned = launch.run(&cut).await;
+    assert_eq!(planned.code, Some(0), "{planned:?}");
+    assert!(
+        planned.stdout.contains("nothing was changed"),
+        "{planned:?}"
+    );
+    let refused = launch.run(&[&cut[..], &["--yes"]].concat()).await;
+    assert_eq!(refused.code, Some(1), "the server runs: {refused:?}");
+    assert!(refused.stderr.contains("--force"), "{refused:?}");
+    assert_eq!(app.log().await.len(), 1);
+    let help = launch.run(&["log", "cut", "--help"]).await;
+    assert!(!help.stdout.contains("HOLDFAST_LOG_YES"), "{}", help.stdout);
+    assert!(
+        !help.stdout.contains("HOLDFAST_LOG_FORCE"),
+        "{}",
+        help.stdout
+    );
+}

@@ -66,7 +66,7 @@ async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
         (with(json!({ "exp": "soon" })), "unusable exp claim"),
         (
             with(json!({ "exp": now + 1_000_000 })),
-            "at most 86400 s are allowed",
+            "the maximum lifetime is 86400 s",
         ),
         (
             with(json!({ "nbf": now + 600 })),
@@ -186,11 +186,11 @@ async fn audience_leeway_and_maximum_lifetime_are_settings() {
         (json!({ "aud": "x" }), "without this server's audience"),
         (
             json!({ "aud": "drops.example", "exp": exp }),
-            "at most 900 s",
+            "the maximum lifetime is 900 s",
         ),
         (
             json!({ "aud": "drops.example", "nbf": exp }),
-            "0 s are tolerated",
+            "the tolerance is 0 s",
         ),
     ] {
         let problem = send(claims).await.problem(401, "unauthorized");

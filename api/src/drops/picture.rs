@@ -2,15 +2,17 @@
 //!
 //! Promise: an accepted value is a URL by the standard that browsers follow
 //! (<https://url.spec.whatwg.org>), parsed by the crate `url`: an http or https address with a
-//! host, a path on this server, or a `data:image/` URL. The text is stored as it was sent. Limit:
-//! nothing is fetched. Events may contain values that earlier versions accepted, so the rule
-//! applies to requests only.
+//! host, a path on this server, or a `data:image/` URL. A text that a browser would have to repair
+//! is refused, because other programs repair it differently or not at all. The text is stored as it
+//! was sent, with its scheme in lower case. Limit: nothing is fetched. Events may contain values
+//! that earlier versions accepted, so the rule applies to requests only.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 
 use domain::values::{Entered, ImageUrl};
 use serde::{Deserialize, Deserializer, de};
-use url::{SyntaxViolation, Url};
+use url::{ParseError, SyntaxViolation, Url};
 
 /// A placeholder for this server, whose address a request does not contain.
 const HERE: &str = "http://server.invalid";
@@ -19,41 +21,76 @@ const HERE: &str = "http://server.invalid";
 pub(super) fn picture<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Entered<ImageUrl>>, D::Error> {
-    let picture = Option::<Entered<ImageUrl>>::deserialize(deserializer)?;
-    if let Some(Entered(picture)) = &picture {
-        check(picture.as_str()).map_err(de::Error::custom)?;
+    let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let text = text.trim();
+    // The length first: its message would be hidden by those of an endless or an empty URL.
+    if !text.is_empty() && text.chars().count() <= ImageUrl::MAX_CHARS {
+        check(text).map_err(de::Error::custom)?;
     }
-    Ok(picture)
+    let picture = ImageUrl::new(text).map_err(de::Error::custom)?;
+    Ok(Some(Entered(picture)))
 }
 
+const PICTURE: &str = "must be an http or https URL, a path on this server, or a data:image/ URL";
+
 /// Returns an error if `text` is not the URL of a picture.
-fn check(text: &str) -> Result<(), String> {
-    let unsafe_form = Cell::new(None);
+fn check(text: &str) -> Result<(), Cow<'static, str>> {
+    let is_path = text.starts_with('/');
+    let is_data = text
+        .get(..5)
+        .is_some_and(|start| start.eq_ignore_ascii_case("data:"));
+    // The standard keeps the characters of a `data:` URL, so the parser repairs nothing in them.
+    if !is_data && let Some(objection) = unsafe_character(text) {
+        return Err(objection);
+    }
+    let repaired = Cell::new(None);
     let note = |violation| {
-        if let Some(reason) = objection(violation) {
-            unsafe_form.set(Some(reason));
+        if let Some(objection) = objection(violation) {
+            repaired.set(repaired.take().or(Some(objection)));
         }
     };
-    let is_path = text.starts_with('/');
-    let here = Url::parse(HERE).map_err(|error| error.to_string())?;
-    let url = Url::options()
+    let here = Url::parse(HERE).map_err(|_| PICTURE)?;
+    let parsed = Url::options()
         .base_url(is_path.then_some(&here))
         .syntax_violation_callback(Some(&note))
-        .parse(text)
-        .map_err(|error| format!("must be a URL: {error}"))?;
-    if let Some(reason) = unsafe_form.get() {
-        return Err(reason.to_owned());
+        .parse(text);
+    // What the parser repaired first explains also why it then failed.
+    if let Some(objection) = repaired.get() {
+        return Err(objection.into());
+    }
+    let url = parsed.map_err(fault)?;
+    if is_path && url.origin() != here.origin() {
+        return Err("must not begin with two slashes, which lead to another server".into());
     }
     let is_picture = match url.scheme() {
-        // A path that leads to another host (`//host/`) is not a path on this server.
-        "http" | "https" => !is_path || url.origin() == here.origin(),
-        "data" => url.path().starts_with("image/"),
+        "http" | "https" => true,
+        "data" => {
+            let start = url.path().get(..6);
+            start.is_some_and(|start| start.eq_ignore_ascii_case("image/"))
+        }
         _ => false,
     };
     if is_picture {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(PICTURE.into())
     }
-    Err("must be an http or https URL, a path on this server, or a data:image/ URL".to_owned())
+}
+
+/// Returns the objection to a character that a parser repairs outside `data:` URLs: it drops tabs
+/// and line breaks, takes a backslash for a slash, and encodes the others.
+fn unsafe_character(text: &str) -> Option<Cow<'static, str>> {
+    let is_unsafe = |c: char| c.is_ascii_control() || " \"<>\\^`{|}".contains(c);
+    let c = text.chars().find(|c| is_unsafe(*c))?;
+    Some(match c {
+        '\t' | '\n' | '\r' => "must not have a tab or line break".into(),
+        '\\' => "must not have a backslash".into(),
+        ' ' => "must not have a space; write it as %20".into(),
+        c if c.is_ascii_control() => "must not have a control character".into(),
+        c => format!("must not have {c}; write it as %{:02X}", u32::from(c)).into(),
+    })
 }
 
 /// Returns the reason to reject a violation that browsers repair silently and other programs
@@ -65,7 +102,7 @@ fn objection(violation: SyntaxViolation) -> Option<&'static str> {
         SyntaxViolation::ExpectedDoubleSlash => Some("must have two slashes after the scheme"),
         SyntaxViolation::TabOrNewlineIgnored => Some("must not have a tab or line break"),
         SyntaxViolation::UnencodedAtSign => Some("must have its @ encoded as %40"),
-        // Browsers and libraries encode these in the same way.
+        // Browsers and libraries keep these. A character that they encode was rejected before.
         SyntaxViolation::NonUrlCodePoint
         | SyntaxViolation::NullInFragment
         | SyntaxViolation::PercentDecode => None,
@@ -75,6 +112,26 @@ fn objection(violation: SyntaxViolation) -> Option<&'static str> {
         | SyntaxViolation::FileWithHostAndWindowsDrive
         | _ => None,
     }
+}
+
+/// Returns the reason why a text is not a URL.
+fn fault(error: ParseError) -> Cow<'static, str> {
+    let words = match error {
+        ParseError::EmptyHost => "must have a host name",
+        ParseError::InvalidPort => "must have a port from 0 to 65535",
+        ParseError::IdnaError | ParseError::InvalidDomainCharacter => {
+            "must have a host name without characters that no host name has"
+        }
+        ParseError::InvalidIpv4Address | ParseError::InvalidIpv6Address => {
+            "must have a host name or a valid IP address"
+        }
+        ParseError::RelativeUrlWithoutBase
+        | ParseError::RelativeUrlWithCannotBeABaseBase
+        | ParseError::SetHostOnCannotBeABaseUrl
+        | ParseError::Overflow
+        | _ => PICTURE,
+    };
+    words.into()
 }
 
 #[cfg(test)]
@@ -87,7 +144,11 @@ mod tests {
             "https://shop.example/a.jpg",
             "http://shop.example:8080/a.jpg?w=200#top",
             "http://[2001:db8::1]/a.jpg",
-            "https://bücher.example/schöne bilder/😀.png",
+            "https://bücher.example/schöne/😀.png",
+            "HTTPS://shop.example/a.jpg",
+            "https://SHOP.example:443/a/../b.jpg",
+            "https://shop.example/100%",
+            "Data:Image/PNG;base64,iVBORw0KGgo=",
             "https://shop.example/a%20b.png",
             "/pictures/a.jpg",
             "/",
@@ -105,6 +166,14 @@ mod tests {
         for text in [
             "https://",
             "https:///",
+            "https://shop.example/a b.jpg",
+            "https://shop.example/a?b c",
+            "https://shop.example/a#b c",
+            "https://shop.example/<a>",
+            "https://shop.example/{a}",
+            "https://shop.example/a\tb",
+            "ht\ntps://shop.example/",
+            "/a b.jpg",
             "https://?q",
             "http://[::1",
             "https://shop.example:99999/a.jpg",
@@ -130,6 +199,45 @@ mod tests {
             "blob:https://shop.example/1",
         ] {
             assert!(check(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reason_names_the_first_thing_that_a_browser_would_repair() {
+        for (text, reason) in [
+            ("/\\other.example", "must not have a backslash"),
+            ("\\\\other.example", "must not have a backslash"),
+            ("https:\\\\shop.example", "must not have a backslash"),
+            ("https:///a\\b", "must not have a backslash"),
+            (
+                "https:/shop.example",
+                "must have two slashes after the scheme",
+            ),
+            (
+                "https:////shop.example",
+                "must have two slashes after the scheme",
+            ),
+            ("https://a:b@", "must not have a user name or password"),
+            (
+                "https://shop.example/a b",
+                "must not have a space; write it as %20",
+            ),
+            ("/a|b", "must not have |; write it as %7C"),
+            ("/a\u{7f}b", "must not have a control character"),
+            ("https://", "must have a host name"),
+            ("https://a:x/", "must have a port from 0 to 65535"),
+            (
+                "https://[::1",
+                "must have a host name or a valid IP address",
+            ),
+            (
+                "//other.example",
+                "must not begin with two slashes, which lead to another server",
+            ),
+            ("a.jpg", PICTURE),
+            ("data:text/html,x", PICTURE),
+        ] {
+            assert_eq!(check(text).unwrap_err(), reason, "{text:?}");
         }
     }
 }

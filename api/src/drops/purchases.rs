@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
-use crate::extract::{DropPath, Fresh, Query, follow_to_head, limit_faults};
+use crate::extract::{DropPath, Fresh, Query, follow_to_head, limit_faults, some_limit};
 use crate::limiter::AttemptKind;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Fault, Problem};
@@ -107,6 +107,7 @@ impl FromRequestParts<App> for PurchasePath {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasesParams {
     /// The maximum number of purchases. JSON: default and maximum 100. CSV: default unlimited.
+    #[serde(default, deserialize_with = "some_limit")]
     #[schemars(range(min = 1))]
     limit: Option<usize>,
     /// The id of the last purchase of the previous page.
@@ -157,7 +158,10 @@ async fn slice(
 ) -> Result<Vec<RecordedPurchase>, Problem> {
     let holds = app.views.purchases(drop_id, after, limit).ok_or_else(|| {
         quarantine(app.views.quarantine_of(drop_id)).unwrap_or_else(|| {
-            Problem::invalid_query("starting_after", "is not a purchase of this drop")
+            Problem::invalid_query(
+                "starting_after",
+                "must be the id of a purchase of this drop",
+            )
         })
     })?;
     let positions: Vec<Position> = holds.iter().map(|hold| hold.position).collect();

@@ -38,7 +38,9 @@ pub(crate) struct NewDrop {
     /// Units that the drop offers.
     total_stock: StockCount,
     description: Option<Entered<Description>>,
-    /// An http or https URL, a path on this server, or a `data:image/` URL.
+    /// An http or https URL, a path on this server, or a `data:image/` URL. Spaces and other
+    /// characters that a URL cannot contain must be percent-encoded. The scheme is stored in lower
+    /// case.
     #[serde(default, deserialize_with = "picture")]
     image_url: Option<Entered<ImageUrl>>,
     /// The time from which holds can be placed. Default: immediately.
@@ -79,7 +81,8 @@ impl From<ThrottleBody> for Throttle {
 
 /// Checks the bounds while reading, so that a fault is reported together with all others.
 fn price_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
-    let amount = i64::deserialize(deserializer)?;
+    // No price has this amount, so any other value gets the message with the bounds.
+    let amount = i64::deserialize(deserializer).unwrap_or(-1);
     Money::check_price(amount).map_err(de::Error::custom)?;
     Ok(amount)
 }
@@ -136,7 +139,9 @@ pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<Description>")]
     description: Option<Option<Entered<Description>>>,
-    /// An http or https URL, a path on this server, or a `data:image/` URL.
+    /// An http or https URL, a path on this server, or a `data:image/` URL. Spaces and other
+    /// characters that a URL cannot contain must be percent-encoded. The scheme is stored in lower
+    /// case.
     #[serde(default, deserialize_with = "present_picture")]
     #[schemars(with = "Option<ImageUrl>")]
     image_url: Option<Option<Entered<ImageUrl>>>,

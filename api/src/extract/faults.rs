@@ -11,12 +11,12 @@ use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::messages::{at, field_named, in_words, pointer};
+use super::messages::{IS_MISSING, at, field_named, in_words, pointer};
 use crate::problem::{Code, Fault, MAX_FAULTS, Problem};
 
 /// Returns the body as a `T`, or all its faults.
 pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
-    let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error, bytes))?;
     let mut faults = Faults::default();
     faults.find_misshapen(&schema_of::<T>(), &body, "");
     faults.find_wrong::<T>(&body);
@@ -24,17 +24,31 @@ pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Re
         Ok(value) if faults.0.is_empty() => Ok(value),
         Ok(_) => Err(faults.into_problem()),
         // For example a repeated field, which a `Value` does not show.
-        Err(fault) => {
-            faults.add(fault);
+        Err(found) => {
+            faults.add(found.fault);
             Err(faults.into_problem())
         }
     }
 }
 
-fn malformed(error: &serde_json::Error) -> Problem {
-    Problem::new(Code::MalformedJson, format!("{error}."))
-        .with("line", error.line())
-        .with("column", error.column())
+fn malformed(error: &serde_json::Error, bytes: &[u8]) -> Problem {
+    let (line, column) = (error.line(), error.column());
+    let detail = if bytes.trim_ascii().is_empty() {
+        "The body is empty. Send a JSON document.".to_owned()
+    } else if error.is_eof() {
+        format!(
+            "The body ends within its JSON document, at line {line}, column {column}. Send the \
+             whole document."
+        )
+    } else {
+        format!(
+            "The body cannot be read as JSON at line {line}, column {column}. Send one JSON \
+             document in UTF-8."
+        )
+    };
+    Problem::new(Code::MalformedJson, detail)
+        .with("line", line)
+        .with("column", column)
 }
 
 /// Returns the schema of a request's body, with subschemas inlined.
@@ -48,21 +62,35 @@ fn schema_of<T: JsonSchema>() -> Value {
         .to_value()
 }
 
-fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Found> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| fault(&error))
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| Found::of(&error))
 }
 
-/// Converts serde's error. Serde reports a missing or repeated field at its parent; the fault
-/// points at the field.
-fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
-    let detail = in_words(&error.inner().to_string());
-    let parent = pointer(error.path());
-    let pointer = match field_named(&detail) {
-        Some(field) => at(&parent, field),
-        None => parent,
-    };
-    Fault { pointer, detail }
+/// A fault that serde found.
+struct Found {
+    fault: Fault,
+    /// True if serde reports a missing or repeated field, and not a value.
+    names_field: bool,
+}
+
+impl Found {
+    /// Converts serde's error. Serde reports a missing or repeated field at its parent; the fault
+    /// points at the field.
+    fn of(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
+        let message = error.inner().to_string();
+        let parent = pointer(error.path());
+        let field = field_named(&message);
+        let pointer = match field {
+            Some(field) => at(&parent, field),
+            None => parent,
+        };
+        let detail = in_words(&message);
+        Self {
+            fault: Fault { pointer, detail },
+            names_field: field.is_some(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -92,7 +120,7 @@ impl Faults {
         let required = schema["required"].as_array().into_iter().flatten();
         for name in required.filter_map(Value::as_str) {
             if !members.contains_key(name) {
-                let (pointer, detail) = (at(pointer, name), format!("missing field `{name}`"));
+                let (pointer, detail) = (at(pointer, name), IS_MISSING.to_owned());
                 self.add(Fault { pointer, detail });
             }
         }
@@ -116,9 +144,9 @@ impl Faults {
                 return;
             };
             let faulty = pointer(error.path());
-            let fault = fault(&error);
+            let Found { fault, names_field } = Found::of(&error);
             // A removed value is missing now, which is not a fault of the body.
-            if field_named(&fault.detail).is_none() || body.pointer(&fault.pointer).is_none() {
+            if !names_field || body.pointer(&fault.pointer).is_none() {
                 self.add(fault);
             }
             if !remove(&mut rest, &faulty) {

@@ -1,11 +1,12 @@
 //! The query parameters of an operation.
 //!
-//! Promise: unknown parameters, malformed values and values out of
+//! Promise: unknown parameters, parameters without a value, malformed values and values out of
 //! bounds are rejected together, each by name. Limit: rules that depend on the server's state
 //! are checked by the handler afterwards.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
+use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::HeaderMap;
@@ -38,8 +39,8 @@ pub struct NoParams {}
 
 impl Query for NoParams {}
 
-/// Query parameters. A parameter without a value (`status=`, as forms send for an empty field) is
-/// ignored.
+/// Query parameters. A parameter without a value (`status=`) is rejected: a program that filters by
+/// an empty list or text must not get everything.
 #[derive(Debug)]
 pub struct Params<T>(pub T);
 
@@ -83,6 +84,9 @@ fn no_parameters(query: Option<&str>) -> Result<(), Problem> {
     faults.or(nothing).map(|NoParams {}| ())
 }
 
+/// The fault of a parameter without a value.
+const IS_EMPTY: &str = "must not be empty; omit the parameter instead";
+
 /// A query and the faults found so far.
 #[derive(Debug)]
 struct Faults<'a> {
@@ -110,10 +114,15 @@ impl<'a> Faults<'a> {
     fn read<T: Query>(&mut self, headers: &HeaderMap) -> Option<T> {
         let names = fields_of::<T>();
         self.known.extend(names);
-        let has_value = |pair: &&str| !pair.ends_with('=') && pair.contains('=');
         let is_its_own = |pair: &&str| names.contains(&name_of(pair).as_str());
-        let own = self.pairs.iter().copied();
-        let mut pairs: Vec<&str> = own.filter(has_value).filter(is_its_own).collect();
+        let mut pairs: Vec<&str> = self.pairs.iter().copied().filter(is_its_own).collect();
+        let empty = pairs.iter().filter(|pair| !has_value(pair));
+        let empty: BTreeSet<String> = empty.map(|pair| name_of(pair)).collect();
+        pairs.retain(|pair| !empty.contains(&name_of(pair)));
+        self.found.extend(empty.into_iter().map(|name| Fault {
+            pointer: format!("/{name}"),
+            detail: IS_EMPTY.to_owned(),
+        }));
         loop {
             let fault = match deserialize::<T>(&pairs.join("&")) {
                 Ok(params) => {
@@ -147,7 +156,7 @@ impl<'a> Faults<'a> {
         let known = Known(&self.known);
         let fault = |name: String| Fault {
             pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
-            detail: format!("unknown parameter, {known}"),
+            detail: format!("unknown parameter; {known}"),
         };
         let unknown = names.into_iter().filter(is_unknown).map(fault);
         self.found.extend(unknown.collect::<Vec<_>>());
@@ -161,8 +170,8 @@ impl Display for Known<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => f.write_str("this operation has none"),
-            [one] => write!(f, "expected `{one}`"),
-            several => write!(f, "expected one of `{}`", several.join("`, `")),
+            [one] => write!(f, "the only parameter is `{one}`"),
+            several => write!(f, "the parameters are `{}`", several.join("`, `")),
         }
     }
 }
@@ -171,13 +180,19 @@ fn deserialize<T: DeserializeOwned>(query: &str) -> Result<T, Fault> {
     let pairs = form_urlencoded::parse(query.as_bytes());
     let deserializer = serde_urlencoded::Deserializer::new(pairs);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
-        let detail = in_words(&error.inner().to_string());
-        let pointer = match field_named(&detail) {
+        let message = error.inner().to_string();
+        let pointer = match field_named(&message) {
             Some(name) => format!("/{name}"),
             None => pointer(error.path()),
         };
+        let detail = in_words(&message);
         Fault { pointer, detail }
     })
+}
+
+fn has_value(pair: &str) -> bool {
+    let first = form_urlencoded::parse(pair.as_bytes()).next();
+    first.is_some_and(|(_, value)| !value.is_empty())
 }
 
 fn name_of(pair: &str) -> String {
@@ -225,11 +240,43 @@ pub(crate) struct Limit<const MOST: usize>(pub(crate) usize);
 
 impl<'de, const MOST: usize> Deserialize<'de> for Limit<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match usize::deserialize(deserializer)? {
-            limit if (1..=MOST).contains(&limit) => Ok(Self(limit)),
-            _ => Err(de::Error::custom(format!("must be from 1 to {MOST}"))),
-        }
+        let limit = whole(&String::deserialize(deserializer)?);
+        limit
+            .filter(|limit| (1..=MOST).contains(limit))
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("must be a whole number from 1 to {MOST}")))
     }
+}
+
+/// Parses decimal digits and nothing else.
+fn whole<N: FromStr>(text: &str) -> Option<N> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// Parses the page size of a list whose maximum depends on the media type, see [`limit_faults`].
+pub(crate) fn some_limit<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<usize>, D::Error> {
+    whole(&String::deserialize(deserializer)?)
+        .map(Some)
+        .ok_or_else(|| de::Error::custom("must be a whole number of at least 1"))
+}
+
+/// Splits a list of ids: separated by commas, none of them empty, at most `most`. Repeated ids
+/// count, because each costs the same to read.
+pub(crate) fn listed<'a>(name: &str, list: &'a str, most: usize) -> Result<Vec<&'a str>, Problem> {
+    let count = list.split(',').count();
+    if count > most {
+        let detail = format!("lists {count} ids; send at most {most}");
+        return Err(Problem::invalid_query(name, detail).with("most", most));
+    }
+    let ids: Vec<&str> = list.split(',').map(str::trim).collect();
+    if ids.iter().any(|id| id.is_empty()) {
+        let detail = "must be ids, separated by commas, none of them empty";
+        return Err(Problem::invalid_query(name, detail));
+    }
+    Ok(ids)
 }
 
 impl<const MOST: usize> JsonSchema for Limit<MOST> {
@@ -256,9 +303,9 @@ pub(crate) fn limit_faults(
 ) -> Vec<Fault> {
     let is_page = preferred(headers, media_types) == 0;
     let detail = match limit {
-        Some(0) if !is_page => "must be at least 1".to_owned(),
+        Some(0) if !is_page => "must be a whole number of at least 1".to_owned(),
         Some(limit) if is_page && !(1..=most).contains(&limit) => {
-            format!("must be from 1 to {most}")
+            format!("must be a whole number from 1 to {most}")
         }
         Some(_) | None => return vec![],
     };
@@ -268,10 +315,14 @@ pub(crate) fn limit_faults(
 
 /// Parses a position, which fits into an `i64`.
 pub(crate) fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Position, D::Error> {
-    let position = Position::deserialize(deserializer)?;
-    i64::try_from(position.0)
-        .map(|_| position)
-        .map_err(|_| de::Error::custom("must be a position"))
+    let position: Option<u64> = whole(&String::deserialize(deserializer)?);
+    position
+        .filter(|position| i64::try_from(*position).is_ok())
+        .map(Position)
+        .ok_or_else(|| {
+            let bounds = format!("must be a position: a whole number from 0 to {}", i64::MAX);
+            de::Error::custom(bounds)
+        })
 }
 
 /// [`position`] for an optional parameter.
@@ -316,8 +367,12 @@ mod tests {
             ("order=name&limit=300&x=y", vec!["/limit", "/order", "/x"]),
             ("limit=1&limit=2", vec!["/limit"]),
             ("%6Cimit=%78", vec!["/limit"]),
-            ("utm=1&limit=", vec!["/utm"]),
-            ("limit=&x=%ff", vec!["/x"]),
+            ("utm=1&limit=", vec!["/limit", "/utm"]),
+            ("limit=&x=%ff", vec!["/limit", "/x"]),
+            ("limit", vec!["/limit"]),
+            ("%6cimit=&order=name", vec!["/limit", "/order"]),
+            ("limit=&limit=1&order=", vec!["/limit", "/order"]),
+            ("limit=%2B1", vec!["/limit"]),
             ("a/b=1&c~d=", vec!["/a~1b", "/c~0d"]),
             ("bare", vec!["/bare"]),
             ("=1", vec!["/"]),
@@ -339,13 +394,17 @@ mod tests {
             (None, None, None),
             (
                 Some(0),
-                Some("must be from 1 to 10"),
-                Some("must be at least 1"),
+                Some("must be a whole number from 1 to 10"),
+                Some("must be a whole number of at least 1"),
             ),
             (Some(1), None, None),
             (Some(10), None, None),
-            (Some(11), Some("must be from 1 to 10"), None),
-            (Some(usize::MAX), Some("must be from 1 to 10"), None),
+            (Some(11), Some("must be a whole number from 1 to 10"), None),
+            (
+                Some(usize::MAX),
+                Some("must be a whole number from 1 to 10"),
+                None,
+            ),
         ] {
             assert_eq!(faults(limit, "application/json").as_deref(), in_json);
             assert_eq!(faults(limit, "text/csv").as_deref(), in_csv);
@@ -353,8 +412,8 @@ mod tests {
     }
 
     #[test]
-    fn empty_parameter_is_ignored() {
-        for query in ["", "limit=", "limit=&order=", "&&", "limit"] {
+    fn query_without_parameters_is_empty() {
+        for query in ["", "&", "&&"] {
             let params = read(query).unwrap();
             let nothing = TestParams {
                 limit: None,

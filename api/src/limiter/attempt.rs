@@ -79,8 +79,10 @@ impl Limiter {
                 most,
                 window_seconds: Some(window_seconds),
             };
-            let detail =
-                "Too many recent requests with wrong keys or unknown ids from this address.";
+            // The same for right and wrong keys, none of which was checked.
+            let detail = "Too many recent requests from this address had wrong keys or unknown \
+                 ids. Until the address has waited, no key and no unknown id is checked, not even \
+                 a right one.";
             quota.refuse(Code::TooManyAttempts, detail, wait)
         })
     }

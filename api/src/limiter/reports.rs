@@ -68,19 +68,19 @@ impl Reports {
         match kind {
             ReportKind::Refused => warn!(
                 times,
-                "limits per address refused {times} requests since the last such line"
+                "requests refused by limits per address since the last such line: {times}"
             ),
             ReportKind::WrongKey => warn!(
                 times,
-                "{times} requests with an unknown bearer key since the last such line"
+                "requests with an unknown bearer key since the last such line: {times}"
             ),
             ReportKind::FailedSignIn => warn!(
                 times,
-                "{times} failed sign-ins to the dashboard since the last such line"
+                "failed sign-ins to the dashboard since the last such line: {times}"
             ),
             ReportKind::UnknownId => warn!(
                 times,
-                "{times} requests for unknown holds or waitlist entries since the last such line"
+                "requests for unknown holds or waitlist entries since the last such line: {times}"
             ),
             ReportKind::UnnamedProxy => warn!(
                 times,

@@ -12,6 +12,9 @@ use crate::app::App;
 use crate::extract::known_parameters_only;
 use crate::problem::Code;
 
+/// The headers of a read with an entity tag, and of its 304.
+pub(super) const TAGGED: [&str; 3] = ["ETag", "Cache-Control", "Holdfast-Server-Time"];
+
 /// The description of every 304.
 pub(super) const NOT_MODIFIED: &str = "Not modified: the `ETag` still matches.";
 
@@ -262,10 +265,14 @@ impl Operation {
 
     /// Adds a response with an entity tag, and the 304 for a matching `If-None-Match`.
     pub(super) fn conditional_response(self, response: ResponseSpec) -> Self {
-        let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
+        self.conditional(response, NOT_MODIFIED)
+    }
+
+    fn conditional(self, response: ResponseSpec, not_modified: &str) -> Self {
+        let not_modified = ResponseSpec::new(304, not_modified);
         self.parameter("If-None-Match")
-            .response(response.headers(&["ETag", "Cache-Control"]))
-            .response(not_modified.headers(&["ETag", "Cache-Control"]))
+            .response(response.headers(&TAGGED))
+            .response(not_modified.headers(&TAGGED))
     }
 
     /// Adds the header `Holdfast-Position` to every response so far.
@@ -279,15 +286,11 @@ impl Operation {
 
     /// As [`Self::conditional_response`], for a body with `server_time`.
     pub(super) fn conditional_response_with_time(self, response: ResponseSpec) -> Self {
-        let not_modified = ResponseSpec::new(
-            304,
+        self.conditional(
+            response,
             "Not modified: the `ETag` still matches. Only `server_time` differs; take it from the \
              header `Holdfast-Server-Time`, because the stored body has an older value.",
-        );
-        let headers = ["ETag", "Cache-Control", "Holdfast-Server-Time"];
-        self.parameter("If-None-Match")
-            .response(response.headers(&headers))
-            .response(not_modified.headers(&headers))
+        )
     }
 
     pub(super) fn response(mut self, response: ResponseSpec) -> Self {
@@ -410,7 +413,8 @@ pub(super) fn parameters() -> Value {
         "Last-Event-ID": header(
             "Last-Event-ID", false,
             "The last `id:` that the client received. The current state is sent in any case; with \
-             this header, also that of drops that have ended since.", text(),
+             this header, also that of drops that have ended since. A value that is not a \
+             position is ignored.", text(),
         ),
         "at_least": {
             "name": "at_least", "in": "query",
@@ -436,8 +440,9 @@ pub(super) fn headers() -> Value {
         "ETag": header(true, "The entity tag: a digest of the body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
         "Holdfast-Position": header(false, "The log position of the change, if the body does not \
             contain it. For a list: the position up to which the list reflects the log.", digits()),
-        "Holdfast-Server-Time": header(true, "The server's time, as `server_time` in the body. A \
-            304 updates this header but not the stored body, so use the header for countdowns.", json!({ "$ref": "#/components/schemas/Timestamp" })),
+        "Holdfast-Server-Time": header(true, "The server's time; equal to `server_time`, if the \
+            body has it. A 304 updates this header but not the stored body, so use the header for \
+            countdowns.", json!({ "$ref": "#/components/schemas/Timestamp" })),
         "Idempotent-Replayed": header(false, "`true`: the request was recorded before, and this \
             is the recorded result.", json!({ "type": "string", "const": "true" })),
         "Location": header(true, "The URL of the created resource.", json!({ "type": "string", "format": "uri-reference" })),

@@ -69,7 +69,7 @@ fn members(code: Code) -> Vec<Member> {
             optional("column", integer(), 12),
         ],
         Code::InvalidQuery => {
-            let example = fault("/limit", "must be from 1 to 100");
+            let example = fault("/limit", "must be a whole number from 1 to 100");
             vec![
                 required(
                     "errors",

@@ -17,8 +17,8 @@ use super::shard::Subscriber;
 use super::subscriber::{CompleteUpTo, SubscriberState, Watched};
 use crate::app::App;
 use crate::connections::Handover;
-use crate::drops::{check_id_count, quarantine};
-use crate::extract::{Params, Query};
+use crate::drops::quarantine;
+use crate::extract::{Params, Query, listed, some_position};
 use crate::limiter::Origin;
 use crate::problem::{Code, Problem};
 use crate::waitlist;
@@ -46,8 +46,11 @@ pub(crate) struct WatchParams {
     new: Option<bool>,
     /// At most 20 ids of waitlist entries, separated by commas, whose changes are sent as well.
     waitlist: Option<String>,
-    /// As `Last-Event-ID`, for clients that cannot send headers.
-    last_event_id: Option<String>,
+    /// The position in a received `id:`, for clients that cannot send headers. `Last-Event-ID`
+    /// takes precedence.
+    #[serde(default, deserialize_with = "some_position")]
+    #[schemars(with = "Option<String>", extend("pattern" = "^[0-9]{1,19}$"))]
+    last_event_id: Option<Position>,
 }
 
 impl Query for WatchParams {}
@@ -62,7 +65,7 @@ pub(crate) async fn watch(
     Params(params): Params<WatchParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let complete = last_event(&headers, params.last_event_id.as_deref());
+    let complete = last_event(&headers, params.last_event_id);
     let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
     let watched = watched(&app, params.drops.as_deref(), params.new.unwrap_or(false))?;
     let entries = watched_entries(&app, origin, params.waitlist.as_deref()).await?;
@@ -96,31 +99,29 @@ pub(crate) async fn watch(
 }
 
 /// Returns the last position that the client received. The header takes precedence, because a
-/// browser that reconnects sends it with an unchanged URL. A value that is not a position is
-/// ignored.
-fn last_event(headers: &HeaderMap, in_query: Option<&str>) -> Option<Position> {
-    let header = headers.get("last-event-id");
-    let in_header = header.and_then(|id| id.to_str().ok());
-    let position = |id: &str| id.trim().parse().ok().map(Position);
-    in_header
-        .and_then(position)
-        .or_else(|| in_query.and_then(position))
+/// browser that reconnects sends it with an unchanged URL. A header that is not a position is
+/// ignored: a browser repeats any id that the address ever sent (WHATWG HTML, section 9.2.3).
+fn last_event(headers: &HeaderMap, in_query: Option<Position>) -> Option<Position> {
+    let in_header = headers.get("last-event-id");
+    let in_header = in_header.and_then(|id| id.to_str().ok());
+    let position = in_header.and_then(|id| id.trim().parse::<i64>().ok());
+    let position = position.and_then(|position| u64::try_from(position).ok());
+    position.map(Position).or(in_query)
 }
 
 /// Returns the named drops without duplicates; without names, all drops that are not over, future
 /// ones included.
 fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Problem> {
-    let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
+    let Some(drops) = drops else {
         return Ok(Watched::All);
     };
     let not_found =
         |id: &str| Problem::new(Code::DropNotFound, format!("No drop has the id {id:?}."));
-    let read = |id: &str| id.trim().parse().map_err(|_| not_found(id));
-    let watched = drops
-        .split(',')
+    let read = |id: &str| id.parse().map_err(|_| not_found(id));
+    let watched = listed("drops", drops, MOST_DROPS)?
+        .into_iter()
         .map(read)
         .collect::<Result<BTreeSet<DropId>, _>>()?;
-    check_id_count("drops", watched.len(), MOST_DROPS)?;
     let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
     if let Some(&id) = missing {
         let refused = quarantine(app.views.quarantine_of(id));
@@ -141,12 +142,12 @@ async fn watched_entries(
     origin: Origin,
     ids: Option<&str>,
 ) -> Result<WatchedEntries, Problem> {
-    let ids = ids.into_iter().flat_map(|ids| ids.split(','));
+    let ids = ids.map(|ids| listed("waitlist", ids, MAX_WATCHED_ENTRIES));
+    let ids = ids.transpose()?.unwrap_or_default().into_iter();
     let entry_ids = ids
-        .map(|id| id.trim().parse::<WaitlistId>())
+        .map(str::parse::<WaitlistId>)
         .collect::<Result<BTreeSet<_>, _>>()
         .map_err(|_| waitlist::entry_not_found())?;
-    check_id_count("waitlist", entry_ids.len(), MAX_WATCHED_ENTRIES)?;
     let mut watched = vec![];
     for entry_id in entry_ids {
         let entry = waitlist::find(app, origin, entry_id).await?;

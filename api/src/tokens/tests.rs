@@ -44,7 +44,7 @@ fn assert_refused(outcome: &Result<BuyerId, TokenError>, reason: &str) {
 
 #[test]
 fn times_are_checked_on_both_sides_of_each_edge() {
-    let date = "seconds since 1970 up to the year 9999, as a number";
+    let date = "a number of seconds since 1970, up to the year 9999";
     for good in [
         json!({}),
         json!({ "exp": NOW + 600 }),
@@ -64,25 +64,30 @@ fn times_are_checked_on_both_sides_of_each_edge() {
     for (bad, reason) in [
         (
             json!({ "exp": NOW - 30 }),
-            format!("expired: exp is 2023-11-14T22:12:50.000Z, {here}, and 30 s are tolerated"),
+            format!(
+                "expired: exp is 2023-11-14T22:12:50.000Z, {here}, and the tolerance is 30 s. \
+                 Get a new token from the shop"
+            ),
         ),
         (
             json!({ "nbf": 1_700_000_030.5 }),
             format!(
-                "is not valid yet: nbf is 2023-11-14T22:13:50.500Z, {here}, and 30 s are tolerated"
+                "is not valid yet: nbf is 2023-11-14T22:13:50.500Z, {here}, and the tolerance is 30 s. \
+                 Wait until then, or correct the shop's clock"
             ),
         ),
         (
             json!({ "iat": NOW + 31 }),
             format!(
-                "is not valid yet: iat is 2023-11-14T22:13:51.000Z, {here}, and 30 s are tolerated"
+                "is not valid yet: iat is 2023-11-14T22:13:51.000Z, {here}, and the tolerance is 30 s. \
+                 Wait until then, or correct the shop's clock"
             ),
         ),
         (
             json!({ "exp": NOW + 86_431 }),
             format!(
-                "lasts too long: exp is 2023-11-15T22:13:51.000Z, {here}, and at most 86400 s are allowed \
-                 (HOLDFAST_BUYER_TOKEN_MAX_SECONDS)"
+                "lasts too long: exp is 2023-11-15T22:13:51.000Z, {here}, and the maximum lifetime \
+                 is 86400 s (HOLDFAST_BUYER_TOKEN_MAX_SECONDS). The shop must set an earlier exp"
             ),
         ),
     ] {
@@ -100,12 +105,16 @@ fn times_are_checked_on_both_sides_of_each_edge() {
             json!(NOW * 1000),
             json!(1e300),
         ] {
-            let reason = format!("has an unusable {claim} claim: it is not {date}");
+            let reason = format!(
+                "has an unusable {claim} claim: it must be {date}. The shop must correct it"
+            );
             assert_refused(&read(json!({ claim: value })), &reason);
         }
     }
     let endless = read_by(&tokens(), &json!({ "sub": "alice" }));
-    assert_refused(&endless, "has no exp claim");
+    let reason = "has no exp claim. The shop must set it to the time at which the token expires, in \
+                  seconds since 1970";
+    assert_refused(&endless, reason);
 }
 
 #[test]
@@ -159,39 +168,40 @@ fn token_names_exactly_one_buyer() {
         let refused = read(json!({ "sub": sub }));
         assert_eq!(refused, Err(TokenError::NotNormal), "{sub}");
         let reason = "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case, in NFC, \
-                      and no white space around it";
+                      and no white space around it. The shop must issue it in that form";
         assert_refused(&refused, reason);
     }
     for (sub, reason) in [
         (
             json!(4.5),
-            "has an unusable sub claim: it is not a text or a whole number",
+            "has an unusable sub claim: it must be a text or a whole number. The shop must correct it",
         ),
         (
             json!(1e30),
-            "has an unusable sub claim: it is not a text or a whole number",
+            "has an unusable sub claim: it must be a text or a whole number. The shop must correct it",
         ),
         (
             json!(null),
-            "has an unusable sub claim: it is not a text or a whole number",
+            "has an unusable sub claim: it must be a text or a whole number. The shop must correct it",
         ),
         (
             json!(["a"]),
-            "has an unusable sub claim: it is not a text or a whole number",
+            "has an unusable sub claim: it must be a text or a whole number. The shop must correct it",
         ),
         (
             json!(""),
-            "has a sub claim that is not a buyer id: it must have 1 to 128 characters",
+            "has a sub claim that is not a buyer id: it must have 1 to 128 characters. The shop must set it to the buyer_id of its requests",
         ),
         (
             json!("a\u{0}"),
-            "has a sub claim that is not a buyer id: it must not contain control characters",
+            "has a sub claim that is not a buyer id: it must not contain control characters. The shop must set it to the buyer_id of its requests",
         ),
     ] {
         assert_refused(&read(json!({ "sub": sub })), reason);
     }
     let no_buyer = read_by(&tokens(), &json!({ "exp": NOW + 600 }));
-    assert_refused(&no_buyer, "has no sub claim");
+    let reason = "has no sub claim. The shop must set it to the buyer's id";
+    assert_refused(&no_buyer, reason);
 }
 
 #[test]
@@ -232,36 +242,23 @@ fn audience_is_checked_by_rfc_7519() {
     ] {
         assert!(with(audience, aud.clone()).is_ok(), "{aud}");
     }
-    let not_texts = "has an unusable aud claim: it is not a text or a list of texts";
+    let not_texts =
+        "has an unusable aud claim: it must be a text or a list of texts. The shop must correct it";
+    let absent = "has no aud claim. The shop must set it to this server's audience \
+                  (HOLDFAST_BUYER_AUDIENCE)";
+    let other = "has an aud claim without this server's audience, https://drops.example \
+                 (HOLDFAST_BUYER_AUDIENCE). The shop must add it";
+    let none = "has an aud claim, and this server has no audience. The operator must set \
+                HOLDFAST_BUYER_AUDIENCE, or the shop must omit aud";
     for (audience, aud, reason) in [
-        (audience_here, json!("absent"), "has no aud claim"),
-        (
-            audience_here,
-            json!("https://drops.example/"),
-            "has an aud claim without this server's audience",
-        ),
-        (
-            audience_here,
-            json!("HTTPS://drops.example"),
-            "has an aud claim without this server's audience",
-        ),
-        (
-            audience_here,
-            json!([]),
-            "has an aud claim without this server's audience",
-        ),
+        (audience_here, json!("absent"), absent),
+        (audience_here, json!("https://drops.example/"), other),
+        (audience_here, json!("HTTPS://drops.example"), other),
+        (audience_here, json!([]), other),
         (audience_here, json!(null), not_texts),
         (audience_here, json!([7]), not_texts),
-        (
-            None,
-            json!("https://drops.example"),
-            "has an aud claim, and this server has no audience (HOLDFAST_BUYER_AUDIENCE)",
-        ),
-        (
-            None,
-            json!([]),
-            "has an aud claim, and this server has no audience (HOLDFAST_BUYER_AUDIENCE)",
-        ),
+        (None, json!("https://drops.example"), none),
+        (None, json!([]), none),
     ] {
         assert_refused(&with(audience, aud), reason);
     }
@@ -272,10 +269,13 @@ fn foreign_token_is_refused_before_its_claims_are_checked() {
     let claims = json!({ "sub": "alice", "exp": 1 }).to_string();
     let foreign = signed(b"another secret", r#"{"alg":"HS256"}"#, &claims);
     let outcome = tokens().buyer(&foreign, now());
-    assert_refused(&outcome, "has a wrong signature");
+    let reason = "has a wrong signature. The shop must sign it with the secret of this server \
+                  (HOLDFAST_BUYER_SECRET), and nothing may alter it";
+    assert_refused(&outcome, reason);
     let outcome = tokens().buyer("not a token", now());
     assert_refused(
         &outcome,
-        "is not a JSON Web Token: three base64url parts with dots between them",
+        "is not a JSON Web Token: it must have three base64url parts with dots between them. Send the \
+         token as the shop issued it",
     );
 }

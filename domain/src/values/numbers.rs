@@ -1,14 +1,38 @@
 //! Whole numbers within bounds.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::InvalidValue;
+
+struct NumberVisitor<T> {
+    accept: fn(i64) -> Result<T, InvalidValue>,
+    bounds: fn() -> String,
+}
+
+impl<T> Visitor<'_> for NumberVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&(self.bounds)())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<T, E> {
+        (self.accept)(value).map_err(de::Error::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<T, E> {
+        self.visit_i64(i64::try_from(value).unwrap_or(i64::MAX))
+    }
+}
 
 macro_rules! bounded_number {
     ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "i64", into = "i64")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(into = "i64")]
         pub struct $name(u32);
 
         impl $name {
@@ -24,16 +48,30 @@ macro_rules! bounded_number {
             pub fn new(value: i64) -> Result<Self, InvalidValue> {
                 match u32::try_from(value) {
                     Ok(value) if (Self::MIN..=Self::MAX).contains(&value) => Ok(Self(value)),
-                    _ => Err(InvalidValue::new(format!(
-                        concat!("must be a whole number of ", $what, " from {} to {}"),
-                        Self::MIN, Self::MAX
-                    ))),
+                    _ => Err(InvalidValue::new(format!("must be {}", Self::bounds()))),
                 }
+            }
+
+            fn bounds() -> String {
+                format!(
+                    concat!("a whole number of ", $what, " from {} to {}"),
+                    Self::MIN, Self::MAX
+                )
             }
 
             #[must_use]
             pub const fn get(self) -> u32 {
                 self.0
+            }
+        }
+
+        /// A value of another type gets the same message as a number out of bounds.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_i64(NumberVisitor {
+                    accept: Self::new,
+                    bounds: Self::bounds,
+                })
             }
         }
 

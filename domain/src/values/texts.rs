@@ -157,10 +157,27 @@ fn no_control(text: &str, except: fn(char) -> bool) -> Result<Cow<'_, str>, Inva
     Ok(text.into())
 }
 
+/// The beginnings of a picture's address. Those of stored addresses are in lower case.
+const PICTURE_STARTS: [&str; 4] = ["https://", "http://", "/", "data:image/"];
+
+/// The rule for new addresses of pictures. Schemes and media types have no case (RFC 3986, section
+/// 3.1); they are stored in lower case, as every release reads them.
 fn picture_address(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     one_line(text)?;
-    let starts = ["https://", "http://", "/", "data:image/"];
-    if starts.iter().any(|start| text.starts_with(start)) {
+    let lower = |start: &&str| {
+        let (own, rest) = text.split_at_checked(start.len())?;
+        let is_one = own.eq_ignore_ascii_case(start);
+        is_one.then(|| format!("{start}{rest}").into())
+    };
+    match stored_picture_address(text) {
+        Ok(text) => Ok(text),
+        Err(other) => PICTURE_STARTS.iter().find_map(lower).ok_or(other),
+    }
+}
+
+fn stored_picture_address(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
+    one_line(text)?;
+    if PICTURE_STARTS.iter().any(|start| text.starts_with(start)) {
         return Ok(text.into());
     }
     Err(InvalidValue::new(
@@ -194,7 +211,7 @@ bounded_text!(
 bounded_text!(
     /// The address of a drop's picture: an absolute `http(s)` address, a path on this server, or a
     /// `data:` URL.
-    ImageUrl, 1..=2_048, picture_address, stored: picture_address
+    ImageUrl, 1..=2_048, picture_address, stored: stored_picture_address
 );
 bounded_text!(
     Reason, 1..=500, name, stored: one_line

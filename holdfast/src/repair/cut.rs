@@ -31,8 +31,8 @@ pub(super) struct CutArgs {
     #[arg(long, env = "HOLDFAST_LOG_AFTER", value_name = "POSITION")]
     after: u64,
 
-    /// Cut although other programs are connected to the database.
-    #[arg(long, env = "HOLDFAST_LOG_FORCE")]
+    /// Cut although other programs are connected to the database. It has no environment variable.
+    #[arg(long)]
     force: bool,
 
     #[command(flatten)]
@@ -71,7 +71,7 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
     let others = others(&mut connection).await?;
     if others > 0 {
         lines.push(format!(
-            "{others} connections of other programs to this database are open"
+            "open connections of other programs to this database: {others}"
         ));
     }
     if !args.repair.yes {
@@ -80,7 +80,7 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
     }
     if others > 0 && !args.force {
         let why = format!(
-            "{others} connections of other programs to this database are open: stop every server, or repeat with --force"
+            "open connections of other programs to this database: {others}; stop every server, or repeat with --force"
         );
         return Err(RepairError::Refused(why));
     }

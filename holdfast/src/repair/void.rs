@@ -25,8 +25,8 @@ pub(super) struct VoidArgs {
     #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION")]
     position: u64,
 
-    /// Declare an event void although a later release can apply it.
-    #[arg(long, env = "HOLDFAST_LOG_FORCE")]
+    /// Declare an event void although a later release can apply it. It has no environment variable.
+    #[arg(long)]
     force: bool,
 
     #[command(flatten)]

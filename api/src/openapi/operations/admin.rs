@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{DROP_ID, NOON};
 use crate::admin::{self, Metrics, Timeline};
 use crate::erasure;
-use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::session::routes::{self as session, SessionBody};
@@ -66,9 +66,10 @@ fn timeline(schemas: &mut Schemas) -> Operation {
     let timeline = ResponseSpec::new(200, "Units by time, oldest first, including empty buckets.")
         .json(schemas.response::<Timeline>(), example)
         .content("text/csv", csv)
-        .headers(&["ETag", "Cache-Control", "Content-Disposition", "Vary"]);
-    let not_modified =
-        ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]);
+        .headers(&TAGGED)
+        .headers(&["Content-Disposition", "Vary"]);
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED).headers(&TAGGED);
+    let not_modified = not_modified.headers(&["Vary"]);
     Operation::get(
         schemas,
         "/v1/admin/timeline",

@@ -8,7 +8,7 @@ use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{self, BuyerBody};
 use crate::drops::purchases::{self, RecordedPurchase};
 use crate::drops::{self, AdjustmentBody};
-use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::Page;
@@ -187,7 +187,7 @@ fn purchases(schemas: &mut Schemas) -> Operation {
         .json(schemas.response::<Page<RecordedPurchase>>(), example)
         .content("text/csv", csv)
         .headers(&["Cache-Control", "Vary"])
-        .optional_headers(&["ETag", "Content-Disposition"]);
+        .optional_headers(&["ETag", "Holdfast-Server-Time", "Content-Disposition"]);
     let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
     Operation::get(
         schemas,
@@ -204,7 +204,7 @@ fn purchases(schemas: &mut Schemas) -> Operation {
     )
     .parameter("If-None-Match")
     .response(page)
-    .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
+    .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
 }
 
 fn standing(schemas: &mut Schemas) -> Operation {

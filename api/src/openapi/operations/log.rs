@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
 use crate::log::{self, EventBody, LogPage};
-use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::{Head, Schemas};
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
@@ -31,8 +31,16 @@ fn list(schemas: &mut Schemas) -> Operation {
                       contain the original text.",
         )
         .parameter("If-None-Match")
-        .response(response.headers(&["Vary"]).optional_headers(&["ETag"]))
-        .response(ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]))
+        .response(
+            response
+                .headers(&["Vary"])
+                .optional_headers(&["ETag", "Holdfast-Server-Time"]),
+        )
+        .response(
+            ResponseSpec::new(304, NOT_MODIFIED)
+                .headers(&TAGGED)
+                .headers(&["Vary"]),
+        )
 }
 
 fn head(schemas: &mut Schemas) -> Operation {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::health::{self, Alive, Ready};
 use crate::metrics::scrape::scrape as scrape_metrics;
 use crate::openapi::openapi;
-use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
 use crate::pages;
 use crate::problem::Code;
@@ -129,7 +129,7 @@ fn drop_page(schemas: &mut Schemas) -> Operation {
     .response(
         ResponseSpec::new(404, "An HTML page: drop not found.")
             .text("text/html")
-            .headers(&["ETag", "Cache-Control"]),
+            .headers(&TAGGED),
     )
 }
 
@@ -148,7 +148,7 @@ fn dashboard(schemas: &mut Schemas) -> Operation {
         "The dashboard",
     )
     .conditional_response(page.headers(&["Vary"]))
-    .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
+    .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
 }
 
 fn asset(schemas: &mut Schemas) -> Operation {
@@ -173,7 +173,7 @@ fn asset(schemas: &mut Schemas) -> Operation {
 fn absent() -> ResponseSpec {
     ResponseSpec::new(404, "An HTML page: nothing exists at this path.")
         .text("text/html")
-        .optional_headers(&["ETag", "Vary"])
+        .optional_headers(&["ETag", "Holdfast-Server-Time", "Vary"])
 }
 
 fn problem(schemas: &mut Schemas) -> Operation {
