@@ -444,6 +444,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
     match *refusal {
         Refusal::DropNotFound => problem(Code::DropNotFound),
         Refusal::HoldNotFound => problem(Code::HoldNotFound),
+        Refusal::OtherSpelling => problem(Code::Forbidden),
         Refusal::AlreadyScheduled | Refusal::IdempotencyKeyReused => {
             problem(Code::IdempotencyKeyReused)
         }

@@ -619,6 +619,7 @@ impl Proof {
             "late_purchases": notes.times.late_purchases, "decided_far_from_recorded": notes.times.far, "vanished": notes.vanished,
             "closing": { "drops": notes.closing.drops, "holds": notes.closing.holds, "waitlist_entries": notes.closing.entries },
             "foreign_events": notes.foreign, "notes": self.notes,
+            "respelled": { "spellings": notes.respelled.spellings, "first_position": notes.respelled.first },
         })
     }
 }

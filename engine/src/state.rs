@@ -16,7 +16,7 @@ use domain::values::{
 use domain::{DropAggregate, DropEvent};
 use infrastructure::quarantine::RefusedEvent;
 
-use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known};
+use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known, Match};
 use super::deadlines::CursorHold;
 use super::due_work::DueWork;
 
@@ -39,7 +39,7 @@ pub(super) struct DropState {
 
 impl DropState {
     /// The buyer with this id, if the drop knows one.
-    pub(super) fn buyer(&self, buyer_id: &BuyerId) -> Option<Known> {
+    pub(super) fn buyer(&self, buyer_id: &BuyerId) -> Option<(Known, Match)> {
         self.buyers.find(buyer_id)
     }
 

@@ -330,6 +330,9 @@ async fn names_are_compared_as_in_the_engine() {
         ("\u{212A}urt", "Kurt", "kurt"),
         ("Zoë Z", "Zoë Z", "zoË%20z"),
         ("E\u{301}mile", "\u{c9}mile", "e\u{301}mile"),
+        ("Σωκράτης", "Σωκράτης", "σωκράτησ"),
+        ("Maß", "Maß", "MASS"),
+        ("MASS", "MASS", "maſs"),
     ] {
         hold(&app, &drop, written, "Somebody").await;
         assert!(dump(app.pool()).await.contains(kept));

@@ -78,7 +78,9 @@ impl Draft {
                 ..
             })
             | AnyRequest::LookUpBuyer(Submitted {
-                request: LookUpBuyer { drop_id, buyer_id },
+                request: LookUpBuyer {
+                    drop_id, buyer_id, ..
+                },
                 ..
             }) => {
                 if state.may_be_overdue(*drop_id, times.arrived) {
@@ -206,7 +208,7 @@ impl Draft {
 /// The newest of the buyer's holds that expired by `until` without a recorded expiry. Empty when
 /// the drop has no held units.
 fn overdue_of(drop: &DropState, buyer_id: &BuyerId, until: Timestamp) -> Vec<HoldId> {
-    let Some(known) = drop.buyer(buyer_id) else {
+    let Some((known, _)) = drop.buyer(buyer_id) else {
         return vec![];
     };
     let buyer = drop.pseudonym(known);
