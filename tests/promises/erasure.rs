@@ -494,3 +494,55 @@ async fn erasure_during_a_stampede_loses_no_hold_and_links_no_buyer() {
     );
     app.audit_verify().await;
 }
+
+async fn entry_status(app: &App, entry: &str) -> String {
+    let entry = app.get(&format!("/v1/waitlist/{entry}")).await.ok(200);
+    text(&entry["status"])
+}
+
+#[tokio::test]
+async fn erased_buyers_entry_leaves_and_gets_no_unit() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({ "hold_seconds": 3600 })).await;
+    let held = app.held(&drop, "alice").await;
+    let gone = app.joined(&drop, "frida", 1).await;
+    let stays = app.joined(&drop, "grace", 1).await;
+    assert_eq!(erase(&app, "frida").await.status, 204);
+    eventually("the entry has left", || async {
+        (entry_status(&app, &gone).await == "left").then_some(())
+    })
+    .await;
+    assert_eq!(app.release(&held).await.status, 204);
+    assert_eq!(entry_status(&app, &gone).await, "left");
+    assert_eq!(entry_status(&app, &stays).await, "offered");
+    // A hold stays: it can still be purchased by its id.
+    assert_eq!(erase(&app, "grace").await.status, 204);
+    let entry = app.get(&format!("/v1/waitlist/{stays}")).await.ok(200);
+    app.purchase(&text(&entry["hold_id"])).await.ok(201);
+    let ledger = app.ledger().await;
+    assert_eq!(ledger.count(&drop, "WaitlistLeft"), 1);
+    app.audit_verify().await;
+}
+
+#[tokio::test]
+async fn entry_of_a_buyer_erased_while_no_server_ran_leaves_at_the_start() {
+    let mut app = App::start().await;
+    let drop = app.create_drop(1, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "alice").await;
+    let gone = app.joined(&drop, "frida", 1).await;
+    app.kill();
+    let erased = app.launch().run(&["audit", "erase", "FRIDA"]).await;
+    assert_eq!(erased.code, Some(0), "{erased:?}");
+    let app = app.restart().await;
+    eventually("the entry has left", || async {
+        (entry_status(&app, &gone).await == "left").then_some(())
+    })
+    .await;
+    app.adjust(&drop, 1).await.ok(201);
+    assert_eq!(app.stock(&drop).await, [2, 1, 1, 0]);
+    // A second start finds nothing to do.
+    let app = app.restart().await;
+    app.held(&drop, "bob").await;
+    assert_eq!(app.ledger().await.count(&drop, "WaitlistLeft"), 1);
+    app.audit_verify().await;
+}

@@ -9,7 +9,7 @@
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
-use domain::command::{ExpireHold, ServeWaitlist};
+use domain::command::{ExpireHold, LeaveWaitlist, ServeWaitlist};
 use domain::drop::HoldStatus;
 use domain::values::{BuyerId, DropId, HoldId, Timestamp};
 
@@ -187,7 +187,10 @@ impl Draft {
     }
 
     fn record(&mut self, state: &mut State, due: Due, until: Timestamp, now: Timestamp) {
-        let (Due::Expiry(drop_id, _) | Due::Offer(drop_id) | Due::Closing(drop_id)) = due;
+        let (Due::Expiry(drop_id, _)
+        | Due::Leaving(drop_id, _)
+        | Due::Offer(drop_id)
+        | Due::Closing(drop_id)) = due;
         let Some(DropState { aggregate, .. }) = state.drop(drop_id) else {
             return;
         };
@@ -195,6 +198,10 @@ impl Draft {
             Due::Expiry(_, hold_id) => {
                 let at = until;
                 aggregate.expire_hold(&ExpireHold { hold_id, at })
+            }
+            Due::Leaving(_, entry_id) => {
+                let at = now;
+                aggregate.leave_waitlist(&LeaveWaitlist { entry_id, at })
             }
             Due::Offer(_) => aggregate.serve_waitlist(&ServeWaitlist { at: now }),
             Due::Closing(_) => aggregate.settle_cancelled(),
