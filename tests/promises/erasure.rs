@@ -151,7 +151,7 @@ async fn no_data_of_an_erased_buyer_remains_anywhere() {
     // Six records of personal data: two names and a payment in each of two drops; ten with Bob's.
     let verified = app.audit_verify().await;
     assert!(
-        verified.contains("\n6 of 10 introductions erased\n")
+        verified.contains("\npersonal data of 6 of 10 events erased\n")
             && verified.ends_with("erasures: 1\n"),
         "{verified}"
     );
@@ -190,7 +190,7 @@ async fn erasing_again_or_an_unknown_buyer_changes_nothing() {
     assert!(
         app.audit_verify()
             .await
-            .contains("1 of 1 introductions erased")
+            .contains("personal data of 1 of 1 events erased")
     );
 }
 
@@ -293,7 +293,7 @@ async fn returning_erased_buyer_is_new_and_their_old_hold_stays_valid() {
     assert!(
         app.audit_verify()
             .await
-            .contains("2 of 2 introductions erased\nerasures: 2\n")
+            .contains("personal data of 2 of 2 events erased\nerasures: 2\n")
     );
 }
 
@@ -435,7 +435,7 @@ async fn other_process_applies_an_erasure_before_its_next_append() {
         .await;
     assert_eq!(
         serde_json::from_str::<Value>(&unknown.stdout).unwrap(),
-        json!({ "position": null, "pseudonyms": 0, "introductions": 0 })
+        json!({ "position": null, "pseudonyms": 0, "events": 0 })
     );
 }
 
