@@ -77,7 +77,8 @@ impl App {
     /// The secret with which idempotency keys of one buyer of a drop are digested.
     #[must_use]
     pub fn buyer_key_scope(&self, drop_id: DropId, buyer_id: &BuyerId) -> Vec<u8> {
-        let buyer = buyer_id.comparable();
+        // The spelling, because the log has digests of keys in this scope.
+        let buyer = buyer_id.spelling();
         let parts = [
             drop_id.0.as_bytes().as_slice(),
             b"/buyer/",

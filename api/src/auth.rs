@@ -41,14 +41,20 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Rejects a request for another buyer.
+    /// Returns true if the caller is a buyer with a token.
+    pub const fn has_token(&self) -> bool {
+        matches!(self, Self::Buyer(_))
+    }
+
+    /// Rejects a request for another buyer. Compares spellings: ids that only case folding makes
+    /// equal are two accounts of the shop, see [`crate::tokens`].
     ///
     /// # Errors
     /// 403.
     pub fn must_be(&self, buyer_id: &BuyerId) -> Result<(), Problem> {
         match self {
             Self::Trusted => Ok(()),
-            Self::Buyer(caller) if caller.comparable() == buyer_id.comparable() => Ok(()),
+            Self::Buyer(caller) if caller.spelling() == buyer_id.spelling() => Ok(()),
             Self::Buyer(_) => Err(Problem::new(
                 Code::Forbidden,
                 "The token belongs to another buyer. Send the token of the buyer in the request.",

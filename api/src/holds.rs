@@ -26,9 +26,9 @@ use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, rep
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
-    /// The shop's id of the buyer. Compared in NFC, without regard to case and surrounding white
-    /// space. Consists of graphic characters and U+0020; characters that are invisible (default
-    /// ignorable) or change the direction of text are rejected.
+    /// The shop's id of the buyer. Compared in NFC, without regard to case (full case folding) and
+    /// surrounding white space. Consists of graphic characters and U+0020; characters that are
+    /// invisible (default ignorable) or change the direction of text are rejected.
     buyer_id: Entered<BuyerId>,
     /// The number of units.
     #[schemars(extend("default" = 1))]
@@ -58,6 +58,7 @@ pub(crate) async fn place(
         key: Some(keys.key),
         other_key: Some(keys.other_key),
         buyer_id: buyer_id.clone(),
+        is_from_token: caller.has_token(),
         display_name: display_name.clone(),
         quantity,
     };

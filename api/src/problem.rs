@@ -22,6 +22,12 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// `Retry-After` when an operator has to repair something first.
 const RETRY_REPAIRED: Duration = Duration::from_secs(30);
 
+/// The advice of a 503 whose request never became part of a batch. It is about this request alone:
+/// an earlier one, for the same hold or with the same key, may be in a batch whose outcome is
+/// unknown (see [`CommandError::Undecided`]).
+const NOT_RECORDED: &str =
+    "This request was not recorded; an earlier attempt may have been. Send the same request again.";
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
         /// Every kind of problem, with its stable code, status and title.
@@ -384,26 +390,20 @@ impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::Refused { refusal, at } => refused(&refusal, at),
-            CommandError::Overloaded => Self::unavailable(
-                "Too many requests are queued. Nothing was recorded; send the same request again.",
-            ),
-            CommandError::Unavailable => Self::unavailable(
-                "The event log is unreachable. Nothing was recorded; send the same request again.",
-            ),
+            CommandError::Overloaded => {
+                Self::unavailable(format!("Too many requests are queued. {NOT_RECORDED}"))
+            }
+            CommandError::Unavailable => {
+                Self::unavailable(format!("The event log is unreachable. {NOT_RECORDED}"))
+            }
             CommandError::Quarantined { drop_id, position } => Self::quarantined(
                 drop_id,
                 position,
-                "The drop is in quarantine on this server. Nothing was recorded; send the same \
-                 request again later.",
+                &format!("The drop is in quarantine on this server. {NOT_RECORDED}"),
             ),
-            CommandError::LogRefused { position } => Self::log_refused(
-                position,
-                "Nothing was recorded; send the same request again later.",
-            ),
+            CommandError::LogRefused { position } => Self::log_refused(position, NOT_RECORDED),
             too_large @ CommandError::TooLarge => Self::internal(&too_large),
-            CommandError::ClockFault(fault) => {
-                clock_fault(fault, "Nothing was recorded; send the same request again.")
-            }
+            CommandError::ClockFault(fault) => clock_fault(fault, NOT_RECORDED),
             CommandError::Undecided => Self::unavailable(
                 "The event log did not respond in time, so it is unknown whether the request was \
                  recorded. Send the same request again, with the same Idempotency-Key if it has \
@@ -444,6 +444,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
     match *refusal {
         Refusal::DropNotFound => problem(Code::DropNotFound),
         Refusal::HoldNotFound => problem(Code::HoldNotFound),
+        Refusal::OtherSpelling => problem(Code::Forbidden),
         Refusal::AlreadyScheduled | Refusal::IdempotencyKeyReused => {
             problem(Code::IdempotencyKeyReused)
         }

@@ -54,6 +54,7 @@ impl Reason {
             Refusal::Throttled { .. } => Some(Self::Throttled),
             Refusal::DropNotFound
             | Refusal::HoldNotFound
+            | Refusal::OtherSpelling
             | Refusal::AlreadyScheduled
             | Refusal::IdempotencyKeyReused
             | Refusal::NotLive { .. }

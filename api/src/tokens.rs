@@ -205,10 +205,11 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
 /// Returns the buyer of `sub`, which must be a buyer id in normal form. Only ASCII case and
 /// outer white space may differ, as everywhere a buyer id is accepted.
 ///
-/// [`BuyerId::comparable`] folds more than ASCII: U+212A KELVIN SIGN becomes `k`, and canonical
-/// equivalents become one. Accounts that the shop's sign-in distinguishes must not become one buyer
-/// here, so a `sub` that only such folding makes equal to an id is refused. An id that only older
-/// logs accept is read by the old rule, so that its buyer can still pay for their holds.
+/// [`BuyerId::spelling`] changes more than ASCII: U+212A KELVIN SIGN becomes `k`, and canonical
+/// equivalents become one; [`BuyerId::comparable`] folds `ß` to `ss` as well. Accounts that the
+/// shop's sign-in distinguishes must not become one buyer here, so a `sub` that only such a change
+/// makes equal to an id is refused. An id that only older logs accept is read by the old rule, so
+/// that its buyer can still pay for their holds.
 fn buyer_named(claims: &Map<String, Value>) -> Result<BuyerId, TokenError> {
     let expected = "a text or a whole number";
     let text = match claims.get("sub") {
@@ -231,7 +232,7 @@ fn buyer_named(claims: &Map<String, Value>) -> Result<BuyerId, TokenError> {
     let spelled = text
         .trim_matches(|c: char| c.is_ascii_whitespace())
         .to_ascii_lowercase();
-    if *buyer_id.comparable() == *spelled {
+    if *buyer_id.spelling() == *spelled {
         Ok(buyer_id)
     } else {
         Err(TokenError::NotNormal)

@@ -29,9 +29,9 @@ use crate::render::{conditional_at, insert, private, replayed};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWaitlistEntry")]
 pub(crate) struct NewWaitlistEntry {
-    /// The shop's id of the buyer. Compared in NFC, without regard to case and surrounding white
-    /// space. Consists of graphic characters and U+0020; characters that are invisible (default
-    /// ignorable) or change the direction of text are rejected.
+    /// The shop's id of the buyer. Compared in NFC, without regard to case (full case folding) and
+    /// surrounding white space. Consists of graphic characters and U+0020; characters that are
+    /// invisible (default ignorable) or change the direction of text are rejected.
     buyer_id: Entered<BuyerId>,
     /// The number of units.
     #[schemars(extend("default" = 1))]
@@ -85,6 +85,7 @@ pub(crate) async fn join(
         key: Some(keys.key),
         other_key: Some(keys.other_key),
         buyer_id,
+        is_from_token: caller.has_token(),
         display_name: new.display_name.map(|Entered(name)| name),
         quantity: new.quantity.map_or_else(one, Ok)?,
     };

@@ -46,8 +46,7 @@ pub async fn run(args: &EraseArgs) -> Result<ExitCode, AuditError> {
         let position = erasure.map(|erasure| erasure.position);
         let (pseudonyms, events) =
             erasure.map_or((0, 0), |erasure| (erasure.pseudonyms, erasure.events));
-        let report =
-            json!({ "position": position, "pseudonyms": pseudonyms, "introductions": events });
+        let report = json!({ "position": position, "pseudonyms": pseudonyms, "events": events });
         return print(&report.to_string());
     }
     match erasure {

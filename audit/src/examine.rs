@@ -90,21 +90,31 @@ pub struct Introduction {
     pub fault: Option<Box<Fault>>,
 }
 
-/// A person in a drop: the first half of a SHA-256 of both, so that no name is written to disk
+/// A person in a drop: the first halves of SHA-256 of both, so that no name is written to disk
 /// during an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Person(pub [u8; 16]);
+pub struct Person {
+    /// Of the form in which ids are compared.
+    pub caseless: [u8; 16],
+    /// Of the form in which the first logs compared ids: lower case alone.
+    pub spelled: [u8; 16],
+}
 
 impl Person {
-    /// Uses the comparison from before ids were normalized, under which canonically equivalent ids
-    /// were two buyers. Later ids are in NFC, for which both comparisons agree.
     fn new(drop_id: DropId, buyer_id: &BuyerId) -> Self {
-        let digest = Sha256::new()
-            .chain_update(drop_id.0)
-            .chain_update(&*buyer_id.comparable_before_nfc())
-            .finalize();
-        let (half, _) = digest.split_at(16);
-        Self(half.try_into().unwrap_or_default())
+        let digest = |form: &str| {
+            let whole = Sha256::new().chain_update(drop_id.0).chain_update(form);
+            let digest = whole.finalize();
+            let (half, _) = digest.split_at(16);
+            half.try_into().unwrap_or_default()
+        };
+        let (form, spelling) = (buyer_id.comparable(), buyer_id.comparable_before_nfc());
+        let caseless = digest(&form);
+        let spelled = match form == spelling {
+            true => caseless,
+            false => digest(&spelling),
+        };
+        Self { caseless, spelled }
     }
 }
 

@@ -574,7 +574,9 @@ impl Proof {
             lines.push(format!("extends {source} at position {position}"));
         }
         if let Some(erased @ 1..) = erased {
-            lines.push(format!("{erased} of {introductions} introductions erased"));
+            lines.push(format!(
+                "personal data of {erased} of {introductions} events erased"
+            ));
         }
         if *erasures > 0 {
             lines.push(format!("erasures: {erasures}"));
@@ -615,8 +617,9 @@ impl Proof {
         json!({
             "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
-            "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "incidents": incidents, "views": views,
+            "events_with_personal_data": introductions, "events_erased": erased, "erasures": erasures, "incidents": incidents, "views": views,
             "late_purchases": notes.times.late_purchases, "decided_far_from_recorded": notes.times.far, "vanished": notes.vanished,
+            "respelled": { "spellings": notes.respelled.spellings, "first_position": notes.respelled.first },
             "closing": { "drops": notes.closing.drops, "holds": notes.closing.holds, "waitlist_entries": notes.closing.entries },
             "foreign_events": notes.foreign, "notes": self.notes,
         })

@@ -34,6 +34,7 @@ use self::foreign::Foreign;
 use self::ledger::Ledger;
 pub use self::ledger::Times;
 use self::persons::Persons;
+pub use self::persons::Respelled;
 use super::examine::{Content, Examined, Introduction, Link};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
 
@@ -134,6 +135,8 @@ pub struct Notes {
     pub closing: Closing,
     /// Events without their personal data although no erasure removed it.
     pub vanished: u64,
+    /// Persons of whom an earlier release made two buyers, because it compared ids less broadly.
+    pub respelled: Respelled,
     /// Events of other kinds of streams, by kind: their chain is checked, their content is not.
     pub foreign: BTreeMap<String, u64>,
 }
@@ -165,6 +168,16 @@ impl Notes {
             sentences.push(format!(
                 "{} events have lost their personal data although no recorded erasure removed it",
                 self.vanished
+            ));
+        }
+        if let Respelled {
+            spellings,
+            first: Some(first),
+        } = self.respelled
+        {
+            sentences.push(format!(
+                "{spellings} spellings of a buyer's id are buyers of their own although they equal another buyer's id \
+                 without regard to case, the first at position {first}: releases that compare ids by case folding add none"
             ));
         }
         for (kind, events) in &self.foreign {
@@ -355,7 +368,7 @@ impl Verifier {
     #[must_use]
     pub fn fail(self, found: Violation) -> Stop {
         match judge_kept(self.ledger, self.persons, self.foreign) {
-            Ok(kept) => kept.into_iter().fold(found, Violation::or_earlier).into(),
+            Ok((kept, _)) => kept.into_iter().fold(found, Violation::or_earlier).into(),
             Err(error) => error.into(),
         }
     }
@@ -378,7 +391,8 @@ impl Verifier {
         let mut found = Vec::from_iter(pending);
         found.extend(self.undeclared());
         found.extend(self.reaches_claims().err());
-        let notes = Notes {
+        let mut notes = Notes {
+            respelled: Respelled::default(),
             times: self.ledger.times(),
             closing: self.ledger.closing(),
             vanished: match self.knows_private {
@@ -388,7 +402,9 @@ impl Verifier {
             foreign: self.foreign.kinds().clone(),
         };
         let (drops, open_holds) = (self.ledger.drops(), self.ledger.open_holds());
-        found.extend(judge_kept(self.ledger, self.persons, self.foreign)?);
+        let (kept, respelled) = judge_kept(self.ledger, self.persons, self.foreign)?;
+        found.extend(kept);
+        notes.respelled = respelled;
         if let Some(violation) = found.into_iter().reduce(Violation::or_earlier) {
             return Err(violation.into());
         }
@@ -522,11 +538,16 @@ impl Content {
 }
 
 /// Violations that are known only at the end; the first of each kind.
-fn judge_kept(ledger: Ledger, persons: Persons, foreign: Foreign) -> io::Result<Vec<Violation>> {
+fn judge_kept(
+    ledger: Ledger,
+    persons: Persons,
+    foreign: Foreign,
+) -> io::Result<(Vec<Violation>, Respelled)> {
     let mut found = ledger.judge_kept()?;
-    found.extend(persons.first_double()?);
+    let persons = persons.judge()?;
+    found.extend(persons.violation());
     found.extend(foreign.first_gap()?);
-    Ok(found)
+    Ok((found, persons.respelled))
 }
 
 fn follows(last: &mut Sequence, sequence: Sequence) -> Check {

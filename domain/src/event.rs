@@ -210,7 +210,7 @@ pub struct WaitlistJoined {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveCause {
-    /// The buyer left.
+    /// The buyer left, or was erased.
     Buyer,
     /// The drop was cancelled.
     DropCancelled,

@@ -30,6 +30,12 @@ pub enum Refusal {
     HoldNotFound,
     #[error("a drop with this id is already scheduled")]
     AlreadyScheduled,
+    /// The drop knows the buyer by another spelling of the id, which is another account.
+    #[error(
+        "the drop knows this buyer id in another spelling, which is the same without regard to \
+         case; use a token with that spelling"
+    )]
+    OtherSpelling,
     /// The idempotency key was used for a different request.
     #[error(
         "the idempotency key was used for a different request; use a new key for a new \

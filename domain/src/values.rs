@@ -221,6 +221,79 @@ mod tests {
         assert!(accepted > 150_000, "{accepted}");
     }
 
+    /// Pairs from the Unicode standard (section 5.18, `CaseFolding.txt`, `SpecialCasing.txt`).
+    const ONE_BUYER: &[(&str, &str)] = &[
+        ("ΣΑΣ", "σας"),
+        ("ΣΣ", "σσ"),
+        ("σς", "σσ"),
+        ("maſs", "mass"),
+        ("maß", "MASS"),
+        ("maß", "maẞ"),
+        ("ϐίος", "βίοσ"),
+        ("\u{3d1}", "\u{398}"),
+        ("ﬁn", "FIN"),
+        ("\u{212a}elvin", "kelvin"),
+        ("\u{212b}ngstrom", "\u{e5}ngstrom"),
+        ("\u{130}", "i\u{307}"),
+        ("\u{1f80}", "\u{1f00}\u{3b9}"),
+        ("\u{3b1}\u{345}\u{301}", "\u{3ac}\u{3b9}"),
+        ("\u{13a0}", "\u{ab70}"),
+        ("\u{1c5}a", "\u{1c4}A"),
+        ("\u{1e9b}\u{323}", "\u{1e69}"),
+        ("\u{10400}", "\u{10428}"),
+    ];
+
+    #[test]
+    fn ids_are_one_buyer_by_full_case_folding_of_canonical_equivalents() {
+        for (one, other) in ONE_BUYER {
+            let [one, other] = [one, other].map(|id| BuyerId::new(id).unwrap());
+            assert_eq!(one.comparable(), other.comparable(), "{one:?} {other:?}");
+        }
+        for (one, other) in [
+            ("user2", "user²"),
+            ("Ivan", "ıvan"),
+            ("\u{ff21}", "a"),
+            ("a", "\u{430}"),
+            ("e", "é"),
+        ] {
+            let [one, other] = [one, other].map(|id| BuyerId::new(id).unwrap());
+            assert_ne!(one.comparable(), other.comparable(), "{one:?} {other:?}");
+        }
+    }
+
+    /// For every character and its upper and lower case. So no id became two buyers when case
+    /// folding replaced the comparison by lower case.
+    #[test]
+    fn equal_spellings_are_equal_without_regard_to_case() {
+        let mut accepted = 0;
+        let has_case = |c: &char| c.to_lowercase().ne([*c]) || c.to_uppercase().ne([*c]);
+        for c in ('\u{0}'..=char::MAX).filter(has_case) {
+            for text in [
+                format!("{c}"),
+                format!("x{c}"),
+                format!("x{c}\u{345}\u{323}y"),
+            ] {
+                let Ok(id) = BuyerId::new(&text) else {
+                    continue;
+                };
+                accepted += 1;
+                for other in [text.to_lowercase(), id.spelling().to_string()] {
+                    let other = BuyerId::stored(&other).unwrap();
+                    assert_eq!(other.comparable(), id.comparable(), "{c:?}");
+                }
+                if text.contains('\u{345}') {
+                    // Its upper case is a letter, which parts the marks from their base.
+                    continue;
+                }
+                let upper = BuyerId::stored(&text.to_uppercase()).unwrap();
+                // Only Turkish and Azeri have I as the upper case of the dotless letter.
+                let is_same = upper.comparable() == id.comparable();
+                assert_eq!(is_same, c != '\u{131}', "{text:?}");
+            }
+        }
+        assert!(accepted > 8_000, "{accepted}");
+    }
+
     #[test]
     fn names_are_visible_and_do_not_change_text_direction() {
         for blank in [

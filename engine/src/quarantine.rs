@@ -43,6 +43,7 @@ impl State {
         let drop = &mut self.drops[slot.number()];
         drop.aggregate = DropAggregate::default();
         drop.buyers = BuyerIndex::new(key);
+        drop.leaving.clear();
         self.quarantined.insert(drop_id, refused);
     }
 
@@ -56,6 +57,7 @@ impl State {
         let drop = &mut self.drops[former.number()];
         drop.aggregate = DropAggregate::default();
         drop.buyers = BuyerIndex::new(key);
+        drop.leaving.clear();
         if let Some(slots) = self.by_prefix.get_mut(&drop_id.prefix()) {
             slots.retain(|slot| *slot != former);
         }

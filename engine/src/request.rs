@@ -64,6 +64,9 @@ pub struct PlaceHold {
     pub other_key: Option<KeyDigest>,
     /// The shop's id of the buyer.
     pub buyer_id: BuyerId,
+    /// The id was proved by a token. It is then an account of the shop: the request is refused if
+    /// the drop knows the buyer by another spelling, which only case folding makes equal.
+    pub is_from_token: bool,
     /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
     pub quantity: Quantity,
@@ -94,6 +97,9 @@ pub struct JoinWaitlist {
     pub other_key: Option<KeyDigest>,
     /// The shop's id of the buyer.
     pub buyer_id: BuyerId,
+    /// The id was proved by a token. It is then an account of the shop: the request is refused if
+    /// the drop knows the buyer by another spelling, which only case folding makes equal.
+    pub is_from_token: bool,
     /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
     pub quantity: Quantity,
@@ -120,6 +126,9 @@ pub struct LookUpBuyer {
     pub drop_id: DropId,
     /// The shop's id of the buyer.
     pub buyer_id: BuyerId,
+    /// The id was proved by a token. It is then an account of the shop: the request is refused if
+    /// the drop knows the buyer by another spelling, which only case folding makes equal.
+    pub is_from_token: bool,
 }
 
 /// Terms of a drop that is not scheduled yet; its start may be the time of scheduling.

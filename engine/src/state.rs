@@ -4,7 +4,7 @@
 //! Promise: `apply` in log order gives the same state on every node. `revert` is its exact inverse,
 //! newest event first, except for due work, which consists of hints (see [`super::due_work`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
@@ -16,7 +16,7 @@ use domain::values::{
 use domain::{DropAggregate, DropEvent};
 use infrastructure::quarantine::RefusedEvent;
 
-use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known};
+use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known, Match};
 use super::deadlines::CursorHold;
 use super::due_work::DueWork;
 
@@ -35,11 +35,13 @@ pub(super) struct DropState {
     pub(super) id: DropId,
     pub(super) aggregate: DropAggregate,
     pub(super) buyers: BuyerIndex,
+    /// Waiting entries of erased buyers, who cannot be offered anything any more.
+    pub(super) leaving: BTreeSet<WaitlistId>,
 }
 
 impl DropState {
     /// The buyer with this id, if the drop knows one.
-    pub(super) fn buyer(&self, buyer_id: &BuyerId) -> Option<Known> {
+    pub(super) fn buyer(&self, buyer_id: &BuyerId) -> Option<(Known, Match)> {
         self.buyers.find(buyer_id)
     }
 
@@ -105,6 +107,8 @@ impl DropState {
 pub(super) enum Due {
     /// A hold has expired.
     Expiry(DropId, HoldId),
+    /// A waitlist entry of an erased buyer still waits.
+    Leaving(DropId, WaitlistId),
     /// Units are available that a waitlist entry could use.
     Offer(DropId),
     /// A cancelled drop still has a hold or a waitlist entry to end.
@@ -130,6 +134,8 @@ pub(super) struct State {
     pub(super) stray_entries: HashMap<WaitlistId, DropSlot>,
     pub(super) schedule_keys: HashMap<KeyDigest, DropId>,
     due_work: DueWork,
+    /// Every erased buyer, also of drops in quarantine.
+    erased: HashSet<(DropId, Pseudonym)>,
     pub(super) quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
 }
 
@@ -233,9 +239,18 @@ impl State {
     }
 
     fn consequence_of(&self, slot: DropSlot, now: Timestamp) -> Option<Due> {
-        let DropState { id, aggregate, .. } = self.at(slot);
+        let DropState {
+            id,
+            aggregate,
+            leaving,
+            ..
+        } = self.at(slot);
         if aggregate.is_closing() {
             return Some(Due::Closing(*id));
+        }
+        // Before any offer, so that no unit is held for a person who is gone.
+        if let Some(entry_id) = leaving.first() {
+            return Some(Due::Leaving(*id, *entry_id));
         }
         aggregate.next_entry_to_offer(now).map(|_| Due::Offer(*id))
     }
@@ -300,6 +315,9 @@ impl State {
                 Undo::default()
             }
             DropEvent::HoldPlaced(event) => {
+                if let Some(entry_id) = event.waitlist_entry {
+                    drop.leaving.remove(&entry_id);
+                }
                 let introduced = drop.introduce(event.buyer, private);
                 let hold = drop.aggregate.newest_hold().expect("placed just now");
                 if event.hold_id.prefix() != drop_id.prefix() {
@@ -315,6 +333,7 @@ impl State {
                 if event.entry_id.prefix() != drop_id.prefix() {
                     self.stray_entries.insert(event.entry_id, slot);
                 }
+                self.check_leaving(slot, event.buyer);
                 // The entry may request less than is available, if offers were still pending when
                 // it joined.
                 self.check_waitlist(slot);
@@ -335,7 +354,23 @@ impl State {
                 drop.keep_payment(event.hold_id, private);
                 Undo::default()
             }
-            DropEvent::WaitlistLeft(_) => Undo::default(),
+            DropEvent::WaitlistLeft(event) => {
+                drop.leaving.remove(&event.entry_id);
+                Undo::default()
+            }
+        }
+    }
+
+    /// If the buyer was erased, the entry with which they wait leaves as soon as possible.
+    fn check_leaving(&mut self, slot: DropSlot, buyer: Pseudonym) {
+        let drop = &mut self.drops[slot.number()];
+        if !self.erased.contains(&(drop.id, buyer)) {
+            return;
+        }
+        if let Some(entry) = drop.aggregate.waiting_entry_of(buyer) {
+            drop.leaving.insert(entry.id);
+            self.due_work.of(slot).waitlist_at = Some(Timestamp::default());
+            self.check_soon(slot);
         }
     }
 
@@ -373,10 +408,12 @@ impl State {
                 drop.roll_back(undo);
                 if event.waitlist_entry.is_some() {
                     self.check_waitlist(slot);
+                    self.check_leaving(slot, event.buyer);
                 }
             }
             DropEvent::WaitlistJoined(event) => {
                 self.stray_entries.remove(&event.entry_id);
+                drop.leaving.remove(&event.entry_id);
                 drop.roll_back(undo);
             }
             DropEvent::HoldExpired(event) => self.reschedule_hold(slot, event.hold_id),
@@ -385,7 +422,11 @@ impl State {
                 drop.revert_payment(event.hold_id);
                 self.reschedule_hold(slot, event.hold_id);
             }
-            DropEvent::DropCancelled(_) | DropEvent::WaitlistLeft(_) => self.check_soon(slot),
+            DropEvent::DropCancelled(_) => self.check_soon(slot),
+            DropEvent::WaitlistLeft(event) => {
+                self.check_soon(slot);
+                self.check_leaving(slot, event.buyer);
+            }
             DropEvent::DropRescheduled(_) | DropEvent::StockAdjusted(_) => {}
         }
     }
@@ -400,10 +441,13 @@ impl State {
         }
     }
 
-    /// Erases a buyer's id; the holds stay. The same buyer is a new buyer to the drop from then on.
+    /// Erases a buyer's id; the holds stay, and a waiting entry leaves. The same buyer is a new
+    /// buyer to the drop from then on.
     pub(super) fn forget(&mut self, drop_id: DropId, buyer: Pseudonym) {
+        self.erased.insert((drop_id, buyer));
         if let Some(&slot) = self.slots.get(&drop_id) {
             self.drops[slot.0 as usize].forget(buyer);
+            self.check_leaving(slot, buyer);
         }
     }
 
@@ -417,6 +461,7 @@ impl State {
             id: drop_id,
             aggregate: DropAggregate::default(),
             buyers: BuyerIndex::new(self.digest_key),
+            leaving: BTreeSet::new(),
         });
         self.slots.insert(drop_id, slot);
         self.by_prefix

@@ -60,12 +60,20 @@ const NOTICES: [&str; 3] = [
     include_str!("../../LICENSE-APACHE"),
 ];
 
+/// The module of the engine that reports quarantines.
+const QUARANTINE_REPORTS: &str = "engine::task::admit=off";
+
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::from_process();
+    let filter = match &cli.command {
+        // The command reports each quarantine itself.
+        Some(Command::Log(_)) => quarantines_hidden(log_filter()),
+        _ => log_filter(),
+    };
     tracing_subscriber::fmt()
-        .with_env_filter(log_filter())
+        .with_env_filter(filter)
         .with_writer(logging::start())
         .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false)
@@ -114,6 +122,14 @@ fn log_filter() -> EnvFilter {
         .filter(|directives| !directives.is_empty())
         .and_then(|directives| EnvFilter::try_new(directives).ok());
     filter.unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"))
+}
+
+/// The filter without the engine's reports of quarantines.
+fn quarantines_hidden(filter: EnvFilter) -> EnvFilter {
+    match QUARANTINE_REPORTS.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
 }
 
 /// Every connection is an open file. The usual soft limit of 1,024 exists for programs that use

@@ -324,6 +324,12 @@ pub async fn events_erased_after(pool: &PgPool, position: Position) -> Result<u6
     Ok(payloads.iter().filter_map(events).sum())
 }
 
+/// Every erased buyer.
+pub(crate) async fn all_erased(pool: &PgPool) -> Result<Vec<Erased>, sqlx::Error> {
+    let rows = sqlx::query_as("SELECT drop_id, buyer FROM erasures");
+    Ok(erased_in(rows.fetch_all(pool).await?))
+}
+
 /// The buyers erased at these positions.
 pub(crate) async fn erased_at(
     pool: &PgPool,
@@ -338,9 +344,13 @@ pub(crate) async fn erased_at(
             .bind(positions)
             .fetch_all(pool)
             .await?;
+    Ok(erased_in(rows))
+}
+
+fn erased_in(rows: Vec<(uuid::Uuid, uuid::Uuid)>) -> Vec<Erased> {
     let erased = rows.into_iter().map(|(drop_id, buyer)| Erased {
         drop_id: DropId(drop_id),
         buyer: Pseudonym(buyer),
     });
-    Ok(erased.collect())
+    erased.collect()
 }

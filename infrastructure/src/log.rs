@@ -197,6 +197,14 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         std::future::ready(Ok(vec![]))
     }
 
+    /// Every erased buyer, as [`Self::erased`].
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn all_erased(&self) -> impl Future<Output = Result<Vec<Erased>, LogError>> + Send {
+        std::future::ready(Ok(vec![]))
+    }
+
     ///
     /// # Errors
     /// [`LogError::Unavailable`].

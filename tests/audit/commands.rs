@@ -259,7 +259,9 @@ async fn log_with_erased_buyers_is_verified() {
     );
     assert!(verdict.stdout.starts_with(&start), "{verdict:?}");
     assert!(
-        verdict.stdout.contains("4 of 4 introductions erased"),
+        verdict
+            .stdout
+            .contains("personal data of 4 of 4 events erased"),
         "{verdict:?}"
     );
 }
@@ -289,7 +291,7 @@ async fn database_rejects_changes_to_recorded_events() {
     assert!(
         app.audit_verify()
             .await
-            .contains("1 of 1 introductions erased")
+            .contains("personal data of 1 of 1 events erased")
     );
 }
 

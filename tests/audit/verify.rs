@@ -95,7 +95,7 @@ async fn export_is_verified_without_a_database() {
     );
     assert_eq!(text(&output["head"]["hash"]), *hash);
     assert_eq!(
-        output["introductions_erased"],
+        output["events_erased"],
         Value::Null,
         "an export alone cannot show it"
     );

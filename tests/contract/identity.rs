@@ -66,6 +66,89 @@ async fn buyer_cannot_return_with_a_lookalike_id() {
     app.audit_verify().await;
 }
 
+/// Pairs of ids that are one buyer by full case folding, and not by lower case.
+const CASELESS: &[(&str, &str)] = &[
+    ("σας", "σασ"),
+    ("ςα", "ΣΑ"),
+    ("ſam", "sam"),
+    ("ϐίος", "βίοσ"),
+    ("maß", "MASS"),
+    ("maẞ", "mass"),
+    ("ﬁn", "FIN"),
+];
+
+#[tokio::test]
+async fn buyer_cannot_return_with_an_id_that_case_folding_makes_equal() {
+    let app = App::start().await;
+    for (first, second) in CASELESS {
+        for (held, again) in [(first, second), (second, first)] {
+            let drop = app.create_drop(9, json!({ "max_per_buyer": 1 })).await;
+            let hold = app.held(&drop, held).await;
+            for _ in 0..2 {
+                app.hold(&drop, again).await.problem(409, "limit_reached");
+            }
+            let path = format!("/v1/drops/{drop}/buyers/{}", encoded(again));
+            assert_eq!(app.get(&path).await.ok(200)["held"], 1, "{held} {again}");
+            app.purchase(&hold).await.ok(201);
+            app.hold(&drop, again).await.problem(409, "limit_reached");
+            assert_eq!(app.read_hold(&hold).await.ok(200)["buyer_id"], *held);
+        }
+    }
+    let (kelvin, drop) = (
+        "\u{212a}urt",
+        app.create_drop(9, json!({ "max_per_buyer": 1 })).await,
+    );
+    app.held(&drop, kelvin).await;
+    app.hold(&drop, "kurt").await.problem(409, "limit_reached");
+    // Compatibility variants are other accounts.
+    app.held(&drop, "user2").await;
+    app.held(&drop, "user²").await;
+    let verify = app.launch().run(&["audit", "verify"]).await;
+    assert_eq!(verify.code, Some(0), "{verify:?}");
+    assert!(!verify.stderr.contains("spellings"), "{verify:?}");
+}
+
+/// A log in which an earlier release, which compared by lower case, made two buyers.
+#[tokio::test]
+async fn two_buyers_of_an_older_log_stay_two_and_get_no_third() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(9, json!({ "max_per_buyer": 2, "hold_seconds": 3600 }))
+        .await;
+    let mut holds = vec![];
+    for (index, id) in ["maß", "mass"].into_iter().enumerate() {
+        let private = introducing(id, id);
+        let (hold, event) = placed(&drop, Uuid::new_v4(), &private);
+        let sequence = i64::try_from(index).unwrap() + 2;
+        record(&app, &drop, sequence, &event, Some(&private)).await;
+        holds.push(hold);
+    }
+    let app = app.restart().await;
+    for (id, hold) in ["maß", "mass"].into_iter().zip(&holds) {
+        assert_eq!(app.purchase(hold).await.status, 201);
+        let path = format!("/v1/drops/{drop}/buyers/{}", encoded(id));
+        assert_eq!(app.get(&path).await.ok(200)["purchased"], 1, "{id}");
+    }
+    // Each uses the rest of their own limit, in any case of their spelling.
+    app.held(&drop, "MAẞ").await;
+    app.held(&drop, "MASS").await;
+    for id in ["maß", "mass", "maſs", "MAſS"] {
+        app.hold(&drop, id).await.problem(409, "limit_reached");
+    }
+    let verify = app.launch().run(&["audit", "verify"]).await;
+    assert_eq!(verify.code, Some(0), "{verify:?}");
+    let note = "1 spellings of a buyer's id are buyers of their own";
+    assert!(verify.stderr.contains(note), "{verify:?}");
+    // An erasure means the person, by any spelling.
+    let path = format!("/v1/admin/buyers/{}", encoded("maſs"));
+    assert_eq!(fetch(app.admin(Method::DELETE, &path)).await.status, 204);
+    for hold in &holds {
+        assert_eq!(app.read_hold(hold).await.ok(200)["buyer_id"], json!(null));
+    }
+    app.held(&drop, "mass").await;
+    app.audit_verify().await;
+}
+
 #[tokio::test]
 async fn names_are_visible_and_do_not_change_the_text_direction() {
     let app = App::start().await;

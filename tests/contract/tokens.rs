@@ -166,6 +166,42 @@ async fn token_acts_only_for_its_buyer() {
 }
 
 #[tokio::test]
+async fn token_has_no_rights_of_a_spelling_that_only_case_folding_makes_equal() {
+    let app = start(&[]).await;
+    let drop = app.create_drop(100, json!({})).await;
+    for (recorded, other) in [("maß", "mass"), ("mass", "maß"), ("νίκος", "νίκοσ")] {
+        let drop = app.create_drop(9, json!({})).await;
+        let [own, others] = [recorded, other].map(|sub| with(json!({ "sub": sub })));
+        // Another id in the body: the token is compared exactly as before.
+        let refused = hold(&app, &drop, Some(&others), &key(), recorded).await;
+        refused.problem(403, "forbidden");
+        let held = hold(&app, &drop, Some(&own), &key(), recorded).await;
+        let id = text(&held.ok(201)["id"]);
+        // Their own id, by which the drop knows another account.
+        let refused = hold(&app, &drop, Some(&others), &key(), other).await;
+        let detail = text(&refused.problem(403, "forbidden")["detail"]);
+        assert!(detail.contains("in another spelling"), "{detail}");
+        let standing = format!("/v1/drops/{drop}/buyers/{other}");
+        let request = app.request(Method::GET, &standing).bearer_auth(&others);
+        fetch(request).await.problem(403, "forbidden");
+        let purchase = format!("/v1/holds/{id}/purchase");
+        for (bearer, status) in [(&others, 403), (&own, 201)] {
+            let request = app.request(Method::POST, &purchase).bearer_auth(bearer);
+            assert_eq!(fetch(request).await.status, status);
+        }
+        // The shop itself means the buyer, whose recorded spelling stays.
+        let admin = Some(harness::ADMIN_KEY);
+        let placed = hold(&app, &drop, admin, &key(), other).await.ok(201);
+        assert_eq!(placed["buyer_id"], recorded);
+    }
+    // Where no other account is known, each of them is accepted.
+    for sub in ["straße", "σας"] {
+        let bearer = with(json!({ "sub": sub }));
+        hold(&app, &drop, Some(&bearer), &key(), sub).await.ok(201);
+    }
+}
+
+#[tokio::test]
 async fn audience_leeway_and_maximum_lifetime_are_settings() {
     let app = start(&[
         ("HOLDFAST_BUYER_AUDIENCE", "drops.example"),

@@ -151,7 +151,7 @@ async fn no_data_of_an_erased_buyer_remains_anywhere() {
     // Six records of personal data: two names and a payment in each of two drops; ten with Bob's.
     let verified = app.audit_verify().await;
     assert!(
-        verified.contains("\n6 of 10 introductions erased\n")
+        verified.contains("\npersonal data of 6 of 10 events erased\n")
             && verified.ends_with("erasures: 1\n"),
         "{verified}"
     );
@@ -190,7 +190,7 @@ async fn erasing_again_or_an_unknown_buyer_changes_nothing() {
     assert!(
         app.audit_verify()
             .await
-            .contains("1 of 1 introductions erased")
+            .contains("personal data of 1 of 1 events erased")
     );
 }
 
@@ -293,7 +293,7 @@ async fn returning_erased_buyer_is_new_and_their_old_hold_stays_valid() {
     assert!(
         app.audit_verify()
             .await
-            .contains("2 of 2 introductions erased\nerasures: 2\n")
+            .contains("personal data of 2 of 2 events erased\nerasures: 2\n")
     );
 }
 
@@ -330,6 +330,9 @@ async fn names_are_compared_as_in_the_engine() {
         ("\u{212A}urt", "Kurt", "kurt"),
         ("Zoë Z", "Zoë Z", "zoË%20z"),
         ("E\u{301}mile", "\u{c9}mile", "e\u{301}mile"),
+        ("Σωκράτης", "Σωκράτης", "σωκράτησ"),
+        ("Maß", "Maß", "MASS"),
+        ("MASS", "MASS", "maſs"),
     ] {
         hold(&app, &drop, written, "Somebody").await;
         assert!(dump(app.pool()).await.contains(kept));
@@ -432,7 +435,7 @@ async fn other_process_applies_an_erasure_before_its_next_append() {
         .await;
     assert_eq!(
         serde_json::from_str::<Value>(&unknown.stdout).unwrap(),
-        json!({ "position": null, "pseudonyms": 0, "introductions": 0 })
+        json!({ "position": null, "pseudonyms": 0, "events": 0 })
     );
 }
 
@@ -489,5 +492,57 @@ async fn erasure_during_a_stampede_loses_no_hold_and_links_no_buyer() {
         introduced_after, 0,
         "no erased pseudonym was introduced again"
     );
+    app.audit_verify().await;
+}
+
+async fn entry_status(app: &App, entry: &str) -> String {
+    let entry = app.get(&format!("/v1/waitlist/{entry}")).await.ok(200);
+    text(&entry["status"])
+}
+
+#[tokio::test]
+async fn erased_buyers_entry_leaves_and_gets_no_unit() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({ "hold_seconds": 3600 })).await;
+    let held = app.held(&drop, "alice").await;
+    let gone = app.joined(&drop, "frida", 1).await;
+    let stays = app.joined(&drop, "grace", 1).await;
+    assert_eq!(erase(&app, "frida").await.status, 204);
+    eventually("the entry has left", || async {
+        (entry_status(&app, &gone).await == "left").then_some(())
+    })
+    .await;
+    assert_eq!(app.release(&held).await.status, 204);
+    assert_eq!(entry_status(&app, &gone).await, "left");
+    assert_eq!(entry_status(&app, &stays).await, "offered");
+    // A hold stays: it can still be purchased by its id.
+    assert_eq!(erase(&app, "grace").await.status, 204);
+    let entry = app.get(&format!("/v1/waitlist/{stays}")).await.ok(200);
+    app.purchase(&text(&entry["hold_id"])).await.ok(201);
+    let ledger = app.ledger().await;
+    assert_eq!(ledger.count(&drop, "WaitlistLeft"), 1);
+    app.audit_verify().await;
+}
+
+#[tokio::test]
+async fn entry_of_a_buyer_erased_while_no_server_ran_leaves_at_the_start() {
+    let mut app = App::start().await;
+    let drop = app.create_drop(1, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "alice").await;
+    let gone = app.joined(&drop, "frida", 1).await;
+    app.kill();
+    let erased = app.launch().run(&["audit", "erase", "FRIDA"]).await;
+    assert_eq!(erased.code, Some(0), "{erased:?}");
+    let app = app.restart().await;
+    eventually("the entry has left", || async {
+        (entry_status(&app, &gone).await == "left").then_some(())
+    })
+    .await;
+    app.adjust(&drop, 1).await.ok(201);
+    assert_eq!(app.stock(&drop).await, [2, 1, 1, 0]);
+    // A second start finds nothing to do.
+    let app = app.restart().await;
+    app.held(&drop, "bob").await;
+    assert_eq!(app.ledger().await.count(&drop, "WaitlistLeft"), 1);
     app.audit_verify().await;
 }

@@ -122,6 +122,7 @@ async fn broken_chain_stops_only_writes_until_it_is_restored() {
             .starts_with(&format!("the chain is broken at position {position}: ")),
         "{found:?}"
     );
+    assert_eq!((found.stdout.lines().count(), &*found.stderr), (1, ""));
     // Restored from a copy: no restart is needed.
     for statement in [
         "ALTER TABLE events DISABLE TRIGGER refuse_rewriting",

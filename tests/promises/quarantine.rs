@@ -245,6 +245,11 @@ async fn inapplicable_event_stops_one_drop_and_is_repaired_online() {
     );
     let found = check(launch, &["check"]).await;
     assert_eq!(found.code, Some(1), "{found:?}");
+    // One line for the chain and one for each drop, and nothing on standard error.
+    assert_eq!(found.stderr, "");
+    let lines: Vec<&str> = found.stdout.lines().collect();
+    assert_eq!(lines.len(), 1 + broken.len(), "{found:?}");
+    assert!(lines[0].starts_with("the chain is sound: "), "{found:?}");
     for (case, position) in &broken {
         let line = found
             .stdout
@@ -252,12 +257,8 @@ async fn inapplicable_event_stops_one_drop_and_is_repaired_online() {
             .find(|line| line.contains(&case.drop))
             .unwrap();
         assert!(line.contains(&format!("position {position}")), "{line}");
-        assert!(
-            found
-                .stdout
-                .contains(&format!("log void --position {position} ")),
-            "{found:?}"
-        );
+        let remedy = format!("; holdfast log void --position {position} --reason TEXT");
+        assert!(line.ends_with(&remedy), "{line}");
     }
 
     // A repair: first a dry run, then the repair itself, once, and only at this position.

@@ -344,3 +344,78 @@ async fn retry_after_an_outage_gets_the_outcome_of_the_first_request() {
     assert!(ledger.has_hold(&hold));
     app.audit_verify().await;
 }
+
+/// Counts sessions of the server that wait for a lock.
+async fn waiting_sessions(app: &App, database: &str) -> i64 {
+    sqlx::query_scalar(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+    )
+    .bind(database)
+    .fetch_one(app.pool())
+    .await
+    .unwrap()
+}
+
+/// The append of a purchase stalls, and its caller gets 503. Neither that response nor those of
+/// later requests for the same hold may deny the purchase, because the log gets it after all.
+#[tokio::test]
+async fn no_503_denies_a_purchase_that_is_recorded_after_all() {
+    let app = App::start().await;
+    let database = database_of(&app).await;
+    let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+    let (bought, other) = (app.held(&drop, "alice").await, app.held(&drop, "bob").await);
+    let mut blocker = PgConnection::connect(app.launch().database_url().unwrap())
+        .await
+        .unwrap();
+    let mut lock = blocker.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM log_head FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let first = {
+        let (api, hold) = (app.api(), bought.clone());
+        tokio::spawn(async move { api.purchase(&hold).await })
+    };
+    eventually("the purchase's append waits for the lock", || async {
+        (waiting_sessions(&app, &database).await > 0).then_some(())
+    })
+    .await;
+    // Its batch is on its way, so it is not known whether it is recorded.
+    let first = first.await.unwrap();
+    assert_unavailable_with_retry_after(&first);
+    assert!(first.text().contains("unknown whether"), "{}", first.text());
+    // Later requests are rejected while the outcome is unknown.
+    let rejected = eventually("the server has detected the outage", || async {
+        let replies = [
+            app.purchase(&bought).await,
+            app.release(&bought).await,
+            app.release(&other).await,
+            app.hold(&drop, "carol").await,
+        ];
+        let is_detected = replies
+            .iter()
+            .all(|reply| reply.text().contains("unreachable"));
+        is_detected.then_some(replies)
+    })
+    .await;
+    for reply in &rejected {
+        assert_unavailable_with_retry_after(reply);
+        let words = reply.text();
+        let claim = "This request was not recorded; an earlier attempt may have been.";
+        assert!(words.contains(claim), "{words}");
+        assert!(!words.contains("Nothing was recorded"), "{words}");
+    }
+    lock.rollback().await.unwrap();
+    // The log has the first purchase, once, and none of the rejected requests.
+    let again = eventually("the retry gets the outcome", || async {
+        let reply = app.purchase(&bought).await;
+        (reply.status != 503).then_some(reply)
+    })
+    .await;
+    assert!([200, 201].contains(&again.status), "{}", again.text());
+    let ledger = app.ledger().await;
+    assert_eq!(ledger.count(&drop, "PurchaseConfirmed"), 1);
+    assert_eq!(ledger.count(&drop, "HoldReleased"), 0);
+    assert_eq!(ledger.count(&drop, "HoldPlaced"), 2);
+    app.audit_verify().await;
+}

@@ -100,10 +100,11 @@ pub(crate) async fn standing(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;
-    let may_see_ids = visitor.is_admin || matches!(caller, Caller::Buyer(_));
+    let may_see_ids = visitor.is_admin || caller.has_token();
     let request = LookUpBuyer {
         drop_id,
         buyer_id: buyer_id.clone(),
+        is_from_token: caller.has_token(),
     };
     let answer = app
         .engine

@@ -149,6 +149,10 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         self.log.erased(positions).await
     }
 
+    async fn all_erased(&self) -> Result<Vec<Erased>, LogError> {
+        self.log.all_erased().await
+    }
+
     async fn voided(&self) -> Result<Vec<Voided>, LogError> {
         let voided = self.log.voided().await;
         self.appends.observed(&voided);

@@ -2,8 +2,13 @@
 //! doubled for them.
 //!
 //! Promise: exact for every person whose personal data is present, in bounded memory: sorted runs
-//! on disk, merged at the end. Limit: an erased person counts as new when they return, and a person
-//! whom the shop knows under two ids counts as two.
+//! on disk, merged at the end. Two pseudonyms for one spelling of an id are a violation. Two for
+//! ids that only case folding or normalization makes equal are a note, because earlier releases
+//! took them for two buyers, and a log does not record which release wrote an event.
+//! Limit: an erased person counts as new when they return, and a person whom the shop knows under
+//! two ids counts as two.
+//!
+//! Source: docs/decisions/0054-buyers-are-compared-by-case-folding.md.
 
 use std::io::{self, Read, Write};
 
@@ -14,7 +19,7 @@ use uuid::Uuid;
 use super::super::examine::Person;
 use super::super::violation::Violation;
 
-/// Introductions in memory, at 40 bytes each.
+/// Introductions in memory, at 56 bytes each.
 const RUN: usize = 1 << 17;
 
 /// A person, in one introducing event.
@@ -53,28 +58,83 @@ impl Persons {
         })
     }
 
-    /// Returns the first position at which a person has another pseudonym than before.
+    /// Finds the persons with more than one pseudonym.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub(super) fn first_double(self) -> io::Result<Option<Violation>> {
-        let (mut known, mut first) = (None::<Introduced>, None::<(Position, Pseudonym)>);
+    pub(super) fn judge(self) -> io::Result<Judged> {
+        let mut judged = Judged::default();
+        // The first introduction of the spelling, and of all spellings that are equal.
+        let (mut known, mut group) = (None::<Introduced>, None::<Introduced>);
         for introduced in self.0.into_sorted()? {
             let introduced = introduced?;
-            let before = known.filter(|known| known.person == introduced.person);
-            let Some(before) = before else {
-                known = Some(introduced);
-                continue;
-            };
-            let is_first = first.is_none_or(|(position, _)| introduced.position < position);
-            if before.buyer != introduced.buyer && is_first {
-                first = Some((introduced.position, before.buyer));
+            match known.filter(|known| known.person == introduced.person) {
+                Some(before) => judged.compare(before, introduced),
+                None => {
+                    known = Some(introduced);
+                    let caseless = introduced.person.caseless;
+                    let first = group.filter(|first| first.person.caseless == caseless);
+                    let first = first.unwrap_or(introduced);
+                    judged.note(first, introduced);
+                    group = Some(first.min_by_position(introduced));
+                }
             }
         }
-        Ok(first.map(|(position, before)| {
-            let reason = format!("the same person was buyer {before} earlier in this drop");
-            Violation::at(position, reason)
-        }))
+        Ok(judged)
+    }
+}
+
+impl Introduced {
+    fn min_by_position(self, other: Self) -> Self {
+        if other.position < self.position {
+            other
+        } else {
+            self
+        }
+    }
+}
+
+/// The persons with more than one pseudonym in a drop.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    double: Option<(Position, Pseudonym)>,
+    /// See [`Respelled`].
+    pub(super) respelled: Respelled,
+}
+
+/// Spellings with another pseudonym than one that is equal without regard to case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Respelled {
+    pub spellings: u64,
+    /// The first position at which one was introduced.
+    pub first: Option<Position>,
+}
+
+impl Judged {
+    /// Compares two introductions of one spelling.
+    fn compare(&mut self, before: Introduced, introduced: Introduced) {
+        let is_first = |(position, _): (Position, Pseudonym)| introduced.position < position;
+        if before.buyer != introduced.buyer && self.double.is_none_or(is_first) {
+            self.double = Some((introduced.position, before.buyer));
+        }
+    }
+
+    /// Compares the first introductions of two spellings.
+    fn note(&mut self, one: Introduced, other: Introduced) {
+        if one.buyer == other.buyer {
+            return;
+        }
+        let later = one.position.max(other.position);
+        let Respelled { spellings, first } = &mut self.respelled;
+        *spellings += 1;
+        *first = Some(first.map_or(later, |first| first.min(later)));
+    }
+
+    /// The first position at which a person has another pseudonym than before.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        let (position, before) = self.double?;
+        let reason = format!("the same person was buyer {before} earlier in this drop");
+        Some(Violation::at(position, reason))
     }
 }
 
@@ -86,18 +146,20 @@ impl Record for Introduced {
     }
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        to.write_all(&self.person.0)?;
+        to.write_all(&self.person.caseless)?;
+        to.write_all(&self.person.spelled)?;
         to.write_all(&self.position.0.to_be_bytes())?;
         to.write_all(self.buyer.0.as_bytes())
     }
 
     fn read(from: &mut impl Read) -> io::Result<Self> {
-        let (mut person, mut position, mut buyer) = ([0; 16], [0; 8], [0; 16]);
-        for part in [&mut person[..], &mut position, &mut buyer] {
+        let (mut caseless, mut spelled) = ([0; 16], [0; 16]);
+        let (mut position, mut buyer) = ([0; 8], [0; 16]);
+        for part in [&mut caseless[..], &mut spelled, &mut position, &mut buyer] {
             from.read_exact(part)?;
         }
         Ok(Self {
-            person: Person(person),
+            person: Person { caseless, spelled },
             position: Position(u64::from_be_bytes(position)),
             buyer: Pseudonym(Uuid::from_bytes(buyer)),
         })

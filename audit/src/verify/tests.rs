@@ -4,7 +4,8 @@
 mod story;
 mod tampered;
 
-use domain::values::{Position, Sequence};
+use domain::private::Private;
+use domain::values::{BuyerId, Position, Salt, Sequence};
 use infrastructure::erasure::Erased;
 use infrastructure::log::{Hash, StoredEvent};
 use serde_json::json;
@@ -704,6 +705,50 @@ fn unusual_but_permitted_events_are_noted() {
     assert_eq!(notes(|s| s[INTRODUCED - 1].private = None).vanished, 0);
     assert_eq!(late.sentences().len(), 1);
     assert_eq!(foreign.sentences().len(), 2);
+}
+
+/// The story with hold 1 by `first` and hold 2, of another pseudonym, by `second`.
+fn introduced_twice(first: &str, second: &str) -> Result<Proved, Violation> {
+    let mut story = story();
+    for (event, id) in [(1, first), (2, second)] {
+        let buyer_id = BuyerId::stored(id).unwrap();
+        let named = Private::buyer(Salt([7; 16]), buyer_id, None);
+        story[event].fields["commitment"] = json!(named.commitment());
+        story[event].private = private(&named);
+    }
+    story.truncate(3);
+    verdict(&seal(&story), &[])
+}
+
+#[test]
+fn spellings_that_an_earlier_release_took_for_two_buyers_are_noted() {
+    for (first, second) in [
+        ("maß", "MASS"),
+        ("mass", "maß"),
+        ("σας", "σασ"),
+        ("ſam", "sam"),
+        ("ϐίος", "βίοσ"),
+        ("\u{e9}va", "e\u{301}va"),
+    ] {
+        let notes = introduced_twice(first, second).unwrap().notes;
+        let respelled = Respelled {
+            spellings: 1,
+            first: Some(Position(3)),
+        };
+        assert_eq!(notes.respelled, respelled, "{first} {second}");
+        let [sentence] = &notes.sentences()[..] else {
+            panic!("one note");
+        };
+        assert!(sentence.contains("the first at position 3"), "{sentence}");
+    }
+    let other = introduced_twice("maß", "mas").unwrap();
+    assert_eq!(other.notes.respelled, Respelled::default());
+    // One spelling was one buyer in every release.
+    for (first, second) in [("maß", "MAß"), ("ΣΑΣ", "σας"), ("Sam", "sAM")] {
+        let double = introduced_twice(first, second).unwrap_err();
+        assert_eq!(double.position, Position(3));
+        assert!(double.reason.contains("was buyer"), "{double}");
+    }
 }
 
 /// The verdict on the story together with this table of erasures.

@@ -7,11 +7,13 @@
 //! confusables.
 //!
 //! Source: UAX #9 (Bidi_Control), UAX #15 (NFC), UAX #44 (Default_Ignorable_Code_Point,
-//! General_Category) of Unicode 17, by `icu_properties` and `icu_normalizer` 2.4.
+//! General_Category) and the core specification, section 3.13 (D145), of Unicode 17, by
+//! `icu_properties`, `icu_normalizer` and `icu_casemap` 2.4.
 
 use std::borrow::Cow;
 
-use icu_normalizer::ComposingNormalizerBorrowed;
+use icu_casemap::CaseMapper;
+use icu_normalizer::{ComposingNormalizerBorrowed, DecomposingNormalizerBorrowed};
 use icu_properties::props::{
     BidiControl, DefaultIgnorableCodePoint, GeneralCategory, GeneralCategoryGroup,
 };
@@ -25,6 +27,19 @@ pub(super) fn nfc(text: &str) -> Cow<'_, str> {
         true => text.into(),
         false => const { ComposingNormalizerBorrowed::new_nfc() }.normalize(text),
     }
+}
+
+/// Returns the form that all texts of a canonical caseless match share (D145), in NFC: decomposed,
+/// by full case folding (`CaseFolding.txt`, C and F), composed. It depends on no language, so the
+/// Turkish dotless U+0131 stays different from `i`.
+pub(super) fn caseless(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    // Decomposed first: U+0345 folds to a letter, which must come after all marks.
+    let apart = const { DecomposingNormalizerBorrowed::new_nfd() }.normalize(text);
+    let folded = const { CaseMapper::new() }.fold_string(&apart);
+    nfc(&folded).into_owned()
 }
 
 fn is_ignorable(c: char) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::InvalidValue;
-use super::characters::{self, nfc};
+use super::characters::{self, caseless, nfc};
 use super::visitor::TextVisitor;
 
 /// Normalizes a text, or rejects it.
@@ -225,22 +225,39 @@ bounded_text!(
     PaymentReference, 1..=200, foreign_identifier, stored: one_line
 );
 bounded_text!(
-    /// The shop's identifier of a buyer. Two ids that are canonically equivalent (Unicode, UAX
-    /// #15), or differ only in case or surrounding white space, are one buyer.
+    /// The shop's identifier of a buyer. Two ids that are equal without regard to case, by
+    /// Unicode's canonical caseless matching (D145), or differ only in surrounding white space,
+    /// are one buyer.
     BuyerId, 1..=128, identifier, stored: one_line
 );
 
+/// Source: docs/decisions/0054-buyers-are-compared-by-case-folding.md.
 impl BuyerId {
-    /// Returns the form in which buyer ids are compared: lower case, in NFC. It is not a copy if
+    /// Returns the form in which buyer ids are compared: case-folded, in NFC. It is not a copy if
     /// the id is in that form already.
     #[must_use]
     pub fn comparable(&self) -> Arc<str> {
-        let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-        if self.0.bytes().all(is_plain) {
+        if self.is_plain() {
+            return Arc::clone(&self.0);
+        }
+        caseless(&self.0).into()
+    }
+
+    /// Returns the spelling without regard to case as release 0.1.0 compared it: lower case, in
+    /// NFC. Ids of one spelling have one comparison form, but not the reverse: `maß` and `mass`.
+    /// Scopes of idempotency keys in the log and the `sub` of tokens rest on it.
+    #[must_use]
+    pub fn spelling(&self) -> Arc<str> {
+        if self.is_plain() {
             return Arc::clone(&self.0);
         }
         // Normalized again after lower-casing, which may separate a base and its mark.
         nfc(&nfc(&self.0).to_lowercase()).into()
+    }
+
+    fn is_plain(&self) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        self.0.bytes().all(is_plain)
     }
 
     /// Returns true if it is in NFC, as every id is that was accepted since ids are normalized.

@@ -247,6 +247,7 @@ fn reason_of(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::DropNotFound => "drop not found",
         Refusal::HoldNotFound => "hold not found",
+        Refusal::OtherSpelling => "other spelling",
         Refusal::AlreadyScheduled => "already scheduled",
         Refusal::IdempotencyKeyReused => "key reused",
         Refusal::SoldOut { .. } => "sold out",

@@ -11,6 +11,7 @@ use domain::values::{
 use domain::{DropAggregate, Refusal};
 
 use super::{CandidateIds, Times};
+use crate::buyer_index::Match;
 use crate::request::{
     AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms,
     PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
@@ -106,7 +107,7 @@ impl Request for PlaceHold {
     fn decide(&self, context: &Context<'_>) -> DecisionResult<HoldId> {
         let drop = context.find(self.drop_id)?;
         let ids = context.ids;
-        let (buyer, private) = identify(drop, ids, &self.buyer_id, self.display_name.as_ref());
+        let (buyer, private) = self.named().identify(drop, ids)?;
         let decision = drop.aggregate.place_hold(&command::PlaceHold {
             hold_id: HoldId::for_drop(self.drop_id, ids.subject),
             key: key_used(drop, buyer, [self.key, self.other_key]),
@@ -124,7 +125,12 @@ impl Request for LookUpBuyer {
 
     fn decide(&self, context: &Context<'_>) -> DecisionResult<Standing> {
         let drop = context.find(self.drop_id)?;
-        let (buyer, _) = identify(drop, context.ids, &self.buyer_id, None);
+        let named = Named {
+            buyer_id: &self.buyer_id,
+            display_name: None,
+            is_from_token: self.is_from_token,
+        };
+        let (buyer, _) = named.identify(drop, context.ids)?;
         let decision = Decision {
             events: vec![],
             subject: drop.aggregate.standing(buyer, context.times.now)?,
@@ -179,7 +185,7 @@ impl Request for JoinWaitlist {
     fn decide(&self, context: &Context<'_>) -> DecisionResult<WaitlistId> {
         let drop = context.find(self.drop_id)?;
         let ids = context.ids;
-        let (buyer, private) = identify(drop, ids, &self.buyer_id, self.display_name.as_ref());
+        let (buyer, private) = self.named().identify(drop, ids)?;
         let decision = drop.aggregate.join_waitlist(&command::JoinWaitlist {
             entry_id: WaitlistId::for_drop(self.drop_id, ids.subject),
             hold_id: HoldId::for_drop(self.drop_id, ids.offer),
@@ -241,20 +247,60 @@ fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
     }
 }
 
-/// Returns the buyer's pseudonym in the drop, and the introduction to record if the drop does not
-/// know the buyer or knows another display name.
-pub(super) fn identify(
-    drop: &DropState,
-    ids: CandidateIds,
-    buyer_id: &BuyerId,
-    display_name: Option<&DisplayName>,
-) -> (Pseudonym, Option<Private>) {
-    let introduction = || Private::buyer(ids.salt, buyer_id.clone(), display_name.cloned());
-    match drop.buyer(buyer_id) {
-        None => (Pseudonym(ids.buyer), Some(introduction())),
-        Some(known) => {
-            let is_news = display_name.is_some_and(|name| !drop.shows(known, name));
-            (drop.pseudonym(known), is_news.then(introduction))
+/// The buyer as a request names them.
+struct Named<'a> {
+    buyer_id: &'a BuyerId,
+    display_name: Option<&'a DisplayName>,
+    is_from_token: bool,
+}
+
+impl PlaceHold {
+    const fn named(&self) -> Named<'_> {
+        Named {
+            buyer_id: &self.buyer_id,
+            display_name: self.display_name.as_ref(),
+            is_from_token: self.is_from_token,
+        }
+    }
+}
+
+impl JoinWaitlist {
+    const fn named(&self) -> Named<'_> {
+        Named {
+            buyer_id: &self.buyer_id,
+            display_name: self.display_name.as_ref(),
+            is_from_token: self.is_from_token,
+        }
+    }
+}
+
+impl Named<'_> {
+    /// Returns the buyer's pseudonym in the drop, and the introduction to record if the drop does
+    /// not know the buyer or knows another display name.
+    ///
+    /// A buyer who is found by another spelling keeps the recorded one, and the display name with
+    /// it: the spelling decides whose token may purchase the buyer's holds.
+    ///
+    /// # Errors
+    /// [`Refusal::OtherSpelling`]: a token's id is an account of the shop, and so is the recorded
+    /// one.
+    fn identify(
+        &self,
+        drop: &DropState,
+        ids: CandidateIds,
+    ) -> Result<(Pseudonym, Option<Private>), Refusal> {
+        let introduction =
+            || Private::buyer(ids.salt, self.buyer_id.clone(), self.display_name.cloned());
+        match drop.buyer(self.buyer_id) {
+            None => Ok((Pseudonym(ids.buyer), Some(introduction()))),
+            Some((known, Match::Spelling)) => {
+                let is_news = self
+                    .display_name
+                    .is_some_and(|name| !drop.shows(known, name));
+                Ok((drop.pseudonym(known), is_news.then(introduction)))
+            }
+            Some((_, Match::Caseless)) if self.is_from_token => Err(Refusal::OtherSpelling),
+            Some((known, Match::Caseless)) => Ok((drop.pseudonym(known), None)),
         }
     }
 }

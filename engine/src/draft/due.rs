@@ -9,7 +9,7 @@
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
-use domain::command::{ExpireHold, ServeWaitlist};
+use domain::command::{ExpireHold, LeaveWaitlist, ServeWaitlist};
 use domain::drop::HoldStatus;
 use domain::values::{BuyerId, DropId, HoldId, Timestamp};
 
@@ -78,7 +78,9 @@ impl Draft {
                 ..
             })
             | AnyRequest::LookUpBuyer(Submitted {
-                request: LookUpBuyer { drop_id, buyer_id },
+                request: LookUpBuyer {
+                    drop_id, buyer_id, ..
+                },
                 ..
             }) => {
                 if state.may_be_overdue(*drop_id, times.arrived) {
@@ -185,7 +187,10 @@ impl Draft {
     }
 
     fn record(&mut self, state: &mut State, due: Due, until: Timestamp, now: Timestamp) {
-        let (Due::Expiry(drop_id, _) | Due::Offer(drop_id) | Due::Closing(drop_id)) = due;
+        let (Due::Expiry(drop_id, _)
+        | Due::Leaving(drop_id, _)
+        | Due::Offer(drop_id)
+        | Due::Closing(drop_id)) = due;
         let Some(DropState { aggregate, .. }) = state.drop(drop_id) else {
             return;
         };
@@ -193,6 +198,10 @@ impl Draft {
             Due::Expiry(_, hold_id) => {
                 let at = until;
                 aggregate.expire_hold(&ExpireHold { hold_id, at })
+            }
+            Due::Leaving(_, entry_id) => {
+                let at = now;
+                aggregate.leave_waitlist(&LeaveWaitlist { entry_id, at })
             }
             Due::Offer(_) => aggregate.serve_waitlist(&ServeWaitlist { at: now }),
             Due::Closing(_) => aggregate.settle_cancelled(),
@@ -206,7 +215,7 @@ impl Draft {
 /// The newest of the buyer's holds that expired by `until` without a recorded expiry. Empty when
 /// the drop has no held units.
 fn overdue_of(drop: &DropState, buyer_id: &BuyerId, until: Timestamp) -> Vec<HoldId> {
-    let Some(known) = drop.buyer(buyer_id) else {
+    let Some((known, _)) = drop.buyer(buyer_id) else {
         return vec![];
     };
     let buyer = drop.pseudonym(known);

@@ -91,6 +91,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             let committed = self.apply_part(part?, vec![]);
             self.observer.committed(&committed);
         }
+        // The log has lost the data of erased buyers already, but their entries may still wait.
+        for erased in self.log.all_erased().await? {
+            self.state.forget(erased.drop_id, erased.buyer);
+        }
         self.must_be_at(target)
     }
 
@@ -117,8 +121,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Some(tokio::spawn(async move { log.read(after, limit).await }))
     }
 
-    /// Removes erased buyers before anything else is decided. A whole log is read without their
-    /// data already.
+    /// Removes erased buyers before anything else is decided.
     async fn forget_erased(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
         let erasures = tail
             .iter()

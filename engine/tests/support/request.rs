@@ -127,6 +127,7 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
                 key,
                 other_key,
                 buyer_id,
+                is_from_token: false,
                 display_name,
                 quantity,
             };
@@ -160,6 +161,7 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
                 key,
                 other_key,
                 buyer_id,
+                is_from_token: false,
                 display_name,
                 quantity,
             };

@@ -60,18 +60,16 @@ impl Report {
         self.broken.is_none() && self.refused.is_empty()
     }
 
+    /// One line for the chain, and one for each drop in quarantine, with the next step.
     fn lines(&self) -> Vec<String> {
         let Head { position, hash, .. } = self.head;
         if let Some((at, reason)) = &self.broken {
             let before = at.0.saturating_sub(1);
-            return vec![
-                format!("the chain is broken at position {at}: {}", visible(reason)),
-                "running servers record nothing and serve reads and streams from memory; no server can start"
-                    .to_owned(),
-                format!(
-                    "if the rows cannot be restored: holdfast log cut --after {before} --reason TEXT"
-                ),
-            ];
+            return vec![format!(
+                "the chain is broken at position {at}: {}; nothing is recorded and no server can start until the \
+                 rows are restored, or cut: holdfast log cut --after {before} --reason TEXT",
+                visible(reason)
+            )];
         }
         let mut lines = vec![format!(
             "the chain is sound: {position} events, head {position} {hash}"
@@ -80,18 +78,15 @@ impl Report {
             lines.push("no drop is in quarantine".to_owned());
         }
         for refused in &self.refused {
-            lines.push(describe(refused));
-            if self.is_from_later(refused) {
-                lines.push(
-                    "  it was written by a later release, and the database accepts its type: start that release"
-                        .to_owned(),
-                );
+            let described = describe(refused);
+            lines.push(if self.is_from_later(refused) {
+                format!(
+                    "{described}; a later release wrote it, and the database accepts its type: start that release"
+                )
             } else {
-                lines.push(format!(
-                    "  holdfast log void --position {} --reason TEXT",
-                    refused.position
-                ));
-            }
+                let position = refused.position;
+                format!("{described}; holdfast log void --position {position} --reason TEXT")
+            });
         }
         lines
     }
@@ -99,16 +94,26 @@ impl Report {
 
 /// Describes a refused event in one line.
 pub(super) fn describe(refused: &RefusedEvent) -> String {
-    visible(&format!(
-        "drop {} is in quarantine since position {}, {} {}: {}: {}",
-        refused.stream,
-        refused.position,
-        refused.event_type,
-        refused.event_version,
-        refused.fault,
-        refused.reason
-    ))
-    .into_owned()
+    let RefusedEvent {
+        stream,
+        position,
+        event_type,
+        event_version,
+        fault,
+        reason,
+        ..
+    } = refused;
+    let event = format!(
+        "drop {stream} is in quarantine since position {position}, {event_type} {event_version}: {fault}"
+    );
+    let described = match fault {
+        // The reason only names the type and version again.
+        Fault::UnknownType | Fault::UnknownVersion => event,
+        Fault::Unreadable | Fault::WrongSequence | Fault::Contradiction => {
+            format!("{event}: {reason}")
+        }
+    };
+    visible(&described).into_owned()
 }
 
 /// Checks the log and prints the report. Exit code 1 if it is refused.

@@ -35,7 +35,7 @@ use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
 use super::failures::LastFailure;
 use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
-use crate::erasure::{Erased, erased_at};
+use crate::erasure::{Erased, all_erased, erased_at};
 use crate::error::{AppendError, LogError};
 use crate::quarantine::Voided;
 
@@ -216,6 +216,12 @@ impl EventLog for PostgresLog {
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
         self.in_time(erased_at(&self.readers, positions))
+            .await
+            .map_err(unavailable)
+    }
+
+    async fn all_erased(&self) -> Result<Vec<Erased>, LogError> {
+        self.in_time(all_erased(&self.readers))
             .await
             .map_err(unavailable)
     }

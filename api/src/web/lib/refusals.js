@@ -143,7 +143,7 @@ export function explain(problem) {
       return "The shop did not respond in time, so the outcome is unknown. Try again.";
     case "drop_quarantined":
     case "log_refused":
-      return "This drop is temporarily unavailable. Nothing was recorded; try again later.";
+      return "This drop is temporarily unavailable. This attempt was not recorded; try again later.";
     default:
       return problem.message;
   }
