@@ -269,13 +269,22 @@ async fn ids_on_a_stream_are_deduplicated_and_limited() {
     let mut watcher = Raw::connect(app.address()).await;
     let query = format!(
         "?drops={}&waitlist={}",
-        often(&drop, 400),
-        often(&entry, 400)
+        often(&drop, 200),
+        often(&entry, 20)
     );
     let mut received = watcher.watch(&query).await;
     assert_eq!(app.leave(&entry).await.status, 204);
     received += &watcher.read_until("\"status\":\"left\"").await;
     assert_eq!(received.matches("event: waitlist").count(), 2, "{received}");
+    // Repeated ids count: each costs the same to read.
+    for (parameter, ids) in [
+        ("drops", often(&drop, 201)),
+        ("waitlist", often(&entry, 21)),
+    ] {
+        let refused = app.get(&format!("/v1/stream?{parameter}={ids}")).await;
+        let pointers = refused.error_pointers(400, "invalid_query");
+        assert_eq!(pointers, [format!("/{parameter}")]);
+    }
     // The URI with one id 1,770 times is longer than a head may be.
     let mut long = Raw::connect(app.address()).await;
     let query = often(&entry, 1_770);

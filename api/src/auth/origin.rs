@@ -21,8 +21,9 @@ impl Origin {
 }
 
 /// By address; requests with the admin key are unlimited. While an address has used up its
-/// attempts, each of its requests with a key is refused: an unchecked key must neither be treated as
-/// absent, which would apply limits or return a view that its owner did not expect, nor be checked.
+/// attempts, each of its requests with a key is refused: an unchecked key must neither be treated
+/// as absent, which would apply limits or return a view that its owner did not expect, nor be
+/// checked.
 ///
 /// In a handler, use it after [`crate::auth::Caller`], which rejects wrong keys where keys are
 /// required.
