@@ -71,6 +71,8 @@ impl Observer for ReleaseLateness {
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)

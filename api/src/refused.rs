@@ -58,6 +58,7 @@ impl Reason {
             | Refusal::IdempotencyKeyReused
             | Refusal::NotLive { .. }
             | Refusal::Ended { .. }
+            | Refusal::ExtensionLimit { .. }
             | Refusal::HoldExpired { .. }
             | Refusal::HoldReleased { .. }
             | Refusal::HoldPurchased { .. }

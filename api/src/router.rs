@@ -67,7 +67,11 @@ fn routes() -> Routes {
             "/v1/drops/{id}/buyers/{buyer_id}",
             get(drops::buyers::standing),
         )
-        .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
+        .route(
+            "/v1/holds/{id}",
+            get(holds::read).patch(holds::change).delete(holds::release),
+        )
+        .route("/v1/holds/{id}/extend", post(holds::extend))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
         .route("/v1/purchases/{id}", get(drops::purchases::read))
         .route("/v1/drops/{id}/purchases", get(drops::purchases::list))

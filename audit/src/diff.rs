@@ -221,6 +221,8 @@ fn label(event_type: &'static str) -> &'static str {
         "DropRescheduled" => "terms changed",
         "DropCancelled" => "cancelled",
         "HoldPlaced" => "holds placed",
+        "HoldExtended" => "holds extended",
+        "HoldChanged" => "holds changed",
         "HoldExpired" => "holds expired",
         "HoldReleased" => "holds released",
         "PurchaseConfirmed" => "holds purchased",

@@ -136,6 +136,8 @@ fn body(stored: &StoredEvent) -> Value {
 fn hold_of(event: &DropEvent) -> Option<HoldId> {
     match event {
         DropEvent::HoldPlaced(event) => Some(event.hold_id),
+        DropEvent::HoldExtended(event) => Some(event.hold_id),
+        DropEvent::HoldChanged(event) => Some(event.hold_id),
         DropEvent::HoldExpired(event) => Some(event.hold_id),
         DropEvent::HoldReleased(event) => Some(event.hold_id),
         DropEvent::PurchaseConfirmed(event) => Some(event.hold_id),
@@ -159,8 +161,11 @@ impl History {
                 DropEvent::DropCancelled(_) | DropEvent::DropRescheduled(_)
             );
         if is_its_own {
-            self.is_open = matches!(recorded.event, DropEvent::HoldPlaced(_));
-            self.is_placed |= self.is_open;
+            self.is_open = matches!(
+                recorded.event,
+                DropEvent::HoldPlaced(_) | DropEvent::HoldExtended(_) | DropEvent::HoldChanged(_)
+            );
+            self.is_placed |= matches!(recorded.event, DropEvent::HoldPlaced(_));
         }
         if is_its_own || is_about_its_drop {
             self.events.push((recorded, body(stored)));
@@ -181,6 +186,8 @@ impl History {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => None,

@@ -53,6 +53,20 @@ pub fn sentence(event: &DropEvent) -> String {
             },
             event.entry_id
         ),
+        DropEvent::HoldExtended(event) => format!(
+            "the hold of buyer {} was extended from {} to {} (hold {})",
+            short(event.buyer),
+            event.previous_expires_at,
+            event.expires_at,
+            event.hold_id
+        ),
+        DropEvent::HoldChanged(event) => format!(
+            "the hold of buyer {} was changed from {} to {} (hold {})",
+            short(event.buyer),
+            units(event.previous_quantity),
+            units(event.quantity),
+            event.hold_id
+        ),
         DropEvent::HoldExpired(event) => format!(
             "the hold of buyer {} expired at {}; {} available again (hold {})",
             short(event.buyer),

@@ -3,8 +3,8 @@
 
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
-    AdjustmentId, Commitment, HoldId, KeyDigest, Pseudonym, PurchaseId, Quantity, Reason,
-    StockCount, Timestamp, WaitlistId,
+    AdjustmentId, Commitment, HoldId, KeyDigest, MaxHoldSeconds, Pseudonym, PurchaseId, Quantity,
+    Reason, StockCount, Timestamp, WaitlistId,
 };
 
 /// A request to one drop. It is refused or becomes events.
@@ -20,6 +20,10 @@ pub enum DropCommand {
     AdjustStock(AdjustStock),
     /// Sets units aside for a buyer.
     PlaceHold(PlaceHold),
+    /// Lets a hold last longer.
+    ExtendHold(ExtendHold),
+    /// Changes the number of units in a hold.
+    ChangeHold(ChangeHold),
     ReleaseHold(ReleaseHold),
     /// Pays for a hold.
     ConfirmPurchase(ConfirmPurchase),
@@ -84,6 +88,22 @@ pub struct PlaceHold {
     pub quantity: Quantity,
     /// Commits to the personal data that is stored with the event.
     pub commitment: Option<Commitment>,
+    pub at: Timestamp,
+}
+
+/// The hold then lasts until `at` plus `seconds`, if that is later than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtendHold {
+    pub hold_id: HoldId,
+    pub seconds: MaxHoldSeconds,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeHold {
+    pub hold_id: HoldId,
+    /// Units to set aside from now on.
+    pub quantity: Quantity,
     pub at: Timestamp,
 }
 

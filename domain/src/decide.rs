@@ -41,7 +41,7 @@ pub struct Decision<S = Subject> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Drop,
-    /// A hold that was placed, released or expired.
+    /// A hold that was placed, changed, released or expired.
     Hold(HoldId),
     /// The purchase of this hold.
     Purchase(HoldId),
@@ -104,6 +104,12 @@ impl DropAggregate {
                 self.adjust_stock(command)?.about(Subject::Adjustment)
             }
             DropCommand::PlaceHold(command) => self.place_hold(command)?.about(Subject::Hold),
+            DropCommand::ExtendHold(command) => self
+                .extend_hold(command)?
+                .about(|()| Subject::Hold(command.hold_id)),
+            DropCommand::ChangeHold(command) => self
+                .change_hold(command)?
+                .about(|()| Subject::Hold(command.hold_id)),
             DropCommand::ReleaseHold(command) => self
                 .release_hold(command)?
                 .about(|()| Subject::Hold(command.hold_id)),
@@ -312,7 +318,7 @@ impl DropAggregate {
         if let Some(hold) = earlier {
             let same = hold.key == command.key
                 && self.buyer_of(&hold) == command.buyer
-                && hold.quantity == command.quantity;
+                && self.placed_quantity(&hold) == command.quantity;
             return same
                 .then(|| Decision::new(hold.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);

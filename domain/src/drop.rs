@@ -8,12 +8,15 @@
 //! Limit: the aggregate keeps every hold that was ever placed. One hold takes about 85 bytes, and
 //! its buyer 35.
 
+mod changes;
 mod first_fit;
 mod indexes;
 mod packed;
 mod revert;
 mod stored;
 pub mod waitlist;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -117,6 +120,8 @@ pub struct DropAggregate {
     /// Index of the first unresolved hold; the number of holds if all are resolved.
     #[serde(skip)]
     first_held: u32,
+    /// The units with which a hold was placed, by its index, if it has another number of units now.
+    placed_quantities: BTreeMap<u32, Quantity>,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
     #[serde(rename = "line")]
@@ -138,6 +143,7 @@ impl PartialEq for DropAggregate {
             && self.stock == other.stock
             && self.holds == other.holds
             && self.first_held == other.first_held
+            && self.placed_quantities == other.placed_quantities
             && self.buyers == other.buyers
             && self.adjustments == other.adjustments
             && self.waitlist == other.waitlist
@@ -348,6 +354,8 @@ impl DropAggregate {
             DropEvent::DropRescheduled(event) => self.rescheduled(event),
             DropEvent::DropCancelled(event) => self.cancelled(event),
             DropEvent::HoldPlaced(event) => self.placed(event),
+            DropEvent::HoldExtended(event) => self.extended(event),
+            DropEvent::HoldChanged(event) => self.changed(event),
             DropEvent::HoldExpired(event) => self.expired(event),
             DropEvent::HoldReleased(event) => self.released(event),
             DropEvent::PurchaseConfirmed(event) => self.purchased(event),

@@ -29,6 +29,10 @@ pub enum DropEvent {
     DropCancelled(DropCancelled),
     /// Units were set aside for a buyer.
     HoldPlaced(HoldPlaced),
+    /// A hold lasts longer than before.
+    HoldExtended(HoldExtended),
+    /// The number of units in a hold changed.
+    HoldChanged(HoldChanged),
     /// A hold expired; its units are available again.
     HoldExpired(HoldExpired),
     /// A hold was released; its units are available again.
@@ -99,6 +103,60 @@ pub struct HoldPlaced {
     /// The waitlist entry that was offered this hold; none if the buyer requested it directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waitlist_entry: Option<WaitlistId>,
+}
+
+/// See [`DropEvent::HoldExtended`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HoldExtended {
+    /// The hold.
+    pub hold_id: HoldId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+    /// The hold's `expires_at` before.
+    pub previous_expires_at: Timestamp,
+    /// The hold's `expires_at` from now on, which is later.
+    pub expires_at: Timestamp,
+    /// When the hold was extended.
+    pub extended_at: Timestamp,
+}
+
+/// See [`DropEvent::HoldChanged`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HoldChanged {
+    /// The hold.
+    pub hold_id: HoldId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+    /// Units set aside before.
+    pub previous_quantity: Quantity,
+    /// Units set aside from now on.
+    pub quantity: Quantity,
+    /// When the hold was changed.
+    pub changed_at: Timestamp,
+}
+
+impl HoldChanged {
+    /// Returns the units that the hold received; negative if it gave units back.
+    #[must_use]
+    pub fn units_added(&self) -> i64 {
+        i64::from(self.quantity.get()) - i64::from(self.previous_quantity.get())
+    }
+
+    /// Returns the units that became available.
+    #[must_use]
+    pub const fn units_freed(&self) -> u32 {
+        let before = self.previous_quantity.get();
+        before.saturating_sub(self.quantity.get())
+    }
+
+    /// Returns the units that are set aside in addition.
+    #[must_use]
+    pub const fn units_held(&self) -> u32 {
+        let before = self.previous_quantity.get();
+        self.quantity.get().saturating_sub(before)
+    }
 }
 
 /// See [`DropEvent::HoldExpired`].
@@ -239,6 +297,8 @@ impl DropEvent {
         "DropRescheduled",
         "DropCancelled",
         "HoldPlaced",
+        "HoldExtended",
+        "HoldChanged",
         "HoldExpired",
         "HoldReleased",
         "PurchaseConfirmed",
@@ -255,6 +315,8 @@ impl DropEvent {
             Self::DropRescheduled(_) => "DropRescheduled",
             Self::DropCancelled(_) => "DropCancelled",
             Self::HoldPlaced(_) => "HoldPlaced",
+            Self::HoldExtended(_) => "HoldExtended",
+            Self::HoldChanged(_) => "HoldChanged",
             Self::HoldExpired(_) => "HoldExpired",
             Self::HoldReleased(_) => "HoldReleased",
             Self::PurchaseConfirmed(_) => "PurchaseConfirmed",
@@ -273,6 +335,8 @@ impl DropEvent {
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
             | Self::HoldPlaced(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
@@ -293,6 +357,8 @@ impl DropEvent {
     pub const fn buyer(&self) -> Option<Pseudonym> {
         match self {
             Self::HoldPlaced(event) => Some(event.buyer),
+            Self::HoldExtended(event) => Some(event.buyer),
+            Self::HoldChanged(event) => Some(event.buyer),
             Self::HoldExpired(event) => Some(event.buyer),
             Self::HoldReleased(event) => Some(event.buyer),
             Self::PurchaseConfirmed(event) => Some(event.buyer),
@@ -315,6 +381,8 @@ impl DropEvent {
             Self::WaitlistJoined(event) => event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
@@ -332,6 +400,8 @@ impl DropEvent {
             Self::DropRescheduled(event) => Some(event.rescheduled_at),
             Self::DropCancelled(event) => Some(event.cancelled_at),
             Self::HoldPlaced(event) => Some(event.placed_at),
+            Self::HoldExtended(event) => Some(event.extended_at),
+            Self::HoldChanged(event) => Some(event.changed_at),
             Self::HoldExpired(_) => None,
             Self::HoldReleased(event) => match event.cause {
                 ReleaseCause::Buyer => Some(event.released_at),
@@ -358,6 +428,8 @@ impl DropEvent {
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::HoldPlaced(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
             | Self::StockAdjusted(_)
@@ -377,6 +449,8 @@ impl DropEvent {
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::StockAdjusted(_)

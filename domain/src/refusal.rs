@@ -63,6 +63,12 @@ pub enum Refusal {
         /// True if the drop was cancelled.
         cancelled: bool,
     },
+    /// The hold would last longer than the terms allow.
+    #[error("the hold can be extended until {expires_at_max} at most")]
+    ExtensionLimit {
+        /// The latest time until which the hold may last.
+        expires_at_max: Timestamp,
+    },
     #[error("the hold expired at {expired_at}")]
     HoldExpired { expired_at: Timestamp },
     #[error("the hold was released at {released_at}")]

@@ -24,22 +24,22 @@ pub use self::waitlist::*;
 use uuid::Uuid;
 
 use crate::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold,
-    RescheduleDrop, ScheduleDrop,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, DropCommand, ExpireHold, ExtendHold,
+    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
 };
 use crate::decide::{Decision, Subject};
 use crate::drop::DropAggregate;
 use crate::event::{
-    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
-    HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldChanged, HoldExpired,
+    HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
 };
 use crate::refusal::Refusal;
 use crate::stock::Stock;
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
-    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money,
-    Pseudonym, PurchaseId, Quantity, Reason, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
-    Timestamp, WaitlistId,
+    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
+    MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, StockCount,
+    Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// The start of every test, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
@@ -281,6 +281,22 @@ pub fn hold_seconds(seconds: u32) -> HoldSeconds {
     HoldSeconds::new(seconds.into()).expect("a valid length of holds")
 }
 
+/// # Panics
+/// If no hold can last this long.
+#[must_use]
+#[track_caller]
+pub fn max_hold_seconds(seconds: u32) -> MaxHoldSeconds {
+    MaxHoldSeconds::new(seconds.into()).expect("a valid limit of the length of holds")
+}
+
+/// # Panics
+/// If an offer cannot last this long.
+#[must_use]
+#[track_caller]
+pub fn offer_seconds(seconds: u32) -> OfferSeconds {
+    OfferSeconds::new(seconds.into()).expect("a valid length of offers")
+}
+
 /// At most `holds` holds of one buyer in any `window_seconds`.
 ///
 /// # Panics
@@ -330,6 +346,8 @@ pub fn terms() -> DropTerms {
         starts_at: second(0),
         ends_at: None,
         hold_seconds: hold_seconds(HOLD_SECONDS),
+        max_hold_seconds: None,
+        offer_seconds: None,
         max_per_hold: quantity(Quantity::MAX),
         max_per_buyer: None,
         throttle: None,
@@ -385,6 +403,32 @@ pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
         expires_at: second(HOLD_SECONDS.into()),
         commitment: None,
         waitlist_entry: None,
+    })
+}
+
+/// A hold of the default duration was extended to this second after [`T0`].
+#[must_use]
+#[track_caller]
+pub fn hold_extended(hold: &str, until: i64) -> DropEvent {
+    DropEvent::HoldExtended(HoldExtended {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        previous_expires_at: second(HOLD_SECONDS.into()),
+        expires_at: second(until),
+        extended_at: second(0),
+    })
+}
+
+/// The units of a hold changed from one number to another.
+#[must_use]
+#[track_caller]
+pub fn hold_changed(hold: &str, from: u32, to: u32) -> DropEvent {
+    DropEvent::HoldChanged(HoldChanged {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        previous_quantity: quantity(from),
+        quantity: quantity(to),
+        changed_at: second(0),
     })
 }
 
@@ -464,6 +508,8 @@ impl DropCommand {
             Self::CancelDrop(command) => Some(command.at),
             Self::AdjustStock(command) => Some(command.at),
             Self::PlaceHold(command) => Some(command.at),
+            Self::ExtendHold(command) => Some(command.at),
+            Self::ChangeHold(command) => Some(command.at),
             Self::ReleaseHold(command) => Some(command.at),
             Self::ConfirmPurchase(command) => Some(command.at),
             Self::ExpireHold(command) => Some(command.at),
@@ -553,6 +599,28 @@ pub fn place_hold(hold: &str, units: u32) -> DropCommand {
     })
 }
 
+/// Lets a hold last this many seconds from now on.
+#[must_use]
+#[track_caller]
+pub fn extend_hold(hold: &str, seconds: u32) -> DropCommand {
+    DropCommand::ExtendHold(ExtendHold {
+        hold_id: hold_id(hold),
+        seconds: max_hold_seconds(seconds),
+        at: second(0),
+    })
+}
+
+/// Sets the number of units in a hold.
+#[must_use]
+#[track_caller]
+pub fn change_hold(hold: &str, units: u32) -> DropCommand {
+    DropCommand::ChangeHold(ChangeHold {
+        hold_id: hold_id(hold),
+        quantity: quantity(units),
+        at: second(0),
+    })
+}
+
 #[must_use]
 #[track_caller]
 pub fn release_hold(hold: &str) -> DropCommand {
@@ -616,6 +684,8 @@ impl Detail for DropEvent {
             Self::WaitlistJoined(event) => &mut event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
@@ -628,6 +698,8 @@ impl Detail for DropEvent {
     fn by(mut self, name: &str) -> Self {
         let slot = match &mut self {
             Self::HoldPlaced(event) => &mut event.buyer,
+            Self::HoldExtended(event) => &mut event.buyer,
+            Self::HoldChanged(event) => &mut event.buyer,
             Self::HoldExpired(event) => &mut event.buyer,
             Self::HoldReleased(event) => &mut event.buyer,
             Self::PurchaseConfirmed(event) => &mut event.buyer,
@@ -651,6 +723,8 @@ impl Detail for DropEvent {
                 event.expires_at = at.plus_seconds(HOLD_SECONDS);
                 &mut event.placed_at
             }
+            Self::HoldExtended(event) => &mut event.extended_at,
+            Self::HoldChanged(event) => &mut event.changed_at,
             Self::HoldExpired(event) => &mut event.expired_at,
             Self::HoldReleased(event) => &mut event.released_at,
             Self::PurchaseConfirmed(event) => &mut event.purchased_at,
@@ -672,6 +746,8 @@ impl Detail for DropCommand {
             Self::JoinWaitlist(command) => &mut command.key,
             Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
+            | Self::ExtendHold(_)
+            | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
             | Self::ExpireHold(_)
@@ -691,6 +767,8 @@ impl Detail for DropCommand {
             | Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
             | Self::AdjustStock(_)
+            | Self::ExtendHold(_)
+            | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
             | Self::ExpireHold(_)
@@ -708,6 +786,8 @@ impl Detail for DropCommand {
             Self::CancelDrop(command) => &mut command.at,
             Self::AdjustStock(command) => &mut command.at,
             Self::PlaceHold(command) => &mut command.at,
+            Self::ExtendHold(command) => &mut command.at,
+            Self::ChangeHold(command) => &mut command.at,
             Self::ReleaseHold(command) => &mut command.at,
             Self::ConfirmPurchase(command) => &mut command.at,
             Self::ExpireHold(command) => &mut command.at,

@@ -13,8 +13,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Request, Submission, Submitted};
@@ -165,6 +165,28 @@ impl EngineHandle {
         &self,
         request: PlaceHold,
     ) -> impl Future<Output = Result<Accepted<HoldId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Lets a hold last longer.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn extend_hold(
+        &self,
+        request: ExtendHold,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Sets the number of units in a hold.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn change_hold(
+        &self,
+        request: ChangeHold,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
         self.submit(request)
     }
 

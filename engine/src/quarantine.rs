@@ -86,6 +86,8 @@ impl State {
             DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
@@ -125,6 +127,8 @@ impl State {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
@@ -163,6 +167,8 @@ impl State {
             AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
             AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
             AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,
+            AnyRequest::ExtendHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
+            AnyRequest::ChangeHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ReleaseHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ConfirmPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::LeaveWaitlist(submitted) => self.stray_entry(submitted.request.entry_id)?,

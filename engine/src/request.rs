@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::Refusal;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Position, Quantity, Reason,
-    StockCount, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, Position,
+    Quantity, Reason, StockCount, Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::Committed;
@@ -66,6 +66,21 @@ pub struct PlaceHold {
     pub buyer_id: BuyerId,
     /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
+    pub quantity: Quantity,
+}
+
+/// Lets a hold last longer: until the arrival of the request plus `seconds`, if that is later than
+/// its present end.
+#[derive(Debug, Clone)]
+pub struct ExtendHold {
+    pub hold_id: HoldId,
+    pub seconds: MaxHoldSeconds,
+}
+
+/// Sets the number of units in a hold.
+#[derive(Debug, Clone)]
+pub struct ChangeHold {
+    pub hold_id: HoldId,
     pub quantity: Quantity,
 }
 

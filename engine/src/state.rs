@@ -310,6 +310,10 @@ impl State {
                 self.due_work.list(slot, event.expires_at);
                 Undo { introduced }
             }
+            DropEvent::HoldExtended(event) => {
+                self.move_deadline(slot, event.hold_id);
+                Undo::default()
+            }
             DropEvent::WaitlistJoined(event) => {
                 let introduced = drop.introduce(event.buyer, private);
                 if event.entry_id.prefix() != drop_id.prefix() {
@@ -325,6 +329,7 @@ impl State {
                 Undo::default()
             }
             DropEvent::DropRescheduled(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::StockAdjusted(_) => {
@@ -379,6 +384,7 @@ impl State {
                 self.stray_entries.remove(&event.entry_id);
                 drop.roll_back(undo);
             }
+            DropEvent::HoldExtended(event) => self.move_deadline(slot, event.hold_id),
             DropEvent::HoldExpired(event) => self.reschedule_hold(slot, event.hold_id),
             DropEvent::HoldReleased(event) => self.reschedule_hold(slot, event.hold_id),
             DropEvent::PurchaseConfirmed(event) => {
@@ -386,7 +392,19 @@ impl State {
                 self.reschedule_hold(slot, event.hold_id);
             }
             DropEvent::DropCancelled(_) | DropEvent::WaitlistLeft(_) => self.check_soon(slot),
-            DropEvent::DropRescheduled(_) | DropEvent::StockAdjusted(_) => {}
+            DropEvent::DropRescheduled(_)
+            | DropEvent::HoldChanged(_)
+            | DropEvent::StockAdjusted(_) => {}
+        }
+    }
+
+    /// An unresolved hold has another deadline than before.
+    fn move_deadline(&mut self, slot: DropSlot, hold_id: HoldId) {
+        let aggregate = &self.at(slot).aggregate;
+        if let Some((index, hold)) = aggregate.hold_index(hold_id).zip(aggregate.hold(hold_id)) {
+            let deadlines = &mut self.due_work.of(slot).deadlines;
+            deadlines.moved(hold.expires_at, index);
+            self.due_work.list(slot, hold.expires_at);
         }
     }
 

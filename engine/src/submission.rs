@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 
 use super::draft::Context;
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
 };
 
 /// A request that is decided by turning it into a command of its drop.
@@ -165,6 +165,8 @@ requests! {
     CancelDrop,
     AdjustStock,
     PlaceHold,
+    ExtendHold,
+    ChangeHold,
     ReleaseHold,
     ConfirmPurchase,
     JoinWaitlist,

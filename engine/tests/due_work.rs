@@ -87,6 +87,8 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
             }
             DropEvent::DropScheduled(_) | DropEvent::DropCancelled(_) => {}
             other @ (DropEvent::DropRescheduled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)

@@ -57,6 +57,8 @@ impl Queue {
                 DropEvent::DropScheduled(_)
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropCancelled(_)
+                | DropEvent::HoldExtended(_)
+                | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
                 | DropEvent::HoldReleased(_)
                 | DropEvent::PurchaseConfirmed(_)

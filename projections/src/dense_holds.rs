@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
+use domain::DropEvent;
 use domain::chunks::Chunks;
 use domain::drop::HoldStatus;
 use domain::lookup::Lookup;
 use domain::packed::{Link, PackedQuantity, U48};
-use domain::values::{DropId, HoldId, Position, PurchaseId};
+use domain::values::{DropId, HoldId, Position, PurchaseId, Quantity};
 
 use crate::buyers::Buyers;
 use crate::error::CannotApply;
@@ -175,7 +176,7 @@ impl DenseHolds {
         });
     }
 
-    /// The status is the only field that an event may change.
+    /// An event may change the status, the deadline and the number of units.
     fn change(
         &mut self,
         index: u32,
@@ -188,6 +189,12 @@ impl DenseHolds {
         let packed = &mut self.holds[index];
         packed.status = row.status;
         packed.position = position.into();
+        packed.expires_at = row.expires_at.into();
+        let before = std::mem::replace(&mut packed.quantity, row.quantity.into());
+        if let DropEvent::HoldChanged(_) = fact.event {
+            buyers.subtract_units(packed.buyer, Quantity::from(before).get());
+            buyers.add_units(packed.buyer, row.quantity.get());
+        }
         if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
             buyers.subtract_units(packed.buyer, row.quantity.get());
         }
@@ -261,7 +268,6 @@ impl DenseHolds {
 
 #[cfg(test)]
 mod tests {
-    use domain::DropEvent;
     use domain::testing::*;
 
     use super::*;
@@ -283,8 +289,11 @@ mod tests {
             hold_placed("h2", 2).by("bob"),
             hold_placed("h3", 3),
             hold_placed("h4", 1_000).by("bob"),
+            hold_extended("h1", 300),
+            hold_changed("h2", 2, 5).by("bob"),
             purchase_confirmed("h1", 1),
-            hold_released("h2", 2).by("bob"),
+            hold_changed("h2", 5, 1).by("bob"),
+            hold_released("h2", 1).by("bob"),
             hold_expired("h3", 3),
         ];
         let (mut dense, mut buyers, mut rows) = (
@@ -303,6 +312,20 @@ mod tests {
                     found.map(|found| (found.row, found.position)),
                     expected.map(|placed| (placed.row.clone(), placed.position))
                 );
+            }
+            let taken = |name| {
+                let units = rows
+                    .0
+                    .values()
+                    .filter(|placed| placed.row.buyer == buyer(name));
+                let counts = [HoldStatus::Held, HoldStatus::Purchased];
+                let units = units.filter(|placed| counts.contains(&placed.row.status));
+                units.map(|placed| placed.row.quantity.get()).sum::<u32>()
+            };
+            for name in ["ann", "bob"] {
+                let (drop_id, buyer) = (DropId(uuid::Uuid::from_u128(1)), buyer(name));
+                let key = crate::top_purchasers::BuyerKey { drop_id, buyer };
+                assert_eq!(buyers.taken(&key), taken(name), "{event:?}");
             }
         }
     }

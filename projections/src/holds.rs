@@ -53,6 +53,8 @@ impl Fold for Holds {
     fn key(fact: Fact<'_>) -> Option<HoldKey> {
         let hold_id = match fact.event {
             DropEvent::HoldPlaced(event) => event.hold_id,
+            DropEvent::HoldExtended(event) => event.hold_id,
+            DropEvent::HoldChanged(event) => event.hold_id,
             DropEvent::HoldExpired(event) => event.hold_id,
             DropEvent::HoldReleased(event) => event.hold_id,
             DropEvent::PurchaseConfirmed(event) => event.hold_id,
@@ -76,6 +78,19 @@ impl Fold for Holds {
     fn change(row: &mut HoldRow, fact: Fact<'_>) -> Result<(), CannotApply> {
         match fact.event {
             DropEvent::HoldPlaced(_) => Err(CannotApply("the hold was placed already")),
+            DropEvent::HoldExtended(event) => {
+                row.check_held()?;
+                row.expires_at = event.expires_at;
+                Ok(())
+            }
+            DropEvent::HoldChanged(event) => {
+                row.check_held()?;
+                if row.quantity != event.previous_quantity {
+                    return Err(CannotApply("the hold had another number of units"));
+                }
+                row.quantity = event.quantity;
+                Ok(())
+            }
             DropEvent::HoldExpired(_) => row.resolve(HoldStatus::Expired),
             DropEvent::HoldReleased(_) => row.resolve(HoldStatus::Released),
             DropEvent::PurchaseConfirmed(event) => {
@@ -116,10 +131,17 @@ impl HoldRow {
     }
 
     fn resolve(&mut self, status: HoldStatus) -> Result<(), CannotApply> {
-        if self.status != HoldStatus::Held {
-            return Err(CannotApply("the hold was resolved already"));
-        }
+        self.check_held()?;
         self.status = status;
         Ok(())
+    }
+
+    fn check_held(&self) -> Result<(), CannotApply> {
+        match self.status {
+            HoldStatus::Held => Ok(()),
+            HoldStatus::Purchased | HoldStatus::Expired | HoldStatus::Released => {
+                Err(CannotApply("the hold was resolved already"))
+            }
+        }
     }
 }

@@ -38,7 +38,7 @@ pub struct LiveStockRow {
     pub stock: Stock,
     /// Units that became available by expiry, in total.
     pub expired: u64,
-    /// Units that became available by release, in total.
+    /// Units that became available by release, or by a change of their hold, in total.
     pub released: u64,
     /// The number of waiting entries.
     pub waitlist_length: u32,
@@ -91,10 +91,12 @@ impl Fold for LiveStock {
                 row.cancelled_at = Some(event.cancelled_at);
                 row.terms_version += 1;
             }
+            DropEvent::HoldChanged(event) => row.released += u64::from(event.units_freed()),
             DropEvent::HoldExpired(event) => row.expired += u64::from(event.quantity.get()),
             DropEvent::HoldReleased(event) => row.released += u64::from(event.quantity.get()),
             DropEvent::DropScheduled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
@@ -172,7 +174,16 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
         DropEvent::DropScheduled(_) => {
             return Err(CannotApply("the drop was scheduled already"));
         }
-        DropEvent::DropRescheduled(_) | DropEvent::DropCancelled(_) => {}
+        DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExtended(_) => {}
+        DropEvent::HoldChanged(event) => {
+            let (before, after) = (event.previous_quantity.get(), event.quantity.get());
+            let units = (stock.available + before).checked_sub(after);
+            stock.available = units.ok_or(CannotApply("more units held than available"))?;
+            let others = less(stock.held, before, "more units changed than held")?;
+            stock.held = others + after;
+        }
         DropEvent::HoldPlaced(event) => {
             let quantity = event.quantity.get();
             stock.available = less(stock.available, quantity, "more units held than available")?;
@@ -221,6 +232,8 @@ fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)

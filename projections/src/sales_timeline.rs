@@ -24,13 +24,13 @@ pub struct MinuteKey {
 /// The totals of one minute, in units and in holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SalesTotals {
-    /// Units set aside.
+    /// Units set aside, by a new hold or by a change of one.
     pub held: u64,
     /// Units purchased.
     pub sold: u64,
     /// Units that became available by expiry.
     pub expired: u64,
-    /// Units that became available by release.
+    /// Units that became available by release, or by a change of their hold.
     pub released: u64,
     pub holds_placed: u64,
     /// Holds purchased.
@@ -74,12 +74,14 @@ impl Fold for SalesTimeline {
     fn key(fact: Fact<'_>) -> Option<MinuteKey> {
         let at = match fact.event {
             DropEvent::HoldPlaced(event) => event.placed_at,
+            DropEvent::HoldChanged(event) => event.changed_at,
             DropEvent::HoldExpired(event) => event.expired_at,
             DropEvent::HoldReleased(event) => event.released_at,
             DropEvent::PurchaseConfirmed(event) => event.purchased_at,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => return None,
@@ -102,6 +104,10 @@ impl Fold for SalesTimeline {
                 moved.held += u64::from(event.quantity.get());
                 moved.holds_placed += 1;
             }
+            DropEvent::HoldChanged(event) => {
+                moved.held += u64::from(event.units_held());
+                moved.released += u64::from(event.units_freed());
+            }
             DropEvent::HoldExpired(event) => {
                 moved.expired += u64::from(event.quantity.get());
                 moved.holds_expired += 1;
@@ -117,6 +123,7 @@ impl Fold for SalesTimeline {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}

@@ -4,6 +4,7 @@
 mod address_bounds;
 mod admin;
 mod bounds;
+mod changes;
 mod commands;
 mod conditional;
 mod drops;

@@ -204,6 +204,14 @@ impl Ledger {
                 assert_eq!(before, None, "placed twice at position {}", event.position);
                 self.shift(&drop, [-quantity, quantity, 0]);
             }
+            "HoldChanged" => {
+                let (before, after) = (signed("previous_quantity"), signed("quantity"));
+                let hold = text(&fields["hold_id"]);
+                let held = self.holds.get_mut(&hold).expect("a hold that was placed");
+                assert_eq!((held.quantity, &held.ended), (before, &None));
+                held.quantity = after;
+                self.shift(&drop, [before - after, after - before, 0]);
+            }
             "HoldExpired" | "HoldReleased" => {
                 let quantity = self.end(&drop, &fields, event);
                 self.shift(&drop, [quantity, -quantity, 0]);
@@ -217,7 +225,8 @@ impl Ledger {
                 units.total += signed("delta");
                 units.available += signed("delta");
             }
-            "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft" => {}
+            "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft"
+            | "HoldExtended" => {}
             other => panic!("unknown event type {other}"),
         }
     }

@@ -20,6 +20,8 @@ pub struct EventCounts {
     drops_rescheduled: IntCounter,
     drops_cancelled: IntCounter,
     holds_placed: IntCounter,
+    holds_extended: IntCounter,
+    holds_changed: IntCounter,
     holds_expired: IntCounter,
     holds_released: IntCounter,
     purchases_confirmed: IntCounter,
@@ -51,13 +53,18 @@ impl EventCounts {
             drops_rescheduled: counter("drops_rescheduled", "Edits of drops"),
             drops_cancelled: counter("drops_cancelled", "Drops cancelled"),
             holds_placed: counter("holds_placed", "Holds placed"),
+            holds_extended: counter("holds_extended", "Extensions of holds"),
+            holds_changed: counter("holds_changed", "Changes of the number of units in a hold"),
             holds_expired: counter("holds_expired", "Holds expired"),
             holds_released: counter(
                 "holds_released",
                 "Holds released by their buyer or by the cancellation of their drop",
             ),
             purchases_confirmed: counter("purchases_confirmed", "Holds purchased"),
-            units_held: counter("units_held", "Units in all holds placed"),
+            units_held: counter(
+                "units_held",
+                "Units set aside by new holds and by changes of holds",
+            ),
             units_sold: counter("units_sold", "Units purchased"),
             stock_adjustments: counter("stock_adjustments", "Stock adjustments"),
             waitlist_joined: counter("waitlist_joined", "Waitlist entries joined"),
@@ -80,6 +87,11 @@ impl EventCounts {
             DropEvent::HoldPlaced(event) => {
                 self.holds_placed.inc();
                 self.units_held.inc_by(event.quantity.get().into());
+            }
+            DropEvent::HoldExtended(_) => self.holds_extended.inc(),
+            DropEvent::HoldChanged(event) => {
+                self.holds_changed.inc();
+                self.units_held.inc_by(event.units_held().into());
             }
             DropEvent::HoldExpired(event) => {
                 self.holds_expired.inc();

@@ -121,6 +121,7 @@ fn members(code: Code) -> Vec<Member> {
                 required("purchased_at", time(), AT),
             ]
         }
+        Code::ExtensionLimit => vec![required("expires_at_max", time(), AT)],
         Code::HoldExpired => vec![required("expired_at", time(), AT)],
         Code::HoldReleased => vec![required("released_at", time(), AT)],
         Code::InsufficientStock => vec![

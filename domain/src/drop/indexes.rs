@@ -131,6 +131,6 @@ impl DropAggregate {
 
     pub(super) fn index_of_hold(&self, hold_id: HoldId) -> u32 {
         self.hold_index(hold_id)
-            .expect("a hold was resolved that was never placed")
+            .expect("a hold was resolved or changed that was never placed")
     }
 }

@@ -1,5 +1,7 @@
 //! The stored form of an aggregate: all fields except the indexes, which are rebuilt on load.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::indexes::Keyed;
@@ -9,7 +11,7 @@ use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
-use crate::values::{Sequence, Timestamp};
+use crate::values::{Quantity, Sequence, Timestamp};
 
 #[derive(Deserialize)]
 pub(super) struct StoredAggregate {
@@ -19,6 +21,8 @@ pub(super) struct StoredAggregate {
     cancelled_at: Option<Timestamp>,
     stock: Stock,
     holds: Chunks<PackedHold>,
+    #[serde(default)]
+    placed_quantities: BTreeMap<u32, Quantity>,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
     #[serde(default, rename = "line")]
@@ -34,6 +38,7 @@ impl From<StoredAggregate> for DropAggregate {
             cancelled_at: stored.cancelled_at,
             stock: stored.stock,
             holds: stored.holds,
+            placed_quantities: stored.placed_quantities,
             buyers: stored.buyers,
             adjustments: stored.adjustments,
             waitlist: stored.waitlist,

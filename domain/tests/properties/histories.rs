@@ -3,8 +3,8 @@
 
 use domain::DropCommand;
 use domain::command::{
-    AdjustStock, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, ServeWaitlist,
+    AdjustStock, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist, LeaveWaitlist,
+    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist,
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -70,6 +70,10 @@ pub enum Request {
     /// With a total that differs by this much from the present one.
     Adjust(Which, Key, Option<i8>, Delta, bool),
     Place(Which, Key, u8, Quantity),
+    /// By this many seconds.
+    Extend(Which, u32),
+    /// To this many units.
+    Resize(Which, Quantity),
     Release(Which),
     Buy(Which),
     Expire(Which),
@@ -105,6 +109,8 @@ prop_compose! {
         starts in prop_oneof![Just(0), 0..5_000_i64],
         lasts in proptest::option::weighted(0.4, prop_oneof![1 => -2..=2_i64, 3 => 60_000..600_000_i64]),
         seconds in prop_oneof![1 => 1..=5_u32, 3 => 20..=120_u32],
+        longest in proptest::option::weighted(0.6, prop_oneof![1 => 1..=30_u32, 3 => 100..=400_u32]),
+        offered in proptest::option::weighted(0.3, prop_oneof![1 => 1..=5_u32, 3 => 60..=300_u32]),
         per_hold in prop_oneof![1 => 1..=4_u32, 3 => Just(1_000)],
         per_buyer in proptest::option::weighted(0.5, 1..=30_u32),
         throttled in proptest::option::weighted(0.6, (1..=4_u32, 1..=60_u32)),
@@ -115,6 +121,8 @@ prop_compose! {
             starts_at: millisecond(starts),
             ends_at: lasts.map(|lasts| millisecond(starts + lasts)),
             hold_seconds: hold_seconds(seconds),
+            max_hold_seconds: longest.map(max_hold_seconds),
+            offer_seconds: offered.map(offer_seconds),
             max_per_hold: quantity(per_hold),
             max_per_buyer: per_buyer.map(buyer_limit),
             throttle: throttled.map(|(holds, window)| throttle(holds, window)),
@@ -125,7 +133,7 @@ prop_compose! {
 
 /// Any subset of the terms of another drop.
 fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
-    (terms_strategy(), any::<u8>()).prop_map(|(terms, bits)| {
+    (terms_strategy(), any::<u16>()).prop_map(|(terms, bits)| {
         let chosen = |bit: u8| bits & (1 << bit) != 0;
         TermsPatch {
             price: chosen(0).then_some(terms.price),
@@ -135,6 +143,8 @@ fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
             max_per_hold: chosen(4).then_some(terms.max_per_hold),
             max_per_buyer: chosen(5).then_some(terms.max_per_buyer),
             throttle: chosen(6).then_some(terms.throttle),
+            max_hold_seconds: chosen(8).then_some(terms.max_hold_seconds),
+            offer_seconds: chosen(9).then_some(terms.offer_seconds),
             ..TermsPatch::default()
         }
     })
@@ -173,6 +183,9 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         20 => which(1, 30).prop_map(Request::Leave),
         10 => Just(Request::Serve),
         5 => Just(Request::Settle),
+        60 => (which(1, 30), prop_oneof![3 => 1..=200_u32, 1 => Just(86_400_u32)])
+            .prop_map(|(hold, seconds)| Request::Extend(hold, seconds)),
+        60 => (which(1, 30), units()).prop_map(|(hold, units)| Request::Resize(hold, units)),
         60 => which(1, 30).prop_map(Request::Release),
         120 => which(1, 30).prop_map(Request::Buy),
         50 => which(1, 30).prop_map(Request::Expire),
@@ -314,6 +327,16 @@ impl Writer {
                 commitment: None,
                 at,
             }),
+            Request::Extend(which, seconds) => DropCommand::ExtendHold(ExtendHold {
+                hold_id: self.hold(which, model),
+                seconds: max_hold_seconds(*seconds),
+                at,
+            }),
+            Request::Resize(which, units) => DropCommand::ChangeHold(ChangeHold {
+                hold_id: self.hold(which, model),
+                quantity: *units,
+                at,
+            }),
             Request::Release(which) => {
                 let hold_id = self.hold(which, model);
                 DropCommand::ReleaseHold(ReleaseHold { hold_id, at })
@@ -370,6 +393,8 @@ impl Writer {
                 DropCommand::ScheduleDrop(_)
                 | DropCommand::RescheduleDrop(_)
                 | DropCommand::CancelDrop(_)
+                | DropCommand::ExtendHold(_)
+                | DropCommand::ChangeHold(_)
                 | DropCommand::ReleaseHold(_)
                 | DropCommand::ExpireHold(_)
                 | DropCommand::LeaveWaitlist(_)

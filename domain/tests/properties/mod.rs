@@ -219,8 +219,8 @@ impl Counts {
     fn check(&self) {
         assert!(self.commands >= 100_000, "too few commands");
         assert!(self.replays >= 1_000, "too few replays");
-        assert_eq!(self.events.len(), 11, "an event never occurred");
-        assert_eq!(self.refusals.len(), 24, "a refusal never occurred");
+        assert_eq!(self.events.len(), 13, "an event never occurred");
+        assert_eq!(self.refusals.len(), 25, "a refusal never occurred");
         for (name, &count) in self.events.iter().chain(&self.refusals) {
             assert!(count >= 50, "{name} occurred only {count} times");
         }
@@ -234,6 +234,8 @@ fn name_of(event: &DropEvent) -> &'static str {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
@@ -260,6 +262,7 @@ fn reason_of(refusal: &Refusal) -> &'static str {
             true => "cancelled",
             false => "ended",
         },
+        Refusal::ExtensionLimit { .. } => "extension limit",
         Refusal::HoldExpired { .. } => "hold expired",
         Refusal::HoldReleased { .. } => "hold released",
         Refusal::HoldPurchased { .. } => "hold purchased",

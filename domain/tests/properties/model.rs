@@ -4,11 +4,14 @@
 //! indexes or stock. [`Model::predict`] returns the expected result of a command; [`Model::record`]
 //! audits each event against the list alone.
 
-use domain::command::{AdjustStock, PlaceHold, RescheduleDrop, ScheduleDrop};
+use domain::command::{
+    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RescheduleDrop, ScheduleDrop,
+};
 use domain::drop::HoldStatus;
 use domain::event::{
-    DropCancelled, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced, HoldReleased,
-    LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted, WaitlistLeft,
+    DropCancelled, DropRescheduled, DropScheduled, HoldChanged, HoldExpired, HoldExtended,
+    HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+    WaitlistLeft,
 };
 use domain::refusal::Limit;
 use domain::stock::Stock;
@@ -30,7 +33,10 @@ enum End {
 
 #[derive(Debug, Clone)]
 pub struct Held {
+    /// With the present number of units and the present deadline.
     pub placed: HoldPlaced,
+    /// Units with which the hold was placed.
+    requested: Quantity,
     price: Money,
     end: Option<End>,
 }
@@ -195,6 +201,8 @@ impl Model {
             DropCommand::CancelDrop(command) => self.cancel(command.at),
             DropCommand::AdjustStock(command) => self.adjust(command),
             DropCommand::PlaceHold(command) => self.place(command),
+            DropCommand::ExtendHold(command) => self.extend(command),
+            DropCommand::ChangeHold(command) => self.change(command),
             DropCommand::ReleaseHold(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 match self.end_of(hold) {
@@ -323,6 +331,12 @@ impl Model {
         }
         if let Some(hold_seconds) = patch.hold_seconds {
             edited.hold_seconds = hold_seconds;
+        }
+        if let Some(max_hold_seconds) = patch.max_hold_seconds {
+            edited.max_hold_seconds = max_hold_seconds;
+        }
+        if let Some(offer_seconds) = patch.offer_seconds {
+            edited.offer_seconds = offer_seconds;
         }
         if let Some(max_per_hold) = patch.max_per_hold {
             edited.max_per_hold = max_per_hold;
@@ -465,8 +479,11 @@ impl Model {
             None => self.hold(command.hold_id),
             by_key => by_key,
         };
-        if let Some(Held { placed, .. }) = earlier {
-            let alike = (placed.key, placed.buyer, placed.quantity)
+        if let Some(Held {
+            placed, requested, ..
+        }) = earlier
+        {
+            let alike = (placed.key, placed.buyer, *requested)
                 == (command.key, command.buyer, command.quantity);
             return if alike {
                 replay(Subject::Hold(placed.hold_id))
@@ -500,6 +517,103 @@ impl Model {
                 waitlist_entry: None,
             }),
             Subject::Hold(command.hold_id),
+        )
+    }
+
+    /// Returns a hold that can still be changed at `at`.
+    fn changeable(&self, id: HoldId, at: Timestamp) -> Result<&Held, Refusal> {
+        let hold = self.hold(id).ok_or(Refusal::HoldNotFound)?;
+        match self.end_of(hold) {
+            Some(End::Bought(purchased_at)) => Err(Refusal::HoldPurchased { purchased_at }),
+            Some(End::Released(released_at)) => Err(Refusal::HoldReleased { released_at }),
+            Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
+            None if hold.is_over_at(at) => Err(over(hold)),
+            None => Ok(hold),
+        }
+    }
+
+    /// Returns the latest deadline that an extension may set.
+    fn latest_deadline(&self, placed: &HoldPlaced) -> i64 {
+        let terms = self.terms().expect("terms of a hold");
+        let usual = terms.hold_seconds.get();
+        let longest = terms.max_hold_seconds.map_or(usual, |most| most.get());
+        placed.placed_at.millis() + i64::from(longest.max(usual)) * 1000
+    }
+
+    fn extend(&self, command: &ExtendHold) -> Predicted {
+        let placed = &self.changeable(command.hold_id, command.at)?.placed;
+        let subject = Subject::Hold(command.hold_id);
+        let until = command.at.millis() + i64::from(command.seconds.get()) * 1000;
+        let now = placed.expires_at.millis();
+        if until <= now {
+            return replay(subject);
+        }
+        if until > self.latest_deadline(placed) {
+            let most = self.latest_deadline(placed).max(now);
+            return Err(Refusal::ExtensionLimit {
+                expires_at_max: Timestamp::from_millis(most),
+            });
+        }
+        one(
+            DropEvent::HoldExtended(HoldExtended {
+                hold_id: command.hold_id,
+                buyer: placed.buyer,
+                previous_expires_at: placed.expires_at,
+                expires_at: Timestamp::from_millis(until),
+                extended_at: command.at,
+            }),
+            subject,
+        )
+    }
+
+    fn change(&self, command: &ChangeHold) -> Predicted {
+        let placed = &self.changeable(command.hold_id, command.at)?.placed;
+        let subject = Subject::Hold(command.hold_id);
+        if placed.quantity == command.quantity {
+            return replay(subject);
+        }
+        let more = i64::from(command.quantity.get()) - i64::from(placed.quantity.get());
+        if let Ok(requested) = u32::try_from(more) {
+            let terms = self.terms().ok_or(Refusal::DropNotFound)?;
+            self.on_sale(terms, command.at)?;
+            let per_hold = i64::from(terms.max_per_hold.get());
+            let room = |most: i64, taken: i64| u32::try_from((most - taken).max(0)).expect("room");
+            let in_hold = room(per_hold, placed.quantity.get().into());
+            let of_buyer = terms.max_per_buyer.map_or(u32::MAX, |max| {
+                room(max.get().into(), self.taken_by(placed.buyer))
+            });
+            let reached = |limit, max| {
+                let allowance = in_hold.min(of_buyer);
+                Err(Refusal::LimitReached {
+                    limit,
+                    max,
+                    allowance,
+                })
+            };
+            if requested > in_hold {
+                return reached(Limit::PerHold, terms.max_per_hold.get());
+            }
+            if requested > of_buyer {
+                let max = terms.max_per_buyer.expect("a limit").get();
+                return reached(Limit::PerBuyer, max);
+            }
+            let available = self.available_for_direct_holds(command.at);
+            if available < requested {
+                return Err(Refusal::SoldOut {
+                    requested,
+                    available,
+                });
+            }
+        }
+        one(
+            DropEvent::HoldChanged(HoldChanged {
+                hold_id: command.hold_id,
+                buyer: placed.buyer,
+                previous_quantity: placed.quantity,
+                quantity: command.quantity,
+                changed_at: command.at,
+            }),
+            subject,
         )
     }
 
@@ -601,6 +715,19 @@ impl Model {
                 self.cancelled = Some(event.cancelled_at);
             }
             DropEvent::HoldPlaced(event) => self.record_hold(event),
+            DropEvent::HoldExtended(event) => {
+                assert!(self.cancelled.is_none(), "extended after cancelling");
+                let placed = self.hold(event.hold_id).expect("a hold").placed.clone();
+                let limit = self.latest_deadline(&placed);
+                assert!(event.expires_at.millis() <= limit, "above the limit");
+                let placed = self.open(event.hold_id);
+                assert_eq!(event.buyer, placed.buyer);
+                assert!(event.extended_at < placed.expires_at, "extended when over");
+                assert!(event.expires_at > placed.expires_at, "shortened");
+                let before = std::mem::replace(&mut placed.expires_at, event.expires_at);
+                assert_eq!(before, event.previous_expires_at);
+            }
+            DropEvent::HoldChanged(event) => self.record_change(event),
             DropEvent::HoldExpired(event) => {
                 let end = End::Expired(event.expired_at);
                 let placed = self.end(event.hold_id, end);
@@ -684,6 +811,7 @@ impl Model {
         self.record_turn(event);
         self.holds.push(Held {
             placed: event.clone(),
+            requested: event.quantity,
             price: terms.price,
             end: None,
         });
@@ -703,6 +831,36 @@ impl Model {
                 "above the throttle"
             );
         }
+    }
+
+    fn record_change(&mut self, event: &HoldChanged) {
+        assert!(self.cancelled.is_none(), "changed after cancelling");
+        let more = i64::from(event.quantity.get()) - i64::from(event.previous_quantity.get());
+        let left = i64::from(self.left_after_offers(event.changed_at));
+        assert!(more <= left, "takes units of a waitlist entry");
+        let placed = self.open(event.hold_id);
+        assert_eq!(event.buyer, placed.buyer);
+        assert!(event.changed_at < placed.expires_at, "changed when over");
+        let before = std::mem::replace(&mut placed.quantity, event.quantity);
+        assert_eq!(before, event.previous_quantity);
+        assert_ne!(more, 0, "nothing changed");
+        if more < 0 {
+            return;
+        }
+        let terms = self.terms().expect("terms of a hold");
+        assert!(event.quantity <= terms.max_per_hold, "too many in one hold");
+        assert!(
+            (terms.max_per_buyer)
+                .is_none_or(|max| self.taken_by(event.buyer) <= i64::from(max.get())),
+            "above the limit of a buyer"
+        );
+    }
+
+    fn open(&mut self, id: HoldId) -> &mut HoldPlaced {
+        let mut all = self.holds.iter_mut();
+        let hold = all.find(|hold| hold.placed.hold_id == id).expect("a hold");
+        assert!(hold.is_live(), "changed after the hold was resolved");
+        &mut hold.placed
     }
 
     pub(crate) fn claim_key(&self, key: Option<KeyDigest>) {
@@ -739,6 +897,9 @@ impl Model {
                 Some(End::Expired(at)) => (HoldStatus::Expired, at),
             };
             assert_eq!((theirs.status, theirs.resolved_at), (status, resolved_at));
+            assert_eq!(theirs.quantity, ours.placed.quantity);
+            assert_eq!(theirs.expires_at, ours.placed.expires_at);
+            assert_eq!(drop.placed_quantity(&theirs), ours.requested);
         }
         for buyer in self
             .holds

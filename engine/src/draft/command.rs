@@ -12,16 +12,16 @@ use domain::{DropAggregate, Refusal};
 
 use super::{CandidateIds, Times};
 use crate::request::{
-    AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms,
-    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
 
 /// The inputs of a decision, apart from the request.
 ///
-/// A purchase and a release count from their arrival, even when they are decided later, because the
-/// buyer was shown `expires_at`. Everything else is decided at `now`.
+/// A purchase, a release and a change of a hold count from their arrival, even when they are decided
+/// later, because the buyer was shown `expires_at`. Everything else is decided at `now`.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(super) state: &'a State,
@@ -130,6 +130,38 @@ impl Request for LookUpBuyer {
             subject: drop.aggregate.standing(buyer, context.times.now)?,
         };
         Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for ExtendHold {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let Self { hold_id, seconds } = *self;
+        let drop = context.state.drop_of(hold_id);
+        let drop = drop.ok_or(Refusal::HoldNotFound)?;
+        let command = command::ExtendHold {
+            hold_id,
+            seconds,
+            at: context.times.of_arrival(drop, hold_id),
+        };
+        Ok((drop.id, drop.aggregate.extend_hold(&command)?, None))
+    }
+}
+
+impl Request for ChangeHold {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let Self { hold_id, quantity } = *self;
+        let drop = context.state.drop_of(hold_id);
+        let drop = drop.ok_or(Refusal::HoldNotFound)?;
+        let command = command::ChangeHold {
+            hold_id,
+            quantity,
+            at: context.times.of_arrival(drop, hold_id),
+        };
+        Ok((drop.id, drop.aggregate.change_hold(&command)?, None))
     }
 }
 

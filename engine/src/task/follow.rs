@@ -202,6 +202,8 @@ fn was_due(event: &DropEvent) -> bool {
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_) => false,

@@ -7,8 +7,8 @@ use domain::decide::Subject;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::private::Private;
 use domain::values::{
-    DropId, HoldId, KeyDigest, PaymentReference, Position, Pseudonym, PurchaseId, Sequence,
-    Timestamp, WaitlistId,
+    DropId, HoldId, KeyDigest, PaymentReference, Position, Pseudonym, PurchaseId, Quantity,
+    Sequence, Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent, Refusal};
 use engine::CommandError;
@@ -20,7 +20,7 @@ use super::client::SentRequest;
 use super::fleet::Life;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
-use crate::support::build::{assert_is_chain, decoded};
+use crate::support::build::{LONGEST_HOLD, assert_is_chain, decoded};
 use crate::support::request::Request;
 
 /// Panics at the first broken invariant of this log.
@@ -159,6 +159,24 @@ impl Ledger {
                     "held twice"
                 );
             }
+            DropEvent::HoldExtended(event) => {
+                let row = self.open(event.hold_id, recorded);
+                row.was_in_time(event.extended_at, now);
+                assert_eq!(event.previous_expires_at, row.expires_at);
+                assert!(event.expires_at > row.expires_at, "shortened");
+                let longest = row.placed_at.plus_seconds(LONGEST_HOLD);
+                assert!(event.expires_at <= longest, "extended too far");
+                row.expires_at = event.expires_at;
+            }
+            DropEvent::HoldChanged(event) => {
+                let row = self.open(event.hold_id, recorded);
+                row.was_in_time(event.changed_at, now);
+                assert_eq!(i64::from(event.previous_quantity.get()), row.units);
+                let more = i64::from(event.quantity.get()) - row.units;
+                assert_ne!(more, 0, "nothing changed");
+                row.units += more;
+                self.units.entry(drop_id).or_default().held += more;
+            }
             DropEvent::PurchaseConfirmed(event) => {
                 let row = self.end(event.hold_id, End::Purchased, recorded);
                 row.was_in_time(event.purchased_at, now);
@@ -193,6 +211,16 @@ impl Ledger {
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
         }
+    }
+
+    /// A hold that is changed.
+    fn open(&mut self, hold_id: HoldId, recorded: &RecordedEvent) -> &mut HoldRow {
+        let is_cancelled = self.cancelled.contains_key(&recorded.drop_id);
+        assert!(!is_cancelled, "changed when cancelled");
+        let row = self.holds.get_mut(&hold_id).expect("the hold was placed");
+        assert_eq!(row.drop_id, recorded.drop_id);
+        assert_eq!(row.end, None, "changed when resolved");
+        row
     }
 
     fn available_now(&self, drop_id: DropId) -> i64 {
@@ -284,6 +312,8 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
@@ -306,6 +336,8 @@ struct Recorded {
 enum KeylessRequest {
     Purchase(HoldId),
     Release(HoldId),
+    Extend(HoldId),
+    Change(HoldId, Quantity),
     Cancel(DropId),
     Leave(WaitlistId),
 }
@@ -332,6 +364,8 @@ impl Recorded {
                 DropEvent::HoldReleased(_)
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropCancelled(_)
+                | DropEvent::HoldExtended(_)
+                | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
                 | DropEvent::WaitlistLeft(_) => None,
             };
@@ -355,6 +389,10 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::Buyer => {
             Some(KeylessRequest::Release(event.hold_id))
         }
+        DropEvent::HoldExtended(event) => Some(KeylessRequest::Extend(event.hold_id)),
+        DropEvent::HoldChanged(event) => {
+            Some(KeylessRequest::Change(event.hold_id, event.quantity))
+        }
         DropEvent::DropCancelled(_) => Some(KeylessRequest::Cancel(recorded.drop_id)),
         DropEvent::WaitlistLeft(event) if event.cause == LeaveCause::Buyer => {
             Some(KeylessRequest::Leave(event.entry_id))
@@ -374,6 +412,10 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
     match request {
         Request::ConfirmPurchase { hold_id, .. } => Some(KeylessRequest::Purchase(*hold_id)),
         Request::ReleaseHold { hold_id } => Some(KeylessRequest::Release(*hold_id)),
+        Request::ExtendHold { hold_id, .. } => Some(KeylessRequest::Extend(*hold_id)),
+        Request::ChangeHold { hold_id, quantity } => {
+            Some(KeylessRequest::Change(*hold_id, *quantity))
+        }
         Request::CancelDrop { drop_id } => Some(KeylessRequest::Cancel(*drop_id)),
         Request::LeaveWaitlist { entry_id } => Some(KeylessRequest::Leave(*entry_id)),
         Request::JoinWaitlist { .. }
@@ -393,6 +435,8 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         Request::LeaveWaitlist { .. }
         | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
+        | Request::ExtendHold { .. }
+        | Request::ChangeHold { .. }
         | Request::ReleaseHold { .. }
         | Request::ConfirmPurchase { .. } => None,
     }
@@ -404,6 +448,8 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
 fn may_belong_to_any_node(event: &DropEvent) -> bool {
     match event {
         DropEvent::HoldReleased(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::WaitlistLeft(_) => true,
@@ -516,15 +562,41 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
             let most = seen.last().copied().unwrap_or_default();
             assert!(available < requested && i64::from(*available) <= most);
         }
+        (
+            Refusal::SoldOut {
+                requested,
+                available,
+            },
+            Request::ChangeHold { hold_id, .. },
+        ) => {
+            let drop_id = ledger.holds[hold_id].drop_id;
+            let seen = ledger.available_within(drop_id, sent.window);
+            let most = seen.last().copied().unwrap_or_default();
+            assert!(available < requested && i64::from(*available) <= most);
+        }
+        (Refusal::ExtensionLimit { expires_at_max }, Request::ExtendHold { hold_id, .. }) => {
+            let longest = ledger.holds[hold_id].placed_at.plus_seconds(LONGEST_HOLD);
+            assert!(*expires_at_max <= longest, "{sent:?}");
+        }
         (Refusal::WaitlistFull { .. }, Request::JoinWaitlist { .. }) => {}
         (Refusal::InsufficientStock { available, .. }, Request::AdjustStock { drop_id, .. }) => {
             let seen = ledger.available_within(*drop_id, sent.window);
             assert!(seen.contains(&i64::from(*available)), "{seen:?} {sent:?}");
         }
-        (Refusal::HoldPurchased { .. }, Request::ReleaseHold { hold_id }) => {
+        (
+            Refusal::HoldPurchased { .. },
+            Request::ReleaseHold { hold_id }
+            | Request::ExtendHold { hold_id, .. }
+            | Request::ChangeHold { hold_id, .. },
+        ) => {
             assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
         }
-        (Refusal::HoldReleased { .. }, Request::ConfirmPurchase { hold_id, .. }) => {
+        (
+            Refusal::HoldReleased { .. },
+            Request::ConfirmPurchase { hold_id, .. }
+            | Request::ExtendHold { hold_id, .. }
+            | Request::ChangeHold { hold_id, .. },
+        ) => {
             assert!(resolved_as(hold_id, End::Released) <= sent.window.1);
         }
         (
@@ -539,7 +611,10 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
         }
         (
             Refusal::HoldExpired { expired_at },
-            Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. },
+            Request::ReleaseHold { hold_id }
+            | Request::ConfirmPurchase { hold_id, .. }
+            | Request::ExtendHold { hold_id, .. }
+            | Request::ChangeHold { hold_id, .. },
         ) => {
             assert_eq!(*expired_at, ledger.holds[hold_id].expires_at);
             assert!(resolved_as(hold_id, End::Expired) <= sent.window.1);
@@ -646,6 +721,8 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
                     tally.introductions += 1;
                 }
             }
+            DropEvent::HoldExtended(_) => tally.extensions += 1,
+            DropEvent::HoldChanged(_) => tally.changes += 1,
             DropEvent::PurchaseConfirmed(_) => tally.purchases += 1,
             DropEvent::HoldReleased(_) => tally.releases += 1,
             DropEvent::HoldExpired(_) => tally.expiries += 1,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    DropId, HoldId, HoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
+    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
 };
 use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::World;
-use crate::support::build::{adjust, hold_as, join, release, schedule};
+use crate::support::build::{LONGEST_HOLD, adjust, hold_as, join, quantity, release, schedule};
 use crate::support::request::{self, Answer, Request};
 
 /// One request and its outcome.
@@ -91,6 +91,8 @@ impl Client {
             3..6 => self.reschedule(drop_id),
             6..12 => adjust(drop_id, &key, self.random.random_range(-3..=4)),
             12..40 => match self.some_hold() {
+                Some(held) if self.random.random_bool(0.15) => self.extend(held),
+                Some(held) if self.random.random_bool(0.15) => self.change(held),
                 Some(held) if self.random.random_bool(0.6) => self.purchase(held),
                 Some(held) => release(held),
                 None => self.hold(drop_id, &key),
@@ -111,6 +113,17 @@ impl Client {
             return self.pick(&strays);
         }
         self.pick(&self.holds.clone())
+    }
+
+    fn extend(&mut self, hold_id: HoldId) -> Request {
+        let seconds = self.random.random_range(1..=i64::from(LONGEST_HOLD) + 1);
+        let seconds = MaxHoldSeconds::new(seconds).unwrap();
+        Request::ExtendHold { hold_id, seconds }
+    }
+
+    fn change(&mut self, hold_id: HoldId) -> Request {
+        let quantity = quantity(self.random.random_range(1..=3));
+        Request::ChangeHold { hold_id, quantity }
     }
 
     fn purchase(&mut self, hold_id: HoldId) -> Request {

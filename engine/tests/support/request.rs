@@ -4,12 +4,13 @@
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Quantity, Reason,
-    StockCount, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, Quantity,
+    Reason, StockCount, WaitlistId,
 };
 use engine::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, EngineHandle, JoinWaitlist,
-    LeaveWaitlist, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, EngineHandle,
+    ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop,
+    ScheduleDrop,
 };
 
 /// An accepted request of any kind.
@@ -44,6 +45,14 @@ pub enum Request {
         other_key: Option<KeyDigest>,
         buyer_id: BuyerId,
         display_name: Option<DisplayName>,
+        quantity: Quantity,
+    },
+    ExtendHold {
+        hold_id: HoldId,
+        seconds: MaxHoldSeconds,
+    },
+    ChangeHold {
+        hold_id: HoldId,
         quantity: Quantity,
     },
     ReleaseHold {
@@ -131,6 +140,14 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
                 quantity,
             };
             Ok(engine.place_hold(request).await?.map(Subject::Hold))
+        }
+        Request::ExtendHold { hold_id, seconds } => {
+            let request = ExtendHold { hold_id, seconds };
+            about(engine.extend_hold(request).await, Subject::Hold(hold_id))
+        }
+        Request::ChangeHold { hold_id, quantity } => {
+            let request = ChangeHold { hold_id, quantity };
+            about(engine.change_hold(request).await, Subject::Hold(hold_id))
         }
         Request::ReleaseHold { hold_id } => {
             let request = ReleaseHold { hold_id };

@@ -1,10 +1,10 @@
-//! Operations of holds and purchases: place, read, release, purchase.
+//! Operations of holds and purchases: place, read, change, extend, release, purchase.
 
 use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
 use crate::drops::purchases::RecordedPurchase;
-use crate::holds::{NewHold, Payment};
+use crate::holds::{Extension, HoldEdit, NewHold, Payment};
 use crate::openapi::operation::{Access, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
@@ -16,13 +16,14 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let operations = [
         place(schemas),
         read(schemas),
+        change(schemas),
         release(),
         purchase(schemas),
         read_purchase(schemas),
     ];
-    operations
-        .into_iter()
-        .map(|operation| operation.tag("Holds and purchases").access(Access::Buyer))
+    let by_buyers = operations.map(|operation| operation.access(Access::Buyer));
+    let all = by_buyers.into_iter().chain([extend(schemas)]);
+    all.map(|operation| operation.tag("Holds and purchases"))
         .collect()
 }
 
@@ -62,6 +63,54 @@ fn read(schemas: &mut Schemas) -> Operation {
         .at_least()
         .conditional_response_with_time(hold)
         .problems(&[Code::HoldNotFound])
+}
+
+fn change(schemas: &mut Schemas) -> Operation {
+    let hold = ResponseSpec::new(200, "The hold.").json(schemas.response::<HoldBody>(), example());
+    Operation::patch(ONE, "changeHold", "Change the number of units in a hold")
+        .description(
+            "The hold is changed, not replaced: `expires_at` and the price stay, and the throttle \
+             does not count the change. Units are added within the limits of the drop, from units \
+             that no waitlist entry can use; `requested` in a 409 `sold_out` is the number of \
+             added units, and `allowance` in a 409 `limit_reached` is the number that may still be \
+             added. Units that are given back are offered to the waitlist first. The same number \
+             of units has no effect.",
+        )
+        .json_body::<HoldEdit>(schemas, json!({ "quantity": 2 }))
+        .response(hold.headers(&["Cache-Control"]))
+        .problems(&[
+            Code::HoldNotFound,
+            Code::SoldOut,
+            Code::LimitReached,
+            Code::NotLive,
+            Code::Ended,
+            Code::HoldPurchased,
+            Code::HoldExpired,
+            Code::HoldReleased,
+            Code::Unavailable,
+        ])
+}
+
+fn extend(schemas: &mut Schemas) -> Operation {
+    let hold = ResponseSpec::new(200, "The hold.").json(schemas.response::<HoldBody>(), example());
+    Operation::post("/v1/holds/{id}/extend", "extendHold", "Extend a hold")
+        .description(
+            "The hold then lasts until `seconds` from now, but never shorter than before: if it \
+             lasts as long already, nothing changes. It never lasts longer than the drop's \
+             `max_hold_seconds` from `placed_at`: 409 `extension_limit` with the latest possible \
+             end.",
+        )
+        .access(Access::Admin)
+        .json_body::<Extension>(schemas, json!({ "seconds": 300 }))
+        .response(hold.headers(&["Cache-Control"]))
+        .problems(&[
+            Code::HoldNotFound,
+            Code::ExtensionLimit,
+            Code::HoldPurchased,
+            Code::HoldExpired,
+            Code::HoldReleased,
+            Code::Unavailable,
+        ])
 }
 
 fn release() -> Operation {
