@@ -7,7 +7,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
@@ -62,6 +62,7 @@ fn routes() -> Routes {
         .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
         .route("/v1/drops/{id}/cancel", post(drops::cancel))
         .route("/v1/drops/{id}/stock-adjustments", post(drops::adjust))
+        .route("/v1/drops/{id}/stock", put(drops::set_stock))
         .route("/v1/drops/{id}/purchasers", get(drops::buyers::purchasers))
         .route(
             "/v1/drops/{id}/buyers/{buyer_id}",

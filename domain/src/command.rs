@@ -18,6 +18,8 @@ pub enum DropCommand {
     CancelDrop(CancelDrop),
     /// Adds or removes units.
     AdjustStock(AdjustStock),
+    /// Sets the total number of units.
+    SetStock(SetStock),
     /// Sets units aside for a buyer.
     PlaceHold(PlaceHold),
     /// Lets a hold last longer.
@@ -74,6 +76,19 @@ pub struct AdjustStock {
     pub expected_total: Option<u32>,
     /// Units to add, or to remove when negative.
     pub delta: i32,
+    pub reason: Reason,
+    pub at: Timestamp,
+}
+
+/// An adjustment by the difference between the present total and this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetStock {
+    /// The id that the adjustment receives if the total changes.
+    pub adjustment_id: AdjustmentId,
+    /// As in [`AdjustStock`].
+    pub expected_total: Option<u32>,
+    /// All units that the drop offers from now on, held and sold ones included.
+    pub total: StockCount,
     pub reason: Reason,
     pub at: Timestamp,
 }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::command::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, DropCommand, ExpireHold, ExtendHold,
-    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use crate::decide::{Decision, Subject};
 use crate::drop::DropAggregate;
@@ -507,6 +507,7 @@ impl DropCommand {
             Self::RescheduleDrop(command) => Some(command.at),
             Self::CancelDrop(command) => Some(command.at),
             Self::AdjustStock(command) => Some(command.at),
+            Self::SetStock(command) => Some(command.at),
             Self::PlaceHold(command) => Some(command.at),
             Self::ExtendHold(command) => Some(command.at),
             Self::ChangeHold(command) => Some(command.at),
@@ -581,6 +582,19 @@ fn adjust(adjustment: &str, delta: i32, expected_total: Option<u32>) -> DropComm
         key: None,
         expected_total,
         delta,
+        reason: reason(),
+        at: second(0),
+    })
+}
+
+/// Sets the total if the drop has `expected_total` units.
+#[must_use]
+#[track_caller]
+pub fn set_stock(expected_total: Option<u32>, adjustment: &str, total: u32) -> DropCommand {
+    DropCommand::SetStock(SetStock {
+        adjustment_id: adjustment_id(adjustment),
+        expected_total,
+        total: stock_count(total),
         reason: reason(),
         at: second(0),
     })
@@ -746,6 +760,7 @@ impl Detail for DropCommand {
             Self::JoinWaitlist(command) => &mut command.key,
             Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
+            | Self::SetStock(_)
             | Self::ExtendHold(_)
             | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
@@ -767,6 +782,7 @@ impl Detail for DropCommand {
             | Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
             | Self::AdjustStock(_)
+            | Self::SetStock(_)
             | Self::ExtendHold(_)
             | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
@@ -785,6 +801,7 @@ impl Detail for DropCommand {
             Self::RescheduleDrop(command) => &mut command.at,
             Self::CancelDrop(command) => &mut command.at,
             Self::AdjustStock(command) => &mut command.at,
+            Self::SetStock(command) => &mut command.at,
             Self::PlaceHold(command) => &mut command.at,
             Self::ExtendHold(command) => &mut command.at,
             Self::ChangeHold(command) => &mut command.at,

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::request::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
     JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Request, Submission, Submitted};
@@ -154,6 +155,17 @@ impl EngineHandle {
         &self,
         request: AdjustStock,
     ) -> impl Future<Output = Result<Accepted<AdjustmentId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Sets the total number of units.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn set_stock(
+        &self,
+        request: SetStock,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
         self.submit(request)
     }
 

@@ -38,7 +38,7 @@ pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
     JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop,
-    ScheduleDrop,
+    ScheduleDrop, SetStock,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};

@@ -164,6 +164,7 @@ impl State {
             AnyRequest::RescheduleDrop(submitted) => submitted.request.drop_id,
             AnyRequest::CancelDrop(submitted) => submitted.request.drop_id,
             AnyRequest::AdjustStock(submitted) => submitted.request.drop_id,
+            AnyRequest::SetStock(submitted) => submitted.request.drop_id,
             AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
             AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
             AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,

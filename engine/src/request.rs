@@ -53,6 +53,17 @@ pub struct AdjustStock {
     pub reason: Reason,
 }
 
+/// Sets the total number of units.
+#[derive(Debug, Clone)]
+pub struct SetStock {
+    pub drop_id: DropId,
+    /// The total that the caller has seen; `None` accepts any.
+    pub expected_total: Option<u32>,
+    /// All units that the drop offers from now on, held and sold ones included.
+    pub total: StockCount,
+    pub reason: Reason,
+}
+
 /// Places a hold.
 #[derive(Debug, Clone)]
 pub struct PlaceHold {

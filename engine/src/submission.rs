@@ -17,6 +17,7 @@ use super::draft::Context;
 use super::request::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
     JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 
 /// A request that is decided by turning it into a command of its drop.
@@ -164,6 +165,7 @@ requests! {
     RescheduleDrop,
     CancelDrop,
     AdjustStock,
+    SetStock,
     PlaceHold,
     ExtendHold,
     ChangeHold,

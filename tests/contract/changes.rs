@@ -273,3 +273,72 @@ async fn buyer_changes_only_holds_of_their_own_and_extends_none() {
     let request = request.bearer_auth(&alice).json(&json!({ "seconds": 60 }));
     fetch(request).await.problem(401, "unauthorized");
 }
+
+#[tokio::test]
+async fn total_is_set_by_who_has_counted_the_units() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let path = format!("/v1/drops/{drop}/stock");
+    let set = async |tag: Option<&str>, body: Value| {
+        let mut request = app.admin(Method::PUT, &path);
+        if let Some(tag) = tag {
+            request = request.header("if-match", tag);
+        }
+        fetch(request.json(&body)).await
+    };
+    let count = |total: u32| json!({ "total": total, "reason": "counted" });
+    let tag = app.get(&format!("/v1/drops/{drop}")).await;
+    let tag = tag.header("etag").to_owned();
+    set(None, count(9))
+        .await
+        .problem(428, "precondition_required");
+    let unauthorized = fetch(app.request(Method::PUT, &path).json(&count(9))).await;
+    unauthorized.problem(401, "unauthorized");
+    // A sale in between changes nothing about the total.
+    app.held(&drop, "alice").await;
+    let reply = set(Some(&tag), count(9)).await;
+    let body = reply.ok(200);
+    assert_eq!(
+        body["stock"],
+        json!({ "total": 9, "available": 8, "held": 1, "sold": 0 })
+    );
+    let new_tag = reply.header("etag").to_owned();
+    let stale = set(Some(&tag), count(7)).await.problem(412, "stale_stock");
+    assert_eq!(
+        (&stale["total"], &stale["available"]),
+        (&json!(9), &json!(8))
+    );
+    set(Some("\"nonsense\""), count(7))
+        .await
+        .problem(412, "stale_stock");
+    let same = set(Some(&new_tag), count(9)).await.ok(200);
+    assert_eq!(same["position"], body["position"], "nothing was recorded");
+    let refused = set(Some("*"), count(0))
+        .await
+        .problem(409, "insufficient_stock");
+    assert_eq!(
+        (&refused["delta"], &refused["available"]),
+        (&json!(-9), &json!(8))
+    );
+    assert_eq!(set(Some("*"), count(1)).await.ok(200)["status"], "sold_out");
+    for (pointer, bad) in [
+        ("/total", json!({ "total": -1, "reason": "x" })),
+        ("/total", json!({ "total": 10_000_001, "reason": "x" })),
+        ("/reason", json!({ "total": 1, "reason": " " })),
+    ] {
+        set(Some("*"), bad).await.invalid(pointer);
+    }
+    let missing = app.admin(
+        Method::PUT,
+        &format!("/v1/drops/{}/stock", uuid::Uuid::new_v4()),
+    );
+    let missing = missing.header("if-match", "*").json(&count(1));
+    fetch(missing).await.problem(404, "drop_not_found");
+    let adjusted = app.log().await.into_iter();
+    let adjusted = adjusted.filter(|event| event.event_type == "StockAdjusted");
+    let deltas: Vec<Value> = adjusted
+        .map(|event| event.fields()["delta"].clone())
+        .collect();
+    assert_eq!(deltas, [json!(4), json!(-8)]);
+    app.audit_verify().await;
+}

@@ -134,6 +134,10 @@ impl Operation {
         Self::programmatic("patch", path, id, summary)
     }
 
+    pub(super) fn put(path: &'static str, id: &str, summary: &str) -> Self {
+        Self::programmatic("put", path, id, summary)
+    }
+
     pub(super) fn delete(path: &'static str, id: &str, summary: &str) -> Self {
         Self::programmatic("delete", path, id, summary)
     }
@@ -378,6 +382,9 @@ pub(super) fn parameters() -> Value {
             adjusted, or several, one of which must match; weak tags never match. The comparison \
             covers `stock.total`, which only adjustments change. Without this header, or with \
             `*`, nothing is compared.", text()),
+        "Set-Stock-If-Match": header("If-Match", true, "The `ETag` of the drop whose stock is set, \
+            or several, one of which must match; weak tags never match. The comparison covers \
+            `stock.total`. `*` sets the total of any stock.", text()),
         "If-None-Match": header("If-None-Match", false, "The `ETag` of the stored response, or \
             several.", text()),
         "Last-Event-ID": header(

@@ -4,7 +4,7 @@
 use domain::DropCommand;
 use domain::command::{
     AdjustStock, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist,
+    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist, SetStock,
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -69,6 +69,8 @@ pub enum Request {
     Cancel,
     /// With a total that differs by this much from the present one.
     Adjust(Which, Key, Option<i8>, Delta, bool),
+    /// To this many more or fewer units than are held and sold.
+    SetStock(Option<i8>, i32),
     Place(Which, Key, u8, Quantity),
     /// By this many seconds.
     Extend(Which, u32),
@@ -176,6 +178,7 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         1 => Just(Request::Cancel),
         40 => (which(9, 1), key_strategy(), seen(), delta, any::<bool>())
             .prop_map(|(id, key, total, delta, lost)| Request::Adjust(id, key, total, delta, lost)),
+        20 => (seen(), -1..=20_i32).prop_map(|(total, left)| Request::SetStock(total, left)),
         300 => (which(19, 1), key_strategy(), 0..BUYERS, units())
             .prop_map(|(id, key, buyer, units)| Request::Place(id, key, buyer, units)),
         120 => (which(19, 1), key_strategy(), 0..BUYERS, units())
@@ -319,6 +322,18 @@ impl Writer {
                     at,
                 })
             }
+            Request::SetStock(seen, left) => {
+                let total = seen.map(|offset| model.total() + i64::from(offset));
+                let taken = model.total() - model.available();
+                let set = (taken + i64::from(*left)).clamp(0, StockCount::MAX.into());
+                DropCommand::SetStock(SetStock {
+                    adjustment_id: adjustment_id(&self.name()),
+                    expected_total: total.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+                    total: stock_count(u32::try_from(set).expect("a total")),
+                    reason: reason(),
+                    at,
+                })
+            }
             Request::Place(which, key, by, units) => DropCommand::PlaceHold(PlaceHold {
                 hold_id: self.hold(which, model),
                 key: self.key(key),
@@ -390,6 +405,7 @@ impl Writer {
                     command.entry_id = waitlist_id(&name);
                     command.hold_id = hold_id(&name);
                 }
+                DropCommand::SetStock(command) => command.adjustment_id = adjustment_id(&name),
                 DropCommand::ScheduleDrop(_)
                 | DropCommand::RescheduleDrop(_)
                 | DropCommand::CancelDrop(_)

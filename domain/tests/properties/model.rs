@@ -5,7 +5,7 @@
 //! audits each event against the list alone.
 
 use domain::command::{
-    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RescheduleDrop, ScheduleDrop,
+    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use domain::drop::HoldStatus;
 use domain::event::{
@@ -200,6 +200,7 @@ impl Model {
             DropCommand::RescheduleDrop(command) => self.reschedule(command),
             DropCommand::CancelDrop(command) => self.cancel(command.at),
             DropCommand::AdjustStock(command) => self.adjust(command),
+            DropCommand::SetStock(command) => self.set_total(command),
             DropCommand::PlaceHold(command) => self.place(command),
             DropCommand::ExtendHold(command) => self.extend(command),
             DropCommand::ChangeHold(command) => self.change(command),
@@ -467,6 +468,40 @@ impl Model {
                 adjusted_at: command.at,
             }),
             Subject::Adjustment(command.adjustment_id),
+        )
+    }
+
+    fn set_total(&self, command: &SetStock) -> Predicted {
+        self.terms().ok_or(Refusal::DropNotFound)?;
+        self.not_cancelled()?;
+        let stock = self.stock_after(0);
+        if ![None, Some(stock.total)].contains(&command.expected_total) {
+            return Err(Refusal::StaleStock {
+                total: stock.total,
+                available: stock.available,
+            });
+        }
+        let delta = i64::from(command.total.get()) - self.total();
+        if delta == 0 {
+            return replay(Subject::Drop);
+        }
+        let delta_units = i32::try_from(delta).expect("totals are bounded");
+        if self.available() + delta < 0 {
+            return Err(Refusal::InsufficientStock {
+                delta: delta_units,
+                available: stock.available,
+            });
+        }
+        one(
+            DropEvent::StockAdjusted(StockAdjusted {
+                adjustment_id: command.adjustment_id,
+                key: None,
+                delta: delta_units,
+                reason: command.reason.clone(),
+                stock: self.stock_after(delta),
+                adjusted_at: command.at,
+            }),
+            Subject::Drop,
         )
     }
 

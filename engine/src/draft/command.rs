@@ -13,7 +13,7 @@ use domain::{DropAggregate, Refusal};
 use super::{CandidateIds, Times};
 use crate::request::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
@@ -93,6 +93,22 @@ impl Request for AdjustStock {
             key: self.key,
             expected_total: self.expected_total,
             delta: self.delta,
+            reason: self.reason.clone(),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for SetStock {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let decision = drop.aggregate.set_stock(&command::SetStock {
+            adjustment_id: AdjustmentId(context.ids.subject),
+            expected_total: self.expected_total,
+            total: self.total,
             reason: self.reason.clone(),
             at: context.times.now,
         })?;

@@ -15,8 +15,7 @@ use domain::values::{BuyerId, DropId, HoldId, Pseudonym, Timestamp};
 
 use super::{Draft, Times};
 use crate::request::{
-    AdjustStock, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold,
-    ReleaseHold,
+    ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold, ReleaseHold,
 };
 use crate::state::{DropState, Due, State};
 use crate::submission::{AnyRequest, Submitted};
@@ -70,7 +69,13 @@ impl Draft {
                 self.expire_for_hold(state, request, times);
             }
             AnyRequest::AdjustStock(Submitted { request, .. }) => {
-                self.expire_for_adjustment(state, request, times);
+                self.expire_for_adjustment(state, request.drop_id, request.delta.into(), times);
+            }
+            AnyRequest::SetStock(Submitted { request, .. }) => {
+                let present = state.drop(request.drop_id);
+                let present = present.map_or(0, |drop| drop.aggregate.stock().total);
+                let delta = i64::from(request.total.get()) - i64::from(present);
+                self.expire_for_adjustment(state, request.drop_id, delta, times);
             }
             AnyRequest::JoinWaitlist(Submitted {
                 request: JoinWaitlist {
@@ -148,11 +153,16 @@ impl Draft {
         self.expire_while(state, drop_id, times, lacks);
     }
 
-    fn expire_for_adjustment(&mut self, state: &mut State, request: &AdjustStock, times: Times) {
-        let AdjustStock { drop_id, delta, .. } = *request;
+    fn expire_for_adjustment(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        delta: i64,
+        times: Times,
+    ) {
         if delta < 0 && state.may_be_overdue(drop_id, times.arrived) {
             let units = delta.unsigned_abs();
-            let lacks = |drop: &DropState| drop.aggregate.stock().available < units;
+            let lacks = |drop: &DropState| u64::from(drop.aggregate.stock().available) < units;
             self.expire_while(state, drop_id, times, lacks);
         }
     }

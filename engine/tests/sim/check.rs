@@ -422,6 +422,7 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
         | Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
+        | Request::SetStock { .. }
         | Request::PlaceHold { .. } => None,
     }
 }
@@ -433,6 +434,7 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         | Request::AdjustStock { drop_id, key, .. }
         | Request::JoinWaitlist { drop_id, key, .. } => key.map(|key| (Some(*drop_id), key)),
         Request::LeaveWaitlist { .. }
+        | Request::SetStock { .. }
         | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
         | Request::ExtendHold { .. }
@@ -579,7 +581,10 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
             assert!(*expires_at_max <= longest, "{sent:?}");
         }
         (Refusal::WaitlistFull { .. }, Request::JoinWaitlist { .. }) => {}
-        (Refusal::InsufficientStock { available, .. }, Request::AdjustStock { drop_id, .. }) => {
+        (
+            Refusal::InsufficientStock { available, .. },
+            Request::AdjustStock { drop_id, .. } | Request::SetStock { drop_id, .. },
+        ) => {
             let seen = ledger.available_within(*drop_id, sent.window);
             assert!(seen.contains(&i64::from(*available)), "{seen:?} {sent:?}");
         }

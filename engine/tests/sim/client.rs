@@ -6,7 +6,8 @@ use std::time::Duration;
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
+    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, StockCount, Timestamp,
+    WaitlistId,
 };
 use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
@@ -15,7 +16,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::World;
-use crate::support::build::{LONGEST_HOLD, adjust, hold_as, join, quantity, release, schedule};
+use crate::support::build::{
+    LONGEST_HOLD, adjust, hold_as, join, quantity, reason, release, schedule,
+};
 use crate::support::request::{self, Answer, Request};
 
 /// One request and its outcome.
@@ -89,7 +92,13 @@ impl Client {
             0..3 => self.schedule(&key),
             3 if self.random.random_bool(0.3) => Request::CancelDrop { drop_id },
             3..6 => self.reschedule(drop_id),
-            6..12 => adjust(drop_id, &key, self.random.random_range(-3..=4)),
+            6 => Request::SetStock {
+                drop_id,
+                expected_total: None,
+                total: StockCount::new(self.random.random_range(0..=20)).unwrap(),
+                reason: reason("counted"),
+            },
+            7..12 => adjust(drop_id, &key, self.random.random_range(-3..=4)),
             12..40 => match self.some_hold() {
                 Some(held) if self.random.random_bool(0.15) => self.extend(held),
                 Some(held) if self.random.random_bool(0.15) => self.change(held),

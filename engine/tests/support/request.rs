@@ -10,7 +10,7 @@ use domain::values::{
 use engine::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, EngineHandle,
     ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop,
-    ScheduleDrop,
+    ScheduleDrop, SetStock,
 };
 
 /// An accepted request of any kind.
@@ -37,6 +37,12 @@ pub enum Request {
         key: Option<KeyDigest>,
         expected_total: Option<u32>,
         delta: i32,
+        reason: Reason,
+    },
+    SetStock {
+        drop_id: DropId,
+        expected_total: Option<u32>,
+        total: StockCount,
         reason: Reason,
     },
     PlaceHold {
@@ -122,6 +128,20 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             };
             let accepted = engine.adjust_stock(request).await?;
             Ok(accepted.map(Subject::Adjustment))
+        }
+        Request::SetStock {
+            drop_id,
+            expected_total,
+            total,
+            reason,
+        } => {
+            let request = SetStock {
+                drop_id,
+                expected_total,
+                total,
+                reason,
+            };
+            about(engine.set_stock(request).await, Subject::Drop)
         }
         Request::PlaceHold {
             drop_id,

@@ -8,7 +8,7 @@ use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{BuyerBody, PurchasersParams};
 use crate::drops::purchases::{PurchasesParams, RecordedPurchase};
 use crate::drops::terms::{EditedDrop, NewDrop};
-use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
+use crate::drops::{AdjustmentBody, Cancellation, CountedStock, ListParams, NewAdjustment};
 use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
@@ -24,6 +24,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         edit(schemas),
         cancel(schemas),
         adjust(schemas),
+        set_stock(schemas),
         purchasers(schemas),
         purchases(schemas),
         standing(schemas),
@@ -145,6 +146,28 @@ fn adjust(schemas: &mut Schemas) -> Operation {
         Code::Ended,
         Code::Unavailable,
     ])
+}
+
+fn set_stock(schemas: &mut Schemas) -> Operation {
+    Operation::put("/v1/drops/{id}/stock", "setStock", "Set the total stock")
+        .description(
+            "Sets the total instead of adding to it, after a stock count; recorded as an \
+             adjustment by the difference. The present total changes nothing. Added units are \
+             offered to the waitlist first. `If-Match` compares the total, not the sales: 412 \
+             means that it changed since the `ETag` was read.",
+        )
+        .access(Access::Admin)
+        .parameter("Set-Stock-If-Match")
+        .json_body::<CountedStock>(schemas, json!({ "total": 120, "reason": "stock count" }))
+        .response(drop_response(schemas, 200, "The drop.").headers(&["ETag"]))
+        .problems(&[
+            Code::DropNotFound,
+            Code::InsufficientStock,
+            Code::StaleStock,
+            Code::PreconditionRequired,
+            Code::Ended,
+            Code::Unavailable,
+        ])
 }
 
 fn purchasers(schemas: &mut Schemas) -> Operation {
