@@ -3,6 +3,7 @@
 pub(crate) mod buyers;
 mod picture;
 pub(crate) mod purchases;
+pub(crate) mod refunds;
 pub(crate) mod terms;
 
 use std::cmp::Reverse;

@@ -99,6 +99,7 @@ fn newly_placed(app: &App, answer: &Accepted<HoldId>, buyer: BuyerRow) -> Option
         row: HoldRow::placed(placed.drop_id, event),
         price: app.views.price_at(placed.drop_id, placed.position)?,
         position: placed.position,
+        purchased: None,
         buyer: Some(buyer),
     })
 }

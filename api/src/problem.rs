@@ -87,6 +87,8 @@ codes! {
         "The hold was purchased with another payment reference";
     /// The hold would last longer than the drop's `max_hold_seconds`.
     ExtensionLimit = "extension_limit", CONFLICT, "The hold cannot be extended so far";
+    /// Fewer units of the purchase are left to refund than were requested, or none.
+    NothingToRefund = "nothing_to_refund", CONFLICT, "Not so many units can be refunded";
     /// A stock adjustment would remove units that are held or sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough available units to remove";
     /// Units are available, so there is nothing to wait for.
@@ -515,6 +517,10 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         // The purchase's id is known to the views.
         Refusal::PaymentReferenceConflict { purchased_at } => {
             problem(Code::PaymentReferenceConflict).with("purchased_at", purchased_at.to_string())
+        }
+        Refusal::PurchaseNotFound => problem(Code::PurchaseNotFound),
+        Refusal::NothingToRefund { refundable } => {
+            problem(Code::NothingToRefund).with("refundable", refundable)
         }
         Refusal::InsufficientStock { delta, available } => problem(Code::InsufficientStock)
             .with("delta", delta)

@@ -63,6 +63,8 @@ impl Reason {
             | Refusal::HoldReleased { .. }
             | Refusal::HoldPurchased { .. }
             | Refusal::PaymentReferenceConflict { .. }
+            | Refusal::PurchaseNotFound
+            | Refusal::NothingToRefund { .. }
             | Refusal::InsufficientStock { .. }
             | Refusal::TooMuchStock { .. }
             | Refusal::NotSoldOut { .. }

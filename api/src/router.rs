@@ -75,6 +75,7 @@ fn routes() -> Routes {
         .route("/v1/holds/{id}/extend", post(holds::extend))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
         .route("/v1/purchases/{id}", get(drops::purchases::read))
+        .route("/v1/purchases/{id}/refunds", post(drops::refunds::refund))
         .route("/v1/drops/{id}/purchases", get(drops::purchases::list))
         .route(
             "/v1/waitlist/{id}",

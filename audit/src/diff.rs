@@ -226,6 +226,7 @@ fn label(event_type: &'static str) -> &'static str {
         "HoldExpired" => "holds expired",
         "HoldReleased" => "holds released",
         "PurchaseConfirmed" => "holds purchased",
+        "PurchaseRefunded" => "purchases refunded",
         "StockAdjusted" => "stock adjusted",
         "WaitlistJoined" => "waitlist entries joined",
         "WaitlistLeft" => "waitlist entries removed",

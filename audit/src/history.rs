@@ -141,6 +141,7 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
         DropEvent::HoldExpired(event) => Some(event.hold_id),
         DropEvent::HoldReleased(event) => Some(event.hold_id),
         DropEvent::PurchaseConfirmed(event) => Some(event.hold_id),
+        DropEvent::PurchaseRefunded(event) => Some(event.hold_id),
         // The id is assigned when the buyer joins the waitlist.
         DropEvent::WaitlistJoined(event) => Some(event.hold_id),
         DropEvent::DropScheduled(_)
@@ -188,6 +189,7 @@ impl History {
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => None,

@@ -92,6 +92,21 @@ pub fn sentence(event: &DropEvent) -> String {
             event.hold_id,
             event.purchase_id
         ),
+        DropEvent::PurchaseRefunded(event) => format!(
+            "buyer {} got {} back for {}, which {}: {} (hold {}, purchase {}, refund {})",
+            short(event.buyer),
+            event.amount,
+            units(event.quantity),
+            match (event.restocked, event.quantity.get()) {
+                (true, 1) => "is available again",
+                (true, _) => "are available again",
+                (false, _) => "left the drop",
+            },
+            event.reason.as_str(),
+            event.hold_id,
+            event.purchase_id,
+            event.refund_id
+        ),
         DropEvent::StockAdjusted(event) => {
             let (verb, count) = if event.delta < 0 {
                 ("removed", event.delta.unsigned_abs())

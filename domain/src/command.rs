@@ -4,7 +4,7 @@
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
     AdjustmentId, Commitment, HoldId, KeyDigest, MaxHoldSeconds, Pseudonym, PurchaseId, Quantity,
-    Reason, StockCount, Timestamp, WaitlistId,
+    Reason, RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// A request to one drop. It is refused or becomes events.
@@ -29,6 +29,8 @@ pub enum DropCommand {
     ReleaseHold(ReleaseHold),
     /// Pays for a hold.
     ConfirmPurchase(ConfirmPurchase),
+    /// Gives units of a purchase back.
+    RefundPurchase(RefundPurchase),
     /// Records that a hold has expired. The engine sends it when the deadline passes.
     ExpireHold(ExpireHold),
     /// Adds a waitlist entry.
@@ -72,7 +74,7 @@ pub struct AdjustStock {
     pub adjustment_id: AdjustmentId,
     pub key: Option<KeyDigest>,
     /// The total number of units that the caller has seen; `None` accepts any. Only adjustments
-    /// change the total.
+    /// and refunds without restocking change the total.
     pub expected_total: Option<u32>,
     /// Units to add, or to remove when negative.
     pub delta: i32,
@@ -138,6 +140,22 @@ pub struct ConfirmPurchase {
     /// True if the reference equals the one that this hold's purchase was recorded with. The caller
     /// compares them, because the log has salted commitments, which cannot be compared.
     pub is_recorded: bool,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundPurchase {
+    /// The id that the refund receives if it is accepted.
+    pub refund_id: RefundId,
+    pub key: Option<KeyDigest>,
+    /// The purchase, and the hold that it paid for. The caller has read both from the log.
+    pub purchase_id: PurchaseId,
+    pub hold_id: HoldId,
+    /// Units to give back; `None`: all that are left.
+    pub quantity: Option<Quantity>,
+    /// True if the units are offered again; false if they leave the drop.
+    pub restock: bool,
+    pub reason: Reason,
     pub at: Timestamp,
 }
 

@@ -22,7 +22,9 @@ use crate::event::{
 use crate::refusal::{Limit, Refusal};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
-use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId};
+use crate::values::{
+    AdjustmentId, HoldId, Pseudonym, Quantity, RefundId, StockCount, Timestamp, WaitlistId,
+};
 
 /// The result of an accepted command: its subject and the events to record. No events means that
 /// history already contains the result.
@@ -47,6 +49,7 @@ pub enum Subject {
     /// The purchase of this hold.
     Purchase(HoldId),
     Adjustment(AdjustmentId),
+    Refund(RefundId),
     /// A waitlist entry.
     Waitlist(WaitlistId),
 }
@@ -78,7 +81,7 @@ const MAX_HOLDS_LISTED: usize = 1_000;
 pub struct Standing {
     /// Units in unresolved holds.
     pub held: u32,
-    /// Units purchased.
+    /// Units purchased and not refunded.
     pub purchased: u32,
     /// Units that the limits allow in the buyer's next hold, if the stock suffices.
     pub allowance: u32,
@@ -118,6 +121,9 @@ impl DropAggregate {
             DropCommand::ConfirmPurchase(command) => self
                 .confirm_purchase(command)?
                 .about(|()| Subject::Purchase(command.hold_id)),
+            DropCommand::RefundPurchase(command) => {
+                self.refund_purchase(command)?.about(Subject::Refund)
+            }
             DropCommand::ExpireHold(command) => self
                 .expire_hold(command)?
                 .about(|()| Subject::Hold(command.hold_id)),

@@ -10,7 +10,7 @@ use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
     AdjustmentId, Commitment, HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Reason,
-    StockCount, Timestamp, WaitlistId,
+    RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// How much later than its recording an event may end holds, in milliseconds: the clock skew up to
@@ -39,6 +39,8 @@ pub enum DropEvent {
     HoldReleased(HoldReleased),
     /// A hold was paid for.
     PurchaseConfirmed(PurchaseConfirmed),
+    /// Units of a purchase were given back, and their price with them.
+    PurchaseRefunded(PurchaseRefunded),
     /// Units were added or removed.
     StockAdjusted(StockAdjusted),
     /// A buyer joined the waitlist for units that were not available.
@@ -221,6 +223,35 @@ pub struct PurchaseConfirmed {
     pub commitment: Option<Commitment>,
 }
 
+/// See [`DropEvent::PurchaseRefunded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PurchaseRefunded {
+    /// The refund.
+    pub refund_id: RefundId,
+    /// The caller's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyDigest>,
+    /// The purchase.
+    pub purchase_id: PurchaseId,
+    /// The hold that the purchase paid for.
+    pub hold_id: HoldId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+    /// Units given back.
+    pub quantity: Quantity,
+    /// The price of these units, at the unit price of the purchase.
+    pub amount: Money,
+    /// True if the units are available again; false if they left the drop.
+    pub restocked: bool,
+    /// The administrator's reason for the refund.
+    pub reason: Reason,
+    /// When the hold was purchased.
+    pub purchased_at: Timestamp,
+    /// When the purchase was refunded.
+    pub refunded_at: Timestamp,
+}
+
 /// See [`DropEvent::StockAdjusted`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -302,6 +333,7 @@ impl DropEvent {
         "HoldExpired",
         "HoldReleased",
         "PurchaseConfirmed",
+        "PurchaseRefunded",
         "StockAdjusted",
         "WaitlistJoined",
         "WaitlistLeft",
@@ -320,6 +352,7 @@ impl DropEvent {
             Self::HoldExpired(_) => "HoldExpired",
             Self::HoldReleased(_) => "HoldReleased",
             Self::PurchaseConfirmed(_) => "PurchaseConfirmed",
+            Self::PurchaseRefunded(_) => "PurchaseRefunded",
             Self::StockAdjusted(_) => "StockAdjusted",
             Self::WaitlistJoined(_) => "WaitlistJoined",
             Self::WaitlistLeft(_) => "WaitlistLeft",
@@ -340,6 +373,7 @@ impl DropEvent {
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
+            | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistJoined(_)
             | Self::WaitlistLeft(_) => "1.0",
@@ -362,6 +396,7 @@ impl DropEvent {
             Self::HoldExpired(event) => Some(event.buyer),
             Self::HoldReleased(event) => Some(event.buyer),
             Self::PurchaseConfirmed(event) => Some(event.buyer),
+            Self::PurchaseRefunded(event) => Some(event.buyer),
             Self::WaitlistJoined(event) => Some(event.buyer),
             Self::WaitlistLeft(event) => Some(event.buyer),
             Self::DropScheduled(_)
@@ -377,6 +412,7 @@ impl DropEvent {
         match self {
             Self::DropScheduled(event) => event.key,
             Self::HoldPlaced(event) => event.key,
+            Self::PurchaseRefunded(event) => event.key,
             Self::StockAdjusted(event) => event.key,
             Self::WaitlistJoined(event) => event.key,
             Self::DropRescheduled(_)
@@ -408,6 +444,7 @@ impl DropEvent {
                 ReleaseCause::DropCancelled => None,
             },
             Self::PurchaseConfirmed(event) => Some(event.purchased_at),
+            Self::PurchaseRefunded(event) => Some(event.refunded_at),
             Self::StockAdjusted(event) => Some(event.adjusted_at),
             Self::WaitlistJoined(event) => Some(event.joined_at),
             Self::WaitlistLeft(event) => match event.cause {
@@ -432,6 +469,7 @@ impl DropEvent {
             | Self::HoldChanged(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
+            | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistJoined(_)
             | Self::WaitlistLeft(_) => return None,
@@ -453,6 +491,7 @@ impl DropEvent {
             | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
+            | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistLeft(_) => None,
         }

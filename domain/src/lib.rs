@@ -7,7 +7,8 @@
 //!               └──▶ cancelled ◀── sold out
 //! ```
 //!
-//! While a hold is unresolved, it can be extended, and its number of units can change
+//! A purchase can be refunded, in whole or in parts ([`event::PurchaseRefunded`]). While a hold is
+//! unresolved, it can be extended, and its number of units can change
 //! ([`event::HoldExtended`], [`event::HoldChanged`]).
 //!
 //! Buyers who find a drop sold out may join its waitlist: released units become a hold of the first
@@ -29,6 +30,7 @@ pub mod incident;
 pub mod lookup;
 pub mod packed;
 pub mod private;
+mod refunds;
 pub mod refusal;
 #[cfg(feature = "schema")]
 pub mod schema;

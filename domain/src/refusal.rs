@@ -82,6 +82,15 @@ pub enum Refusal {
          that was erased: compare the payments before a refund"
     )]
     PaymentReferenceConflict { purchased_at: Timestamp },
+    /// The purchase does not exist, or its hold was not purchased.
+    #[error("the purchase does not exist; check its id")]
+    PurchaseNotFound,
+    /// More units would be refunded than are left of the purchase.
+    #[error("{} of the purchase can be refunded", units(*.refundable))]
+    NothingToRefund {
+        /// Units that can still be refunded.
+        refundable: u32,
+    },
     /// An adjustment would remove units that are held or sold.
     #[error("cannot remove {} units; {available} are available", .delta.unsigned_abs())]
     InsufficientStock {

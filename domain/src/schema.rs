@@ -14,8 +14,8 @@ use crate::incident::{self, LogEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
     DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, MaxHoldSeconds, OfferSeconds,
-    PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, Sequence, StockCount,
-    ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
+    PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence,
+    StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -199,6 +199,7 @@ described! {
     DropId: uuid();
     HoldId: uuid();
     PurchaseId: uuid();
+    RefundId: uuid();
     AdjustmentId: uuid();
     WaitlistId: uuid();
     Pseudonym: uuid();

@@ -25,21 +25,22 @@ use uuid::Uuid;
 
 use crate::command::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, DropCommand, ExpireHold, ExtendHold,
-    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use crate::decide::{Decision, Subject};
 use crate::drop::DropAggregate;
 use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldChanged, HoldExpired,
-    HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+    HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
+    StockAdjusted,
 };
 use crate::refusal::Refusal;
 use crate::stock::Stock;
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
     AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
-    MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, StockCount,
-    Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
+    MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
+    StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// The start of every test, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
@@ -218,6 +219,12 @@ pub fn hold_id(name: &str) -> HoldId {
 #[track_caller]
 pub fn purchase_id(name: &str) -> PurchaseId {
     PurchaseId(named(name))
+}
+
+#[must_use]
+#[track_caller]
+pub fn refund_id(name: &str) -> RefundId {
+    RefundId(named(name))
 }
 
 #[must_use]
@@ -484,6 +491,37 @@ pub fn purchase_confirmed(hold: &str, units: u32) -> DropEvent {
     })
 }
 
+/// Units of the purchase of a hold were given back, at the default price, and restocked.
+#[must_use]
+#[track_caller]
+pub fn purchase_refunded(refund: &str, hold: &str, units: u32) -> DropEvent {
+    refunded(refund, hold, units, true)
+}
+
+/// Units of the purchase of a hold were given back, at the default price, and left the drop.
+#[must_use]
+#[track_caller]
+pub fn purchase_written_off(refund: &str, hold: &str, units: u32) -> DropEvent {
+    refunded(refund, hold, units, false)
+}
+
+#[track_caller]
+fn refunded(refund: &str, hold: &str, units: u32, restocked: bool) -> DropEvent {
+    DropEvent::PurchaseRefunded(PurchaseRefunded {
+        refund_id: refund_id(refund),
+        key: None,
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        amount: terms().price.times(quantity(units)),
+        restocked,
+        reason: reason(),
+        purchased_at: second(0),
+        refunded_at: second(0),
+    })
+}
+
 /// Units were added or removed; `stock` is the result.
 #[must_use]
 #[track_caller]
@@ -513,6 +551,7 @@ impl DropCommand {
             Self::ChangeHold(command) => Some(command.at),
             Self::ReleaseHold(command) => Some(command.at),
             Self::ConfirmPurchase(command) => Some(command.at),
+            Self::RefundPurchase(command) => Some(command.at),
             Self::ExpireHold(command) => Some(command.at),
             Self::JoinWaitlist(command) => Some(command.at),
             Self::LeaveWaitlist(command) => Some(command.at),
@@ -657,6 +696,35 @@ pub fn confirm_purchase(hold: &str) -> DropCommand {
     })
 }
 
+/// Gives units of the purchase of a hold back, to be offered again; all that are left without a
+/// number.
+#[must_use]
+#[track_caller]
+pub fn refund_purchase(refund: &str, hold: &str, units: Option<u32>) -> DropCommand {
+    refund_of(refund, hold, units, true)
+}
+
+/// The same for units that leave the drop.
+#[must_use]
+#[track_caller]
+pub fn write_off_purchase(refund: &str, hold: &str, units: Option<u32>) -> DropCommand {
+    refund_of(refund, hold, units, false)
+}
+
+#[track_caller]
+fn refund_of(refund: &str, hold: &str, units: Option<u32>, restock: bool) -> DropCommand {
+    DropCommand::RefundPurchase(RefundPurchase {
+        refund_id: refund_id(refund),
+        key: None,
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        quantity: units.map(quantity),
+        restock,
+        reason: reason(),
+        at: second(0),
+    })
+}
+
 #[must_use]
 #[track_caller]
 pub fn expire_hold(hold: &str) -> DropCommand {
@@ -694,6 +762,7 @@ impl Detail for DropEvent {
         let slot = match &mut self {
             Self::DropScheduled(event) => &mut event.key,
             Self::HoldPlaced(event) => &mut event.key,
+            Self::PurchaseRefunded(event) => &mut event.key,
             Self::StockAdjusted(event) => &mut event.key,
             Self::WaitlistJoined(event) => &mut event.key,
             Self::DropRescheduled(_)
@@ -717,6 +786,7 @@ impl Detail for DropEvent {
             Self::HoldExpired(event) => &mut event.buyer,
             Self::HoldReleased(event) => &mut event.buyer,
             Self::PurchaseConfirmed(event) => &mut event.buyer,
+            Self::PurchaseRefunded(event) => &mut event.buyer,
             Self::WaitlistJoined(event) => &mut event.buyer,
             Self::WaitlistLeft(event) => &mut event.buyer,
             Self::DropScheduled(_)
@@ -742,6 +812,7 @@ impl Detail for DropEvent {
             Self::HoldExpired(event) => &mut event.expired_at,
             Self::HoldReleased(event) => &mut event.released_at,
             Self::PurchaseConfirmed(event) => &mut event.purchased_at,
+            Self::PurchaseRefunded(event) => &mut event.refunded_at,
             Self::StockAdjusted(event) => &mut event.adjusted_at,
             Self::WaitlistJoined(event) => &mut event.joined_at,
             Self::WaitlistLeft(event) => &mut event.left_at,
@@ -756,6 +827,7 @@ impl Detail for DropCommand {
         let slot = match &mut self {
             Self::ScheduleDrop(command) => &mut command.key,
             Self::AdjustStock(command) => &mut command.key,
+            Self::RefundPurchase(command) => &mut command.key,
             Self::PlaceHold(command) => &mut command.key,
             Self::JoinWaitlist(command) => &mut command.key,
             Self::RescheduleDrop(_)
@@ -787,6 +859,7 @@ impl Detail for DropCommand {
             | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
+            | Self::RefundPurchase(_)
             | Self::ExpireHold(_)
             | Self::LeaveWaitlist(_)
             | Self::ServeWaitlist(_)
@@ -807,6 +880,7 @@ impl Detail for DropCommand {
             Self::ChangeHold(command) => &mut command.at,
             Self::ReleaseHold(command) => &mut command.at,
             Self::ConfirmPurchase(command) => &mut command.at,
+            Self::RefundPurchase(command) => &mut command.at,
             Self::ExpireHold(command) => &mut command.at,
             Self::JoinWaitlist(command) => &mut command.at,
             Self::LeaveWaitlist(command) => &mut command.at,

@@ -15,7 +15,7 @@ mod time;
 mod visitor;
 
 pub use self::digests::{Commitment, KeyDigest, Salt};
-pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, WaitlistId};
+pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, RefundId, WaitlistId};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
     BuyerLimit, HoldSeconds, MaxHoldSeconds, OfferSeconds, Quantity, StockCount, Throttle,

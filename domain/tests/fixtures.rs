@@ -29,6 +29,7 @@ fn every_event() -> BTreeMap<String, DropEvent> {
         hold_expired("h1", 1),
         hold_released("h1", 1),
         purchase_confirmed("h1", 1),
+        purchase_refunded("r1", "h1", 1),
         stock_adjusted("a1", 1, stock(1, 0, 0)),
         hold_offered("w1", 1),
         waitlist_joined("w1", 1),
@@ -60,6 +61,7 @@ fn file_of(event: &DropEvent) -> String {
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => "",
@@ -96,7 +98,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 14);
+    assert_eq!(events.len(), 15);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -151,7 +153,7 @@ fn stored_events_contain_no_personal_data() {
         description ends_at entry_id events expired_at expires_at extended_at held hold_id hold_seconds holds image_url joined_at key
         left_at max_hold_seconds max_per_buyer max_per_hold name offer_seconds placed_at position previous_expires_at previous_quantity
         price purchase_id purchased_at quantity reason
-        released_at removed_head rescheduled_at scheduled_at sold starts_at stock terms throttle total total_stock voided_at waitlist_entry
+        refund_id refunded_at released_at removed_head rescheduled_at restocked scheduled_at sold starts_at stock terms throttle total total_stock voided_at waitlist_entry
         window_seconds
     "
     .split_whitespace()
@@ -191,6 +193,7 @@ fn every_event_field_is_in_a_fixture() {
         "HoldPlaced.key",
         "HoldPlaced.commitment",
         "PurchaseConfirmed.commitment",
+        "PurchaseRefunded.key",
         "StockAdjusted.key",
         "WaitlistJoined.key",
         "WaitlistJoined.commitment",

@@ -10,6 +10,7 @@ mod idempotency;
 mod limits;
 mod properties;
 mod purchases;
+mod refunds;
 mod schedule;
 mod serde;
 mod stock;

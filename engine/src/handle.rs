@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::decide::Standing;
-use domain::values::{AdjustmentId, HoldId, Position, Timestamp, WaitlistId};
+use domain::values::{AdjustmentId, HoldId, Position, RefundId, Timestamp, WaitlistId};
 use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::request::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
-    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
-    SetStock,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Request, Submission, Submitted};
@@ -221,6 +221,17 @@ impl EngineHandle {
         &self,
         request: ConfirmPurchase,
     ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Gives units of a purchase back.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn refund_purchase(
+        &self,
+        request: RefundPurchase,
+    ) -> impl Future<Output = Result<Accepted<RefundId>, CommandError>> {
         self.submit(request)
     }
 

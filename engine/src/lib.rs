@@ -37,8 +37,8 @@ use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
-    JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop,
-    ScheduleDrop, SetStock,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};

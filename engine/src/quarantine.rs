@@ -91,6 +91,7 @@ impl State {
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
@@ -132,6 +133,7 @@ impl State {
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistLeft(_) => None,
         };
@@ -172,6 +174,7 @@ impl State {
             AnyRequest::ChangeHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ReleaseHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ConfirmPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
+            AnyRequest::RefundPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::LeaveWaitlist(submitted) => self.stray_entry(submitted.request.entry_id)?,
         };
         let refused = self.quarantined.get(&drop_id)?;

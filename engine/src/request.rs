@@ -8,7 +8,7 @@ use domain::Refusal;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
     BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, Position,
-    Quantity, Reason, StockCount, Timestamp, WaitlistId,
+    PurchaseId, Quantity, Reason, StockCount, Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::Committed;
@@ -107,6 +107,21 @@ pub struct ConfirmPurchase {
     pub hold_id: HoldId,
     /// The payment system's identifier of the payment.
     pub payment_reference: Option<PaymentReference>,
+}
+
+/// Gives units of a purchase back.
+#[derive(Debug, Clone)]
+pub struct RefundPurchase {
+    /// The purchase, and the hold that it paid for, both as the log has them.
+    pub purchase_id: PurchaseId,
+    pub hold_id: HoldId,
+    /// Idempotency key, unique within the drop.
+    pub key: Option<KeyDigest>,
+    /// Units to give back; `None`: all that are left.
+    pub quantity: Option<Quantity>,
+    /// True if the units are offered again; false if they leave the drop.
+    pub restock: bool,
+    pub reason: Reason,
 }
 
 /// Joins the waitlist.

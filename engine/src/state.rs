@@ -332,6 +332,7 @@ impl State {
             | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {
                 self.check_waitlist(slot);
                 Undo::default()
@@ -394,6 +395,7 @@ impl State {
             DropEvent::DropCancelled(_) | DropEvent::WaitlistLeft(_) => self.check_soon(slot),
             DropEvent::DropRescheduled(_)
             | DropEvent::HoldChanged(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {}
         }
     }

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use super::draft::Context;
 use super::request::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
-    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
-    SetStock,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 
 /// A request that is decided by turning it into a command of its drop.
@@ -171,6 +171,7 @@ requests! {
     ChangeHold,
     ReleaseHold,
     ConfirmPurchase,
+    RefundPurchase,
     JoinWaitlist,
     LeaveWaitlist,
     LookUpBuyer,

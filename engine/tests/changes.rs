@@ -40,6 +40,7 @@ fn expiries(log: &MemoryLog, from: Timestamp) -> Vec<(HoldId, i64)> {
         | DropEvent::HoldChanged(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => None,

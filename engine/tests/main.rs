@@ -11,6 +11,7 @@ mod keys;
 mod memory;
 mod outages;
 mod quarantine;
+mod refunds;
 mod replication;
 mod sim;
 mod simulation;

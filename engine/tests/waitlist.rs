@@ -62,6 +62,7 @@ impl Queue {
                 | DropEvent::HoldExpired(_)
                 | DropEvent::HoldReleased(_)
                 | DropEvent::PurchaseConfirmed(_)
+                | DropEvent::PurchaseRefunded(_)
                 | DropEvent::StockAdjusted(_)
                 | DropEvent::WaitlistJoined(_)
                 | DropEvent::WaitlistLeft(_) => None,

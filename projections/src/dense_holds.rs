@@ -39,6 +39,8 @@ pub struct Found {
     /// The number of holds that were placed before it.
     pub(crate) index: u32,
     pub(crate) buyer: u32,
+    /// The position of its purchase.
+    pub(crate) purchased: Option<Position>,
 }
 
 /// See [`HoldRow`] for the fields. The buyer's entry contains the drop.
@@ -61,6 +63,7 @@ const _: () = assert!(size_of::<PackedHold>() <= 48);
 struct Purchase {
     purchase: HoldPurchase,
     hold: u32,
+    position: U48,
 }
 
 impl DenseHolds {
@@ -73,6 +76,8 @@ impl DenseHolds {
             position: packed.position.into(),
             index,
             buyer: packed.buyer,
+            purchased: (packed.purchase.get())
+                .map(|purchase| self.purchases[purchase].position.into()),
         })
     }
 
@@ -198,24 +203,35 @@ impl DenseHolds {
         if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
             buyers.subtract_units(packed.buyer, row.quantity.get());
         }
-        if let Some(purchase) = row.purchase {
+        if let Some(purchase) = packed.purchase.get() {
+            let refunded = &mut self.purchases[purchase].purchase.refunded;
+            let total = row.purchase.map_or(0, |purchase| purchase.refunded);
+            let units = total - std::mem::replace(refunded, total);
+            buyers.subtract_units(packed.buyer, units);
+        } else if let Some(purchase) = row.purchase {
             let next = u32::try_from(self.purchases.len()).expect("no more purchases than holds");
             packed.purchase = next.into();
-            self.keep_purchase(next, *purchase, index, row.drop_id);
+            let purchase = Purchase {
+                purchase: *purchase,
+                hold: index,
+                position: position.into(),
+            };
+            self.keep_purchase(next, purchase, row.drop_id);
         }
         Ok(())
     }
 
-    fn keep_purchase(&mut self, next: u32, purchase: HoldPurchase, hold: u32, drop_id: DropId) {
+    fn keep_purchase(&mut self, next: u32, purchase: Purchase, drop_id: DropId) {
+        let id = purchase.purchase.id;
         let purchases = &self.purchases;
         if !self.hidden.is_empty() {
             // As for holds.
             self.purchase_indexes
-                .remove(&purchase.id, |index| &purchases[index].purchase.id);
+                .remove(&id, |index| &purchases[index].purchase.id);
         }
         self.purchase_indexes
-            .insert(&purchase.id, next, |index| &purchases[index].purchase.id);
-        self.purchases.push(Purchase { purchase, hold });
+            .insert(&id, next, |index| &purchases[index].purchase.id);
+        self.purchases.push(purchase);
         self.by_drop.entry(drop_id).or_default().push(next);
     }
 
@@ -294,6 +310,9 @@ mod tests {
             purchase_confirmed("h1", 1),
             hold_changed("h2", 5, 1).by("bob"),
             hold_released("h2", 1).by("bob"),
+            purchase_confirmed("h4", 1_000).by("bob"),
+            purchase_refunded("r1", "h4", 300).by("bob"),
+            purchase_written_off("r2", "h4", 700).by("bob"),
             hold_expired("h3", 3),
         ];
         let (mut dense, mut buyers, mut rows) = (
@@ -320,7 +339,10 @@ mod tests {
                     .filter(|placed| placed.row.buyer == buyer(name));
                 let counts = [HoldStatus::Held, HoldStatus::Purchased];
                 let units = units.filter(|placed| counts.contains(&placed.row.status));
-                units.map(|placed| placed.row.quantity.get()).sum::<u32>()
+                let refunded =
+                    |row: &HoldRow| row.purchase.as_ref().map_or(0, |made| made.refunded);
+                let left = units.map(|placed| placed.row.quantity.get() - refunded(&placed.row));
+                left.sum::<u32>()
             };
             for name in ["ann", "bob"] {
                 let (drop_id, buyer) = (DropId(uuid::Uuid::from_u128(1)), buyer(name));

@@ -100,6 +100,7 @@ pub fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
 pub struct PurchaserBody {
     /// The display name that the buyer provided; otherwise a few digits of the buyer's pseudonym.
     buyer: String,
+    /// Units purchased and not refunded.
     quantity: u64,
     last_purchased_at: Timestamp,
 }
@@ -111,7 +112,7 @@ impl From<Purchaser> for PurchaserBody {
             .map_or_else(|| masked(purchaser.buyer), |name| name.as_str().to_owned());
         Self {
             buyer,
-            quantity: purchaser.row.quantity,
+            quantity: purchaser.row.kept(),
             last_purchased_at: purchaser.row.last_purchased_at,
         }
     }

@@ -44,6 +44,8 @@ pub struct HoldPurchase {
     /// The price of all units.
     pub total: Money,
     pub purchased_at: Timestamp,
+    /// Units that were refunded.
+    pub refunded: u32,
 }
 
 impl Fold for Holds {
@@ -58,6 +60,7 @@ impl Fold for Holds {
             DropEvent::HoldExpired(event) => event.hold_id,
             DropEvent::HoldReleased(event) => event.hold_id,
             DropEvent::PurchaseConfirmed(event) => event.hold_id,
+            DropEvent::PurchaseRefunded(event) => event.hold_id,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -102,7 +105,18 @@ impl Fold for Holds {
                     id: event.purchase_id,
                     total: event.total,
                     purchased_at: event.purchased_at,
+                    refunded: 0,
                 }));
+                Ok(())
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                let no_purchase = CannotApply("the hold was not purchased");
+                let purchase = row.purchase.as_deref_mut().ok_or(no_purchase)?;
+                let refunded = purchase.refunded + event.quantity.get();
+                if purchase.id != event.purchase_id || refunded > row.quantity.get() {
+                    return Err(CannotApply("more was refunded than was purchased"));
+                }
+                purchase.refunded = refunded;
                 Ok(())
             }
             DropEvent::DropScheduled(_)

@@ -42,6 +42,8 @@ pub struct LiveStockRow {
     pub released: u64,
     /// The number of waiting entries.
     pub waitlist_length: u32,
+    /// Units that were sold and given back, in total.
+    pub refunded: u64,
 }
 
 impl LiveStockRow {
@@ -75,6 +77,7 @@ impl Fold for LiveStock {
             expired: 0,
             released: 0,
             waitlist_length: 0,
+            refunded: 0,
         })
     }
 
@@ -93,6 +96,7 @@ impl Fold for LiveStock {
             }
             DropEvent::HoldChanged(event) => row.released += u64::from(event.units_freed()),
             DropEvent::HoldExpired(event) => row.expired += u64::from(event.quantity.get()),
+            DropEvent::PurchaseRefunded(event) => row.refunded += u64::from(event.quantity.get()),
             DropEvent::HoldReleased(event) => row.released += u64::from(event.quantity.get()),
             DropEvent::DropScheduled(_)
             | DropEvent::HoldPlaced(_)
@@ -108,7 +112,7 @@ impl Fold for LiveStock {
 
 impl Table for LiveStock {
     const NAME: &'static str = "live_stock";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     fn starts(event: &DropEvent) -> bool {
         matches!(event, DropEvent::DropScheduled(_))
     }
@@ -129,6 +133,7 @@ impl Columns for LiveStockRow {
             column("expired", Kind::Bigint),
             column("released", Kind::Bigint),
             column("waitlist_length", Kind::Bigint),
+            column("refunded", Kind::Bigint),
         ];
         [&terms, Stock::columns().as_slice(), &came_back].concat()
     }
@@ -142,6 +147,7 @@ impl Columns for LiveStockRow {
         row.bigint(self.expired);
         row.bigint(self.released);
         row.bigint(self.waitlist_length.into());
+        row.bigint(self.refunded);
     }
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
@@ -154,6 +160,7 @@ impl Columns for LiveStockRow {
             expired: fields.bigint()?,
             released: fields.bigint()?,
             waitlist_length: fields.bigint()?.try_into().ok()?,
+            refunded: fields.bigint()?,
         })
     }
 }
@@ -204,6 +211,15 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
             stock.held = less(stock.held, quantity, "more units sold than held")?;
             stock.sold += quantity;
         }
+        DropEvent::PurchaseRefunded(event) => {
+            let quantity = event.quantity.get();
+            stock.sold = less(stock.sold, quantity, "more units refunded than sold")?;
+            if event.restocked {
+                stock.available += quantity;
+            } else {
+                stock.total = less(stock.total, quantity, "more units left than there were")?;
+            }
+        }
         DropEvent::StockAdjusted(event) => {
             let too_few = CannotApply("more units removed than available");
             stock.total = stock
@@ -237,6 +253,7 @@ fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_) => Ok(before),
     }
 }

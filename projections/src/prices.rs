@@ -76,6 +76,7 @@ pub const fn set_by(event: &DropEvent) -> Option<Money> {
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => None,

@@ -26,7 +26,7 @@ pub struct MinuteKey {
 pub struct SalesTotals {
     /// Units set aside, by a new hold or by a change of one.
     pub held: u64,
-    /// Units purchased.
+    /// Units purchased, refunded ones included: see [`SalesTotals::kept`].
     pub sold: u64,
     /// Units that became available by expiry.
     pub expired: u64,
@@ -39,6 +39,17 @@ pub struct SalesTotals {
     pub holds_expired: u64,
     /// Holds released, including those of a cancelled drop.
     pub holds_released: u64,
+    /// Units of `sold` that were refunded since. A refund counts in the minute of its purchase, so that
+    /// no bucket ever has less than nothing.
+    pub refunded: u64,
+}
+
+impl SalesTotals {
+    /// Returns the units that were purchased and not refunded since.
+    #[must_use]
+    pub const fn kept(&self) -> u64 {
+        self.sold.saturating_sub(self.refunded)
+    }
 }
 
 impl std::ops::AddAssign for SalesTotals {
@@ -51,6 +62,7 @@ impl std::ops::AddAssign for SalesTotals {
         self.purchases_confirmed += more.purchases_confirmed;
         self.holds_expired += more.holds_expired;
         self.holds_released += more.holds_released;
+        self.refunded += more.refunded;
     }
 }
 
@@ -64,6 +76,7 @@ impl std::ops::SubAssign for SalesTotals {
         self.purchases_confirmed -= less.purchases_confirmed;
         self.holds_expired -= less.holds_expired;
         self.holds_released -= less.holds_released;
+        self.refunded -= less.refunded;
     }
 }
 
@@ -78,6 +91,7 @@ impl Fold for SalesTimeline {
             DropEvent::HoldExpired(event) => event.expired_at,
             DropEvent::HoldReleased(event) => event.released_at,
             DropEvent::PurchaseConfirmed(event) => event.purchased_at,
+            DropEvent::PurchaseRefunded(event) => event.purchased_at,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -120,6 +134,9 @@ impl Fold for SalesTimeline {
                 moved.sold += u64::from(event.quantity.get());
                 moved.purchases_confirmed += 1;
             }
+            DropEvent::PurchaseRefunded(event) => {
+                moved.refunded += u64::from(event.quantity.get());
+            }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -134,7 +151,7 @@ impl Fold for SalesTimeline {
 
 impl Table for SalesTimeline {
     const NAME: &'static str = "sales_timeline";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const JOIN: Option<Join<Self>> = Some(|moved, later| *moved += later);
 }
 
@@ -152,4 +169,5 @@ columns!(SalesTotals {
     purchases_confirmed: Bigint,
     holds_expired: Bigint,
     holds_released: Bigint,
+    refunded: Bigint,
 });

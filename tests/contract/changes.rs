@@ -275,7 +275,7 @@ async fn buyer_changes_only_holds_of_their_own_and_extends_none() {
 }
 
 #[tokio::test]
-async fn total_is_set_by_who_has_counted_the_units() {
+async fn total_is_set_after_a_count() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let path = format!("/v1/drops/{drop}/stock");

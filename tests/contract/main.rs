@@ -17,6 +17,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod payments;
+mod refunds;
 mod refusals;
 mod roles;
 mod rules;

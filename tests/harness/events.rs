@@ -220,6 +220,15 @@ impl Ledger {
                 let quantity = self.end(&drop, &fields, event);
                 self.shift(&drop, [0, -quantity, quantity]);
             }
+            "PurchaseRefunded" => {
+                let (quantity, is_back) = (signed("quantity"), fields["restocked"] == true);
+                let hold = &self.holds[&text(&fields["hold_id"])];
+                assert_eq!(hold.ended.as_deref(), Some("PurchaseConfirmed"));
+                self.shift(&drop, [if is_back { quantity } else { 0 }, 0, -quantity]);
+                if !is_back {
+                    self.drops.entry(drop).or_default().total -= quantity;
+                }
+            }
             "StockAdjusted" => {
                 let units = self.drops.entry(drop).or_default();
                 units.total += signed("delta");

@@ -127,6 +127,12 @@ impl Rules {
                     && self.max_per_buyer.is_none_or(|max| taken <= max);
                 assert!(added == 0 || is_allowed, "limit exceeded at {position}");
             }
+            "PurchaseRefunded" => {
+                *model.taken.entry(buyer()).or_default() -= quantity;
+                if fields["restocked"] == true {
+                    model.available += quantity;
+                }
+            }
             "HoldReleased" | "HoldExpired" => {
                 *model.taken.entry(buyer()).or_default() -= quantity;
                 model.available += quantity;

@@ -208,6 +208,7 @@ impl Open {
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldChanged(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {}
         }
         None

@@ -25,8 +25,10 @@ pub struct EventCounts {
     holds_expired: IntCounter,
     holds_released: IntCounter,
     purchases_confirmed: IntCounter,
+    purchases_refunded: IntCounter,
     units_held: IntCounter,
     units_sold: IntCounter,
+    units_refunded: IntCounter,
     stock_adjustments: IntCounter,
     waitlist_joined: IntCounter,
     waitlist_left: IntCounter,
@@ -65,7 +67,9 @@ impl EventCounts {
                 "units_held",
                 "Units set aside by new holds and by changes of holds",
             ),
-            units_sold: counter("units_sold", "Units purchased"),
+            purchases_refunded: counter("purchases_refunded", "Refunds of purchases"),
+            units_sold: counter("units_sold", "Units purchased, refunded ones included"),
+            units_refunded: counter("units_refunded", "Units refunded"),
             stock_adjustments: counter("stock_adjustments", "Stock adjustments"),
             waitlist_joined: counter("waitlist_joined", "Waitlist entries joined"),
             waitlist_left: counter(
@@ -103,6 +107,10 @@ impl EventCounts {
             DropEvent::PurchaseConfirmed(event) => {
                 self.purchases_confirmed.inc();
                 self.units_sold.inc_by(event.quantity.get().into());
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                self.purchases_refunded.inc();
+                self.units_refunded.inc_by(event.quantity.get().into());
             }
             DropEvent::StockAdjusted(_) => self.stock_adjustments.inc(),
             DropEvent::WaitlistJoined(_) => self.waitlist_joined.inc(),

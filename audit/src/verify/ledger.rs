@@ -7,7 +7,7 @@
 //! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist entry is settled at most once; in a
 //! cancelled drop only the consequences of the cancellation follow (see [`super::closing`]).
 //! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
-//! per buyer and repeated ids are found only at the end. The order in which the waitlist was served
+//! per buyer, refunds and repeated ids are found only at the end. The order in which the waitlist was served
 //! is not checked.
 
 use std::io;
@@ -29,6 +29,7 @@ use super::account::{Account, on_sale, within_one_hold};
 use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
+use super::refunds::Refunds;
 use crate::distinct::{Distinct, Kind, key_within};
 use crate::violation::{Fault, Violation, expect};
 
@@ -84,6 +85,7 @@ pub(super) struct Ledger {
     clocks: Clocks,
     ids: Distinct,
     actions: BuyerActions,
+    refunds: Refunds,
 }
 
 impl Ledger {
@@ -184,6 +186,7 @@ impl Ledger {
             DropEvent::HoldExpired(event) => self.expired(recorded, event)?,
             DropEvent::HoldReleased(event) => self.released(recorded, event)?,
             DropEvent::PurchaseConfirmed(event) => self.purchased(recorded, event)?,
+            DropEvent::PurchaseRefunded(event) => self.account(drop_id)?.refunded(event)?,
             DropEvent::StockAdjusted(event) => self.open_account(drop_id)?.adjusted(event)?,
             DropEvent::WaitlistJoined(event) => self.joined(recorded, event)?,
             DropEvent::WaitlistLeft(event) => self.left(drop_id, event)?,
@@ -211,7 +214,14 @@ impl Ledger {
                 self.keep_action(recorded, kind, event.quantity.get(), event.placed_at)
             }
             DropEvent::PurchaseConfirmed(event) => {
+                self.refunds.purchased(recorded, event)?;
                 self.ids.add(Kind::Purchase, event.purchase_id, position)
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                self.ids.add(Kind::Refund, event.refund_id, position)?;
+                self.refunds.refunded(recorded, event)?;
+                let at = event.refunded_at;
+                self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
             }
             DropEvent::StockAdjusted(event) => {
                 self.ids
@@ -276,7 +286,8 @@ impl Ledger {
         })
     }
 
-    /// Judges the kept facts: returns the first repeated id and the first excess of a buyer.
+    /// Judges the kept facts: returns the first repeated id, the first excess of a buyer, and the first
+    /// excessive refund.
     ///
     /// # Errors
     /// When a scratch file cannot be read.
@@ -288,7 +299,8 @@ impl Ledger {
             stream: Some(action.drop_id.to_string()),
             ..fault.at(action.position)
         });
-        Ok(repeat.into_iter().chain(excess).collect())
+        let refunds = self.refunds.first_excess()?;
+        Ok(repeat.into_iter().chain(excess).chain(refunds).collect())
     }
 
     fn note_time(&mut self, recorded: &RecordedEvent) {

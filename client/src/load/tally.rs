@@ -102,6 +102,13 @@ impl Tally {
             DropEvent::PurchaseConfirmed(event) => {
                 self.ended(event.hold_id, event.quantity, End::Sold)
             }
+            DropEvent::PurchaseRefunded(event) => {
+                let units = i64::from(event.quantity.get());
+                self.units.sold -= units;
+                if !event.restocked {
+                    self.units.total -= units;
+                }
+            }
             DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::WaitlistJoined(_)

@@ -37,6 +37,7 @@ impl DropAggregate {
             DropEvent::HoldExpired(event) => self.unfree(event.hold_id),
             DropEvent::HoldReleased(event) => self.unfree(event.hold_id),
             DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
+            DropEvent::PurchaseRefunded(event) => self.unrefund(event),
             DropEvent::StockAdjusted(event) => self.unadjust(event),
             DropEvent::WaitlistJoined(event) => self.unjoin(event),
             DropEvent::WaitlistLeft(event) => self.unleave(event),

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::indexes::Keyed;
 use super::packed::PackedHold;
+use super::refunds::{Refund, Refunded};
 use super::waitlist::Waitlist;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
@@ -25,6 +26,8 @@ pub(super) struct StoredAggregate {
     placed_quantities: BTreeMap<u32, Quantity>,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
+    #[serde(default)]
+    refunds: Vec<Refund>,
     #[serde(default, rename = "line")]
     waitlist: Waitlist,
 }
@@ -41,6 +44,7 @@ impl From<StoredAggregate> for DropAggregate {
             placed_quantities: stored.placed_quantities,
             buyers: stored.buyers,
             adjustments: stored.adjustments,
+            refunds: stored.refunds,
             waitlist: stored.waitlist,
             ..Self::default()
         };
@@ -56,6 +60,17 @@ impl From<StoredAggregate> for DropAggregate {
         for index in 0..index_of(aggregate.adjustments.len()) {
             let key = aggregate.adjustments[index as usize].key;
             aggregate.index_key(key, Keyed::Adjustment(index));
+        }
+        for index in 0..index_of(aggregate.refunds.len()) {
+            let refund = &aggregate.refunds[index as usize];
+            let (key, hold, units) = (refund.key, refund.hold, refund.quantity.get());
+            let purchase_id = refund.purchase_id;
+            let refunded = aggregate.refunded.entry(hold).or_insert(Refunded {
+                purchase_id,
+                units: 0,
+            });
+            refunded.units += units;
+            aggregate.index_key(key, Keyed::Refund(index));
         }
         for index in 0..index_of(aggregate.waitlist.entries().len()) {
             let key = aggregate.waitlist.at(index).key;

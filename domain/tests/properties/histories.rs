@@ -4,7 +4,7 @@
 use domain::DropCommand;
 use domain::command::{
     AdjustStock, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist, SetStock,
+    PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist, SetStock,
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -78,6 +78,8 @@ pub enum Request {
     Resize(Which, Quantity),
     Release(Which),
     Buy(Which),
+    /// This many units of the purchase of a hold (all without a number), restocked or not.
+    Refund(Which, Key, Option<Quantity>, bool, bool),
     Expire(Which),
     Join(Which, Key, u8, Quantity),
     Leave(Which),
@@ -191,6 +193,8 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         60 => (which(1, 30), units()).prop_map(|(hold, units)| Request::Resize(hold, units)),
         60 => which(1, 30).prop_map(Request::Release),
         120 => which(1, 30).prop_map(Request::Buy),
+        80 => (which(1, 60), key_strategy(), proptest::option::of(units()), any::<bool>(), any::<bool>())
+            .prop_map(|(hold, key, units, restock, lost)| Request::Refund(hold, key, units, restock, lost)),
         50 => which(1, 30).prop_map(Request::Expire),
         60 => (any::<Index>(), any::<bool>()).prop_map(|(n, same_id)| Request::Repeat(n, same_id)),
     ]
@@ -363,6 +367,24 @@ impl Writer {
                 is_recorded: false,
                 at,
             }),
+            Request::Refund(which, key, units, restock, lost) => {
+                let hold_id = self.hold(which, model);
+                let purchase = model.hold(hold_id).and_then(|hold| hold.purchase);
+                DropCommand::RefundPurchase(RefundPurchase {
+                    refund_id: refund_id(&self.name()),
+                    key: self.key(key),
+                    purchase_id: purchase.unwrap_or_else(|| purchase_id(&self.name())),
+                    hold_id,
+                    quantity: *units,
+                    restock: *restock,
+                    reason: if *lost {
+                        Reason::new("lost").expect("a reason")
+                    } else {
+                        reason()
+                    },
+                    at,
+                })
+            }
             Request::Expire(which) => {
                 let hold_id = self.hold(which, model);
                 DropCommand::ExpireHold(ExpireHold { hold_id, at })
@@ -401,6 +423,7 @@ impl Writer {
                 DropCommand::PlaceHold(command) => command.hold_id = hold_id(&name),
                 DropCommand::AdjustStock(command) => command.adjustment_id = adjustment_id(&name),
                 DropCommand::ConfirmPurchase(command) => command.purchase_id = purchase_id(&name),
+                DropCommand::RefundPurchase(command) => command.refund_id = refund_id(&name),
                 DropCommand::JoinWaitlist(command) => {
                     command.entry_id = waitlist_id(&name);
                     command.hold_id = hold_id(&name);

@@ -5,18 +5,19 @@
 //! audits each event against the list alone.
 
 use domain::command::{
-    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RescheduleDrop, ScheduleDrop, SetStock,
+    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RefundPurchase, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 use domain::drop::HoldStatus;
 use domain::event::{
     DropCancelled, DropRescheduled, DropScheduled, HoldChanged, HoldExpired, HoldExtended,
-    HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted,
-    WaitlistLeft,
+    HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
+    StockAdjusted, WaitlistLeft,
 };
 use domain::refusal::Limit;
 use domain::stock::Stock;
 use domain::terms::DropTerms;
-use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Quantity, Timestamp};
+use domain::values::{HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Timestamp};
 use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
 
 use super::waitlist::{Settled, Waiting};
@@ -39,6 +40,7 @@ pub struct Held {
     requested: Quantity,
     price: Money,
     end: Option<End>,
+    pub purchase: Option<PurchaseId>,
 }
 
 impl Held {
@@ -67,6 +69,7 @@ pub struct Model {
     pub(crate) cancelled: Option<Timestamp>,
     pub holds: Vec<Held>,
     pub adjustments: Vec<StockAdjusted>,
+    pub refunds: Vec<PurchaseRefunded>,
     /// Every waitlist entry, in order of arrival.
     pub entries: Vec<Waiting>,
     events: u64,
@@ -98,11 +101,25 @@ impl Model {
             .iter()
             .map(|made| i64::from(made.delta))
             .sum();
-        i64::from(first) + adjusted
+        i64::from(first) + adjusted - self.given_back(|refund| !refund.restocked)
+    }
+
+    fn given_back(&self, which: impl Fn(&PurchaseRefunded) -> bool) -> i64 {
+        let chosen = self.refunds.iter().filter(|refund| which(refund));
+        chosen.map(|refund| i64::from(refund.quantity.get())).sum()
+    }
+
+    fn sold(&self) -> i64 {
+        self.units_where(Held::is_bought) - self.given_back(|_| true)
+    }
+
+    /// Returns the units of a purchased hold that can still be refunded.
+    fn refundable(&self, hold: &Held) -> i64 {
+        hold.units() - self.given_back(|refund| refund.hold_id == hold.placed.hold_id)
     }
 
     pub fn available(&self) -> i64 {
-        self.total() - self.units_where(Held::is_live) - self.units_where(Held::is_bought)
+        self.total() - self.units_where(Held::is_live) - self.sold()
     }
 
     pub(crate) fn stock_after(&self, delta: i64) -> Stock {
@@ -111,13 +128,14 @@ impl Model {
             total: units(self.total() + delta),
             available: units(self.available() + delta),
             held: units(self.units_where(Held::is_live)),
-            sold: units(self.units_where(Held::is_bought)),
+            sold: units(self.sold()),
         }
     }
 
     fn taken_by(&self, buyer: Pseudonym) -> i64 {
         let is_taken = |hold: &Held| matches!(self.end_of(hold), None | Some(End::Bought(_)));
         self.units_where(|hold| hold.placed.buyer == buyer && is_taken(hold))
+            - self.given_back(|refund| refund.buyer == buyer)
     }
 
     pub(crate) fn allowance(&self, buyer: Pseudonym, terms: &DropTerms) -> i64 {
@@ -174,7 +192,9 @@ impl Model {
         let adjustments = self.adjustments.iter().filter_map(|made| made.key);
         let begun = self.begun.iter().filter_map(|begun| begun.key);
         let entries = self.entries.iter().filter_map(|entry| entry.joined.key);
-        let mut keys = holds.chain(adjustments).chain(begun).chain(entries);
+        let refunds = self.refunds.iter().filter_map(|refund| refund.key);
+        let keys = holds.chain(adjustments).chain(begun).chain(entries);
+        let mut keys = keys.chain(refunds);
         keys.any(|known| known == key)
     }
 }
@@ -242,6 +262,7 @@ impl Model {
                     ),
                 }
             }
+            DropCommand::RefundPurchase(command) => self.refund(command),
             DropCommand::ExpireHold(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 let subject = Subject::Hold(command.hold_id);
@@ -555,6 +576,68 @@ impl Model {
         )
     }
 
+    fn refund(&self, command: &RefundPurchase) -> Predicted {
+        self.terms().ok_or(Refusal::DropNotFound)?;
+        let same_key = |made: &&PurchaseRefunded| made.key.is_some() && made.key == command.key;
+        let same_id = |made: &&PurchaseRefunded| made.refund_id == command.refund_id;
+        let known_key = command.key.is_some_and(|key| self.key_is_known(key));
+        let earlier = match self.refunds.iter().position(|made| same_key(&made)) {
+            None if known_key => return Err(Refusal::IdempotencyKeyReused),
+            None => self.refunds.iter().position(|made| same_id(&made)),
+            by_key => by_key,
+        };
+        if let Some(earlier) = earlier {
+            let made = &self.refunds[earlier];
+            let so_far = self.refunds[..=earlier].iter();
+            let of_purchase = so_far.filter(|other| other.purchase_id == made.purchase_id);
+            let units: i64 = of_purchase.map(|one| i64::from(one.quantity.get())).sum();
+            let bought = self.hold(made.hold_id).expect("a purchased hold").units();
+            let alike = (made.key, made.purchase_id, made.restocked, &made.reason)
+                == (
+                    command.key,
+                    command.purchase_id,
+                    command.restock,
+                    &command.reason,
+                );
+            let as_many =
+                (command.quantity).map_or(units == bought, |units| units == made.quantity);
+            return if alike && as_many {
+                replay(Subject::Refund(made.refund_id))
+            } else {
+                Err(Refusal::IdempotencyKeyReused)
+            };
+        }
+        let hold = self.hold(command.hold_id).filter(|hold| hold.is_bought());
+        let hold = hold.ok_or(Refusal::PurchaseNotFound)?;
+        let Some(End::Bought(purchased_at)) = hold.end else {
+            unreachable!()
+        };
+        let left = u32::try_from(self.refundable(hold)).expect("never negative");
+        let requested = command.quantity.map_or(left, |units| units.get());
+        if requested == 0 || requested > left {
+            return Err(Refusal::NothingToRefund { refundable: left });
+        }
+        one(
+            DropEvent::PurchaseRefunded(PurchaseRefunded {
+                refund_id: command.refund_id,
+                key: command.key,
+                purchase_id: command.purchase_id,
+                hold_id: command.hold_id,
+                buyer: hold.placed.buyer,
+                quantity: Quantity::new(requested.into()).expect("units of a hold"),
+                amount: Money {
+                    amount: hold.price.amount * i64::from(requested),
+                    currency: hold.price.currency,
+                },
+                restocked: command.restock,
+                reason: command.reason.clone(),
+                purchased_at,
+                refunded_at: command.at,
+            }),
+            Subject::Refund(command.refund_id),
+        )
+    }
+
     /// Returns a hold that can still be changed at `at`.
     fn changeable(&self, id: HoldId, at: Timestamp) -> Result<&Held, Refusal> {
         let hold = self.hold(id).ok_or(Refusal::HoldNotFound)?;
@@ -804,6 +887,20 @@ impl Model {
                     (event.buyer, event.quantity),
                     (placed.buyer, placed.quantity)
                 );
+                let mut all = self.holds.iter_mut();
+                let hold = all.find(|hold| hold.placed.hold_id == event.hold_id);
+                hold.expect("a hold").purchase = Some(event.purchase_id);
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                self.claim_key(event.key);
+                let hold = self.hold(event.hold_id).expect("a hold to refund");
+                assert_eq!(hold.purchase, Some(event.purchase_id));
+                assert_eq!(hold.placed.buyer, event.buyer);
+                assert_eq!(hold.end, Some(End::Bought(event.purchased_at)));
+                let units = i64::from(event.quantity.get());
+                assert!(units <= self.refundable(hold), "refunded twice");
+                assert_eq!(event.amount.amount, hold.price.amount * units);
+                self.refunds.push(event.clone());
             }
             DropEvent::StockAdjusted(event) => {
                 assert!(self.cancelled.is_none(), "adjusted after cancelling");
@@ -849,6 +946,7 @@ impl Model {
             requested: event.quantity,
             price: terms.price,
             end: None,
+            purchase: None,
         });
         if let Some(max) = terms.max_per_buyer {
             assert!(
@@ -935,6 +1033,9 @@ impl Model {
             assert_eq!(theirs.quantity, ours.placed.quantity);
             assert_eq!(theirs.expires_at, ours.placed.expires_at);
             assert_eq!(drop.placed_quantity(&theirs), ours.requested);
+            if ours.is_bought() {
+                assert_eq!(i64::from(drop.refundable(&theirs)), self.refundable(ours));
+            }
         }
         for buyer in self
             .holds

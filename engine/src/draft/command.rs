@@ -5,7 +5,7 @@ use domain::command;
 use domain::decide::{Decision, Standing};
 use domain::private::Private;
 use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId,
+    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId, RefundId,
     Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, Refusal};
@@ -13,7 +13,8 @@ use domain::{DropAggregate, Refusal};
 use super::{CandidateIds, Times};
 use crate::request::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    LookUpBuyer, NewTerms, PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
@@ -218,6 +219,26 @@ impl Request for ConfirmPurchase {
             at: context.times.of_arrival(drop, *hold_id),
         })?;
         Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for RefundPurchase {
+    type Subject = RefundId;
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<RefundId> {
+        let drop = context.state.drop_of(self.hold_id);
+        let drop = drop.ok_or(Refusal::PurchaseNotFound)?;
+        let decision = drop.aggregate.refund_purchase(&command::RefundPurchase {
+            refund_id: RefundId(context.ids.subject),
+            key: self.key,
+            purchase_id: self.purchase_id,
+            hold_id: self.hold_id,
+            quantity: self.quantity,
+            restock: self.restock,
+            reason: self.reason.clone(),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
     }
 }
 

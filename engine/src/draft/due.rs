@@ -113,6 +113,7 @@ impl Draft {
             AnyRequest::ScheduleDrop(_)
             | AnyRequest::RescheduleDrop(_)
             | AnyRequest::CancelDrop(_)
+            | AnyRequest::RefundPurchase(_)
             | AnyRequest::LeaveWaitlist(_) => {}
         }
     }

@@ -205,6 +205,7 @@ fn was_due(event: &DropEvent) -> bool {
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_) => false,
     }

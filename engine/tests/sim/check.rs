@@ -74,6 +74,9 @@ struct HoldRow {
     placed_at: Timestamp,
     expires_at: Timestamp,
     end: Option<End>,
+    purchase: Option<PurchaseId>,
+    /// Units that were refunded.
+    refunded: i64,
 }
 
 impl HoldRow {
@@ -153,6 +156,8 @@ impl Ledger {
                     placed_at: event.placed_at,
                     expires_at: event.expires_at,
                     end: None,
+                    purchase: None,
+                    refunded: 0,
                 };
                 assert!(
                     self.holds.insert(event.hold_id, row).is_none(),
@@ -181,11 +186,25 @@ impl Ledger {
                 let row = self.end(event.hold_id, End::Purchased, recorded);
                 row.was_in_time(event.purchased_at, now);
                 let units_of_hold = row.units;
+                row.purchase = Some(event.purchase_id);
                 self.units.entry(drop_id).or_default().sold += units_of_hold;
                 assert!(
                     !self.cancelled.contains_key(&drop_id),
                     "sold when cancelled"
                 );
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                assert_eq!(event.refunded_at, now);
+                let row = self.holds.get_mut(&event.hold_id).expect("a hold");
+                assert_eq!(row.drop_id, drop_id);
+                assert_eq!(row.purchase, Some(event.purchase_id));
+                let back = i64::from(event.quantity.get());
+                assert_eq!(event.amount.amount, 19_999 * back);
+                row.refunded += back;
+                assert!(row.refunded <= row.units, "refunded twice");
+                let units = self.units.entry(drop_id).or_default();
+                units.sold -= back;
+                units.total -= if event.restocked { 0 } else { back };
             }
             DropEvent::HoldReleased(event) => {
                 let row = self.end(event.hold_id, End::Released, recorded);
@@ -237,7 +256,7 @@ impl Ledger {
         }
     }
 
-    fn end(&mut self, hold_id: HoldId, end: End, recorded: &RecordedEvent) -> &HoldRow {
+    fn end(&mut self, hold_id: HoldId, end: End, recorded: &RecordedEvent) -> &mut HoldRow {
         let row = self.holds.get_mut(&hold_id).expect("the hold was placed");
         assert_eq!(row.drop_id, recorded.drop_id);
         assert_eq!(row.end, None, "resolved twice, at {}", recorded.position);
@@ -317,6 +336,7 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistLeft(_) => None,
     }
@@ -355,6 +375,7 @@ impl Recorded {
                 DropEvent::DropScheduled(event) => event.key.map(|key| (None, key)),
                 DropEvent::HoldPlaced(event) => event.key.map(|key| (scope, key)),
                 DropEvent::StockAdjusted(event) => event.key.map(|key| (scope, key)),
+                DropEvent::PurchaseRefunded(event) => event.key.map(|key| (scope, key)),
                 DropEvent::WaitlistJoined(event) => event.key.map(|key| (scope, key)),
                 DropEvent::PurchaseConfirmed(event) => {
                     let of_hold = found.purchases.entry(event.hold_id).or_default();
@@ -404,6 +425,7 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::DropRescheduled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_) => None,
     }
 }
@@ -423,6 +445,7 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
         | Request::SetStock { .. }
+        | Request::RefundPurchase { .. }
         | Request::PlaceHold { .. } => None,
     }
 }
@@ -432,6 +455,7 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         Request::ScheduleDrop { key, .. } => key.map(|key| (None, key)),
         Request::PlaceHold { drop_id, key, .. }
         | Request::AdjustStock { drop_id, key, .. }
+        | Request::RefundPurchase { drop_id, key, .. }
         | Request::JoinWaitlist { drop_id, key, .. } => key.map(|key| (Some(*drop_id), key)),
         Request::LeaveWaitlist { .. }
         | Request::SetStock { .. }
@@ -461,6 +485,7 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::WaitlistJoined(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_) => false,
     }
 }
@@ -477,7 +502,7 @@ fn response_is_in_the_log(sent: &SentRequest, ledger: &Ledger, events: &[Recorde
         );
     }
     match answer.subject {
-        Subject::Drop | Subject::Adjustment(_) => {}
+        Subject::Drop | Subject::Adjustment(_) | Subject::Refund(_) => {}
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => {
             let row = ledger.holds.get(&hold_id).expect("a hold in the log");
             assert!(row.placed <= answer.position());
@@ -587,6 +612,17 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
         ) => {
             let seen = ledger.available_within(*drop_id, sent.window);
             assert!(seen.contains(&i64::from(*available)), "{seen:?} {sent:?}");
+        }
+        (
+            Refusal::NothingToRefund { refundable },
+            Request::RefundPurchase {
+                hold_id, quantity, ..
+            },
+        ) => {
+            let row = &ledger.holds[hold_id];
+            assert!(i64::from(*refundable) >= row.units - row.refunded);
+            let requested = quantity.map_or(1, |quantity| quantity.get());
+            assert!(*refundable < requested, "{sent:?}");
         }
         (
             Refusal::HoldPurchased { .. },
@@ -729,6 +765,7 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::HoldExtended(_) => tally.extensions += 1,
             DropEvent::HoldChanged(_) => tally.changes += 1,
             DropEvent::PurchaseConfirmed(_) => tally.purchases += 1,
+            DropEvent::PurchaseRefunded(_) => tally.refunds += 1,
             DropEvent::HoldReleased(_) => tally.releases += 1,
             DropEvent::HoldExpired(_) => tally.expiries += 1,
             DropEvent::DropCancelled(_) => tally.cancellations += 1,

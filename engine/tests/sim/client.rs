@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
+use domain::DropEvent;
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, StockCount, Timestamp,
-    WaitlistId,
+    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, PurchaseId,
+    StockCount, Timestamp, WaitlistId,
 };
 use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
@@ -17,7 +18,7 @@ use tokio::time::sleep;
 
 use super::World;
 use crate::support::build::{
-    LONGEST_HOLD, adjust, hold_as, join, quantity, reason, release, schedule,
+    LONGEST_HOLD, adjust, hold_as, join, key, quantity, reason, release, schedule,
 };
 use crate::support::request::{self, Answer, Request};
 
@@ -44,6 +45,7 @@ pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
                 drops: vec![],
                 holds: vec![],
                 entries: vec![],
+                purchases: vec![],
             };
             tokio::spawn(client.shop())
         })
@@ -58,6 +60,7 @@ struct Client {
     drops: Vec<DropId>,
     holds: Vec<HoldId>,
     entries: Vec<WaitlistId>,
+    purchases: Vec<(DropId, PurchaseId, HoldId)>,
 }
 
 impl Client {
@@ -107,6 +110,10 @@ impl Client {
                 None => self.hold(drop_id, &key),
             },
             40..52 => self.join(drop_id, &key),
+            54..58 => match self.pick(&self.purchases.clone()) {
+                Some(purchase) => self.refund(purchase, &key),
+                None => self.hold(drop_id, &key),
+            },
             52..54 => match self.pick(&self.entries.clone()) {
                 Some(entry_id) => Request::LeaveWaitlist { entry_id },
                 None => self.join(drop_id, &key),
@@ -133,6 +140,23 @@ impl Client {
     fn change(&mut self, hold_id: HoldId) -> Request {
         let quantity = quantity(self.random.random_range(1..=3));
         Request::ChangeHold { hold_id, quantity }
+    }
+
+    fn refund(
+        &mut self,
+        (drop_id, purchase_id, hold_id): (DropId, PurchaseId, HoldId),
+        key_text: &str,
+    ) -> Request {
+        let units = quantity(self.random.random_range(1..=2));
+        Request::RefundPurchase {
+            drop_id,
+            purchase_id,
+            hold_id,
+            key: Some(key(key_text)),
+            quantity: self.random.random_bool(0.7).then_some(units),
+            restock: self.random.random_bool(0.7),
+            reason: reason("returned"),
+        }
     }
 
     fn purchase(&mut self, hold_id: HoldId) -> Request {
@@ -262,6 +286,12 @@ impl Client {
     fn remember(&mut self, answer: &Answer) {
         if let Subject::Hold(hold_id) = answer.subject {
             self.holds.push(hold_id);
+        }
+        for recorded in answer.events() {
+            if let DropEvent::PurchaseConfirmed(event) = &recorded.event {
+                let purchase = (answer.drop_id, event.purchase_id, event.hold_id);
+                self.purchases.push(purchase);
+            }
         }
         if let Subject::Waitlist(entry_id) = answer.subject {
             self.entries.push(entry_id);

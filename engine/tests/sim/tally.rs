@@ -20,6 +20,7 @@ pub struct Tally {
     pub extensions: usize,
     pub changes: usize,
     pub purchases: usize,
+    pub refunds: usize,
     pub releases: usize,
     pub expiries: usize,
     pub cancellations: usize,
@@ -46,7 +47,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 26] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 27] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -65,6 +66,7 @@ impl Tally {
             ("extensions", &mut self.extensions),
             ("changes", &mut self.changes),
             ("purchases", &mut self.purchases),
+            ("refunds", &mut self.refunds),
             ("releases", &mut self.releases),
             ("expiries", &mut self.expiries),
             ("cancellations", &mut self.cancellations),

@@ -4,13 +4,13 @@
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, Quantity,
-    Reason, StockCount, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, PurchaseId,
+    Quantity, Reason, StockCount, WaitlistId,
 };
 use engine::{
     Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, EngineHandle,
-    ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop,
-    ScheduleDrop, SetStock,
+    ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 
 /// An accepted request of any kind.
@@ -67,6 +67,16 @@ pub enum Request {
     ConfirmPurchase {
         hold_id: HoldId,
         payment_reference: Option<PaymentReference>,
+    },
+    RefundPurchase {
+        /// The drop of the purchase.
+        drop_id: DropId,
+        purchase_id: PurchaseId,
+        hold_id: HoldId,
+        key: Option<KeyDigest>,
+        quantity: Option<Quantity>,
+        restock: bool,
+        reason: Reason,
     },
     JoinWaitlist {
         drop_id: DropId,
@@ -183,6 +193,25 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             };
             let outcome = engine.confirm_purchase(request).await;
             about(outcome, Subject::Purchase(hold_id))
+        }
+        Request::RefundPurchase {
+            drop_id: _,
+            purchase_id,
+            hold_id,
+            key,
+            quantity,
+            restock,
+            reason,
+        } => {
+            let request = RefundPurchase {
+                purchase_id,
+                hold_id,
+                key,
+                quantity,
+                restock,
+                reason,
+            };
+            Ok(engine.refund_purchase(request).await?.map(Subject::Refund))
         }
         Request::JoinWaitlist {
             drop_id,

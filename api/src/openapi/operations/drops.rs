@@ -200,7 +200,7 @@ fn purchases(schemas: &mut Schemas) -> Operation {
     let example = json!({ "data": [example], "has_more": false });
     let csv = json!({
         "schema": { "type": "string" },
-        "example": "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position\r\n",
+        "example": "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position,refunded_quantity,refunded_amount\r\n",
     });
     let page = ResponseSpec::new(200, "Purchases, earliest first.")
         .json(schemas.response::<Page<RecordedPurchase>>(), example)

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
 use crate::drops::purchases::RecordedPurchase;
+use crate::drops::refunds::{NewRefund, RefundBody};
 use crate::holds::{Extension, HoldEdit, NewHold, Payment};
 use crate::openapi::operation::{Access, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
@@ -22,7 +23,8 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         read_purchase(schemas),
     ];
     let by_buyers = operations.map(|operation| operation.access(Access::Buyer));
-    let all = by_buyers.into_iter().chain([extend(schemas)]);
+    let by_admins = [extend(schemas), refund(schemas)];
+    let all = by_buyers.into_iter().chain(by_admins);
     all.map(|operation| operation.tag("Holds and purchases"))
         .collect()
 }
@@ -128,7 +130,8 @@ fn release() -> Operation {
 pub(super) fn example_purchase() -> Value {
     json!({
         "id": "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c", "hold_id": HOLD_ID, "drop_id": DROP_ID, "buyer_id": "buyer-1",
-        "quantity": 1, "total": { "amount": 19_999, "currency": "EUR" }, "purchased_at": NOON, "position": 18,
+        "quantity": 1, "total": { "amount": 19_999, "currency": "EUR" }, "purchased_at": NOON,
+        "refunded": { "quantity": 0, "amount": { "amount": 0, "currency": "EUR" } }, "position": 18,
     })
 }
 
@@ -145,6 +148,41 @@ fn read_purchase(schemas: &mut Schemas) -> Operation {
         .at_least()
         .conditional_response(purchase)
         .problems(&[Code::PurchaseNotFound])
+}
+
+fn refund(schemas: &mut Schemas) -> Operation {
+    let example = json!({
+        "id": "0197d3f4-0a1b-4c2d-8e3f-405162738495", "purchase_id": "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c",
+        "drop_id": DROP_ID, "amount": { "amount": 19_999, "currency": "EUR" }, "quantity": 1,
+        "restocked": true, "reason": "arrived broken", "status": "succeeded", "refunded_at": NOON,
+        "position": 19,
+    });
+    let made =
+        ResponseSpec::new(201, "The refund.").json(schemas.response::<RefundBody>(), example);
+    Operation::post(
+        "/v1/purchases/{id}/refunds",
+        "refundPurchase",
+        "Refund a purchase",
+    )
+    .description(
+        "Gives units of a purchase back, at the unit price of the purchase, and with them the \
+         buyer's allowance. The money is the shop's to return; the log records that it was. \
+         Restocked units are offered to the waitlist first; with `restock: false` they leave the \
+         drop's total. Possible after the drop has ended or was cancelled as well: units that are \
+         restocked then are counted as available, and nothing sells them.",
+    )
+    .access(Access::Admin)
+    .idempotency_key()
+    .json_body::<NewRefund>(
+        schemas,
+        json!({ "quantity": 1, "reason": "arrived broken" }),
+    )
+    .response(made.headers(&["Idempotent-Replayed"]))
+    .problems(&[
+        Code::PurchaseNotFound,
+        Code::NothingToRefund,
+        Code::Unavailable,
+    ])
 }
 
 fn purchase(schemas: &mut Schemas) -> Operation {
