@@ -78,7 +78,10 @@ pub(crate) struct Metrics {
     purchases_confirmed: u64,
     /// Units in the holds that were placed within the window.
     units_held: u64,
+    /// Units that were purchased within the window and not refunded since.
     units_sold: u64,
+    /// Units that were purchased within the window and refunded since.
+    units_refunded: u64,
     /// Units that became available because their holds expired.
     units_expired: u64,
     /// Units that became available because their holds were released.
@@ -115,12 +118,14 @@ struct DropLine {
     held: u32,
     sold: u32,
     expired: u64,
+    refunded: u64,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
 struct MetricsBucket {
     start: Timestamp,
     held: u64,
+    /// Units that were purchased in this bucket and not refunded since.
     sold: u64,
     expired: u64,
 }
@@ -166,7 +171,8 @@ pub(crate) async fn metrics(
         holds_released: total.holds_released,
         purchases_confirmed: total.purchases_confirmed,
         units_held: total.held,
-        units_sold: total.sold,
+        units_sold: total.kept(),
+        units_refunded: total.refunded,
         units_expired: total.expired,
         units_released: total.released,
         oversell_attempts_blocked: refused.sold_out,
@@ -207,9 +213,12 @@ pub(crate) struct Timeline {
 struct TimelineBucket {
     start: Timestamp,
     held: u64,
+    /// Units that were purchased in this bucket and not refunded since.
     sold: u64,
     expired: u64,
     released: u64,
+    /// Units that were purchased in this bucket and refunded since.
+    refunded: u64,
 }
 
 /// `GET /v1/admin/timeline`
@@ -272,6 +281,7 @@ fn drop_lines(drops: &[DropView], now: Timestamp) -> Vec<DropLine> {
         held: drop.row.stock.held,
         sold: drop.row.stock.sold,
         expired: drop.row.expired,
+        refunded: drop.row.refunded,
     };
     drops.iter().map(line).collect()
 }
@@ -305,7 +315,7 @@ fn projection_lines(app: &App, position: Position) -> Vec<ProjectionLine> {
 
 /// Formats buckets as CSV (RFC 4180). Times and whole numbers need no quotes.
 fn csv(headers: &HeaderMap, buckets: &[TimelineBucket]) -> Response {
-    let mut text = String::from("start,held,sold,expired,released\r\n");
+    let mut text = String::from("start,held,sold,expired,released,refunded\r\n");
     for bucket in buckets {
         let TimelineBucket {
             start,
@@ -313,8 +323,11 @@ fn csv(headers: &HeaderMap, buckets: &[TimelineBucket]) -> Response {
             sold,
             expired,
             released,
+            refunded,
         } = bucket;
-        text.push_str(&format!("{start},{held},{sold},{expired},{released}\r\n"));
+        text.push_str(&format!(
+            "{start},{held},{sold},{expired},{released},{refunded}\r\n"
+        ));
     }
     let file = Representation::new(text, "text/csv; charset=utf-8");
     let mut response = file.unless_known(headers);
@@ -329,17 +342,18 @@ impl From<Bucket> for TimelineBucket {
     fn from(Bucket { start, moved }: Bucket) -> Self {
         let SalesTotals {
             held,
-            sold,
             expired,
             released,
+            refunded,
             ..
         } = moved;
         Self {
             start,
             held,
-            sold,
+            sold: moved.kept(),
             expired,
             released,
+            refunded,
         }
     }
 }
@@ -349,7 +363,7 @@ impl From<Bucket> for MetricsBucket {
         Self {
             start,
             held: moved.held,
-            sold: moved.sold,
+            sold: moved.kept(),
             expired: moved.expired,
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod buyers;
 mod picture;
 pub(crate) mod purchases;
+pub(crate) mod refunds;
 pub(crate) mod terms;
 
 use std::cmp::Reverse;
@@ -17,7 +18,7 @@ use domain::event::StockAdjusted;
 use domain::status::DropStatus;
 use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
-use engine::{AdjustStock, CancelDrop, RescheduleDrop, ScheduleDrop};
+use engine::{AdjustStock, CancelDrop, RescheduleDrop, ScheduleDrop, SetStock};
 use infrastructure::quarantine::RefusedEvent;
 use projections::drop_body::{DropBody, PurchaserBody, waitlist_length};
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
@@ -373,6 +374,37 @@ pub(crate) async fn adjust(
         (StatusCode::CREATED, Json(body)).into_response(),
         &answer,
     ))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CountedStock {
+    /// All units of the drop from now on, held and sold ones included.
+    total: StockCount,
+    /// The reason. It is stored in the log permanently, so it must not contain personal data.
+    reason: Entered<Reason>,
+}
+
+/// `PUT /v1/drops/{id}/stock`
+pub(crate) async fn set_stock(
+    State(app): State<App>,
+    _: Admin,
+    DropPath(drop_id): DropPath,
+    headers: HeaderMap,
+    Body(counted): Body<CountedStock>,
+) -> Result<Response, Problem> {
+    if !headers.contains_key(header::IF_MATCH) {
+        let detail = "Send the drop's ETag as If-Match, or * to set the total of any stock.";
+        return Err(Problem::new(Code::PreconditionRequired, detail));
+    }
+    let request = SetStock {
+        drop_id,
+        expected_total: expected_total(&app, drop_id, &headers),
+        total: counted.total,
+        reason: counted.reason.0,
+    };
+    app.engine.set_stock(request).await?;
+    drop_now(&app, StatusCode::OK, drop_id)
 }
 
 /// Returns the total in `If-Match`; `None` without it, and for `*`. Of several, the drop's

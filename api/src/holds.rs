@@ -1,12 +1,16 @@
-//! The routes of holds: place, read, release, purchase.
+//! The routes of holds: place, read, change, extend, release, purchase.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::{BuyerId, DisplayName, Entered, HoldId, PaymentReference, Quantity};
+use domain::values::{
+    BuyerId, DisplayName, Entered, HoldId, MaxHoldSeconds, PaymentReference, Quantity,
+};
 use domain::{DropEvent, Refusal};
-use engine::{Accepted, CommandError, ConfirmPurchase, PlaceHold, ReleaseHold};
+use engine::{
+    Accepted, ChangeHold, CommandError, ConfirmPurchase, ExtendHold, PlaceHold, ReleaseHold,
+};
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;
@@ -14,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Admin, Caller};
 use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
@@ -94,6 +98,7 @@ fn newly_placed(app: &App, answer: &Accepted<HoldId>, buyer: BuyerRow) -> Option
         row: HoldRow::placed(placed.drop_id, event),
         price: app.views.price_at(placed.drop_id, placed.position)?,
         position: placed.position,
+        purchased: None,
         buyer: Some(buyer),
     })
 }
@@ -112,6 +117,59 @@ pub(crate) async fn read(
     let now = app.now();
     let body = HoldBody::new(hold, now);
     Ok(private(conditional_at(&headers, now, &body)))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HoldEdit {
+    /// The number of units from now on.
+    quantity: Quantity,
+}
+
+/// `PATCH /v1/holds/{id}`
+pub(crate) async fn change(
+    State(app): State<App>,
+    HoldPath(hold_id): HoldPath,
+    caller: Caller,
+    origin: Origin,
+    Body(HoldEdit { quantity }): Body<HoldEdit>,
+) -> Result<Response, Problem> {
+    let attempt = must_own(&app, &caller, origin, hold_id).await?;
+    let answer = app.engine.change_hold(ChangeHold { hold_id, quantity });
+    let answer = found(attempt, answer.await);
+    answer.map_err(|error| match app.views.hold(hold_id) {
+        Some(hold) => app.refused.problem(hold.row.drop_id, error),
+        None => error.into(),
+    })?;
+    hold_now(&app, hold_id)
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Extension {
+    /// The hold then lasts at least this long from now on.
+    seconds: MaxHoldSeconds,
+}
+
+/// `POST /v1/holds/{id}/extend`
+pub(crate) async fn extend(
+    State(app): State<App>,
+    _: Admin,
+    HoldPath(hold_id): HoldPath,
+    Body(Extension { seconds }): Body<Extension>,
+) -> Result<Response, Problem> {
+    app.engine
+        .extend_hold(ExtendHold { hold_id, seconds })
+        .await?;
+    hold_now(&app, hold_id)
+}
+
+/// Responds with the present hold.
+fn hold_now(app: &App, hold_id: HoldId) -> Result<Response, Problem> {
+    let hold = find(app, hold_id)?;
+    Ok(private(
+        Json(HoldBody::new(hold, app.now())).into_response(),
+    ))
 }
 
 /// `DELETE /v1/holds/{id}`

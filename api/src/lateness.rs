@@ -71,8 +71,11 @@ impl Observer for ReleaseLateness {
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => None,

@@ -86,11 +86,15 @@ codes! {
     LimitReached = "limit_reached", CONFLICT, "A limit of units is reached";
     NotLive = "not_live", CONFLICT, "The drop has not started";
     Ended = "ended", CONFLICT, "The drop has ended";
-    /// The hold cannot be released any more, because it was purchased.
+    /// The hold cannot be released or changed any more, because it was purchased.
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
     /// The hold was purchased with another payment.
     PaymentReferenceConflict = "payment_reference_conflict", CONFLICT,
         "The hold was purchased with another payment reference";
+    /// The hold would last longer than the drop's `max_hold_seconds`.
+    ExtensionLimit = "extension_limit", CONFLICT, "The hold cannot be extended so far";
+    /// Fewer units of the purchase are left to refund than were requested, or none.
+    NothingToRefund = "nothing_to_refund", CONFLICT, "Not so many units can be refunded";
     /// A stock adjustment would remove units that are held or sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough available units to remove";
     /// Units are available, so there is nothing to wait for.
@@ -101,9 +105,9 @@ codes! {
     WaitlistFull = "waitlist_full", CONFLICT, "The waitlist is full";
     /// The entry cannot be left any more, because it has become a hold.
     AlreadyOffered = "already_offered", CONFLICT, "The waitlist entry has already received a hold";
-    /// The hold expired before the purchase or release.
+    /// The hold expired before the request.
     HoldExpired = "hold_expired", GONE, "The hold has expired";
-    /// The hold was released before the purchase.
+    /// The hold was released before the request.
     HoldReleased = "hold_released", GONE, "The hold was released";
     /// The terms changed after the caller read them.
     StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited since it was read";
@@ -499,6 +503,9 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         } => problem(Code::Ended)
             .with("ended_at", ended_at.to_string())
             .with("cancelled", cancelled),
+        Refusal::ExtensionLimit { expires_at_max } => {
+            problem(Code::ExtensionLimit).with("expires_at_max", expires_at_max.to_string())
+        }
         Refusal::HoldExpired { expired_at } => {
             problem(Code::HoldExpired).with("expired_at", expired_at.to_string())
         }
@@ -511,6 +518,10 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         // The purchase's id is known to the views.
         Refusal::PaymentReferenceConflict { purchased_at } => {
             problem(Code::PaymentReferenceConflict).with("purchased_at", purchased_at.to_string())
+        }
+        Refusal::PurchaseNotFound => problem(Code::PurchaseNotFound),
+        Refusal::NothingToRefund { refundable } => {
+            problem(Code::NothingToRefund).with("refundable", refundable)
         }
         Refusal::InsufficientStock { delta, available } => problem(Code::InsufficientStock)
             .with("delta", delta)

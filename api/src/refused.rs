@@ -59,10 +59,13 @@ impl Reason {
             | Refusal::IdempotencyKeyReused
             | Refusal::NotLive { .. }
             | Refusal::Ended { .. }
+            | Refusal::ExtensionLimit { .. }
             | Refusal::HoldExpired { .. }
             | Refusal::HoldReleased { .. }
             | Refusal::HoldPurchased { .. }
             | Refusal::PaymentReferenceConflict { .. }
+            | Refusal::PurchaseNotFound
+            | Refusal::NothingToRefund { .. }
             | Refusal::InsufficientStock { .. }
             | Refusal::TooMuchStock { .. }
             | Refusal::NotSoldOut { .. }

@@ -123,7 +123,18 @@ pub struct PurchaseBody {
     pub(crate) quantity: Quantity,
     pub(crate) total: Money,
     pub(crate) purchased_at: Timestamp,
+    pub(crate) refunded: RefundedBody,
+    /// The log position of the purchase.
     pub(crate) position: Position,
+}
+
+/// The refunds of a purchase, in sum.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RefundTotal")]
+pub struct RefundedBody {
+    /// Units given back.
+    pub(crate) quantity: u32,
+    pub(crate) amount: Money,
 }
 
 impl PurchaseBody {
@@ -135,6 +146,13 @@ impl PurchaseBody {
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
         let purchase = hold.row.purchase?;
+        let refunded = RefundedBody {
+            quantity: purchase.refunded,
+            amount: Money {
+                amount: hold.price.amount * i64::from(purchase.refunded),
+                currency: hold.price.currency,
+            },
+        };
         Some(Self {
             id: purchase.id,
             hold_id: hold.hold_id,
@@ -143,7 +161,8 @@ impl PurchaseBody {
             quantity: hold.row.quantity,
             total: purchase.total,
             purchased_at: purchase.purchased_at,
-            position: hold.position,
+            refunded,
+            position: hold.purchased.unwrap_or(hold.position),
         })
     }
 }

@@ -22,16 +22,18 @@ pub enum Kind {
     Purchase,
     /// A stock adjustment.
     Adjustment,
+    Refund,
     /// A waitlist entry.
     WaitlistEntry,
     /// An idempotency key, within its drop.
     Key,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Hold,
     Kind::Purchase,
     Kind::Adjustment,
+    Kind::Refund,
     Kind::WaitlistEntry,
     Kind::Key,
 ];
@@ -60,6 +62,7 @@ impl fmt::Display for Repeat {
             Kind::Hold => write!(f, "hold {id} was placed twice"),
             Kind::Purchase => write!(f, "purchase {id} was made twice"),
             Kind::Adjustment => write!(f, "adjustment {id} was made twice"),
+            Kind::Refund => write!(f, "refund {id} was made twice"),
             Kind::WaitlistEntry => write!(f, "waitlist entry {id} was joined twice"),
             Kind::Key => write!(f, "the idempotency key was used before in the same drop"),
         }

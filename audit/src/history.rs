@@ -136,9 +136,12 @@ fn body(stored: &StoredEvent) -> Value {
 fn hold_of(event: &DropEvent) -> Option<HoldId> {
     match event {
         DropEvent::HoldPlaced(event) => Some(event.hold_id),
+        DropEvent::HoldExtended(event) => Some(event.hold_id),
+        DropEvent::HoldChanged(event) => Some(event.hold_id),
         DropEvent::HoldExpired(event) => Some(event.hold_id),
         DropEvent::HoldReleased(event) => Some(event.hold_id),
         DropEvent::PurchaseConfirmed(event) => Some(event.hold_id),
+        DropEvent::PurchaseRefunded(event) => Some(event.hold_id),
         // The id is assigned when the buyer joins the waitlist.
         DropEvent::WaitlistJoined(event) => Some(event.hold_id),
         DropEvent::DropScheduled(_)
@@ -159,8 +162,11 @@ impl History {
                 DropEvent::DropCancelled(_) | DropEvent::DropRescheduled(_)
             );
         if is_its_own {
-            self.is_open = matches!(recorded.event, DropEvent::HoldPlaced(_));
-            self.is_placed |= self.is_open;
+            self.is_open = matches!(
+                recorded.event,
+                DropEvent::HoldPlaced(_) | DropEvent::HoldExtended(_) | DropEvent::HoldChanged(_)
+            );
+            self.is_placed |= matches!(recorded.event, DropEvent::HoldPlaced(_));
         }
         if is_its_own || is_about_its_drop {
             self.events.push((recorded, body(stored)));
@@ -181,6 +187,9 @@ impl History {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => None,

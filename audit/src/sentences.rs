@@ -53,6 +53,20 @@ pub fn sentence(event: &DropEvent) -> String {
             },
             event.entry_id
         ),
+        DropEvent::HoldExtended(event) => format!(
+            "the hold of buyer {} was extended from {} to {} (hold {})",
+            short(event.buyer),
+            event.previous_expires_at,
+            event.expires_at,
+            event.hold_id
+        ),
+        DropEvent::HoldChanged(event) => format!(
+            "the hold of buyer {} was changed from {} to {} (hold {})",
+            short(event.buyer),
+            units(event.previous_quantity),
+            units(event.quantity),
+            event.hold_id
+        ),
         DropEvent::HoldExpired(event) => format!(
             "the hold of buyer {} expired at {}; {} available again (hold {})",
             short(event.buyer),
@@ -77,6 +91,21 @@ pub fn sentence(event: &DropEvent) -> String {
             units(event.quantity),
             event.hold_id,
             event.purchase_id
+        ),
+        DropEvent::PurchaseRefunded(event) => format!(
+            "buyer {} got {} back for {}, which {}: {} (hold {}, purchase {}, refund {})",
+            short(event.buyer),
+            event.amount,
+            units(event.quantity),
+            match (event.restocked, event.quantity.get()) {
+                (true, 1) => "is available again",
+                (true, _) => "are available again",
+                (false, _) => "left the drop",
+            },
+            event.reason.as_str(),
+            event.hold_id,
+            event.purchase_id,
+            event.refund_id
         ),
         DropEvent::StockAdjusted(event) => {
             let (verb, count) = if event.delta < 0 {

@@ -44,6 +44,7 @@ pub struct StateArgs {
 #[derive(Default)]
 struct State {
     drops: Replay<LiveStock>,
+    /// Unresolved holds, with their present deadline and number of units.
     open: HashMap<HoldId, (DropId, HoldPlaced)>,
     /// The last position of the selection, whatever its stream.
     position: Position,
@@ -98,12 +99,23 @@ impl State {
                 self.open
                     .insert(event.hold_id, (recorded.drop_id, event.clone()));
             }
+            DropEvent::HoldExtended(event) => {
+                if let Some((_, hold)) = self.open.get_mut(&event.hold_id) {
+                    hold.expires_at = event.expires_at;
+                }
+            }
+            DropEvent::HoldChanged(event) => {
+                if let Some((_, hold)) = self.open.get_mut(&event.hold_id) {
+                    hold.quantity = event.quantity;
+                }
+            }
             DropEvent::HoldExpired(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::HoldReleased(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::PurchaseConfirmed(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}

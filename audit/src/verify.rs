@@ -16,6 +16,7 @@ mod closing;
 mod foreign;
 mod ledger;
 mod persons;
+mod refunds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, io};

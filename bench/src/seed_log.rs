@@ -232,6 +232,8 @@ pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue
         ends_at: None,
         hold_seconds: HoldSeconds::new(hold_seconds.into())?,
         max_per_hold: Quantity::new(1)?,
+        max_hold_seconds: None,
+        offer_seconds: None,
         max_per_buyer: None,
         throttle: None,
     })

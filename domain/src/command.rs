@@ -3,8 +3,8 @@
 
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
-    AdjustmentId, Commitment, HoldId, KeyDigest, Pseudonym, PurchaseId, Quantity, Reason,
-    StockCount, Timestamp, WaitlistId,
+    AdjustmentId, Commitment, HoldId, KeyDigest, MaxHoldSeconds, Pseudonym, PurchaseId, Quantity,
+    Reason, RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// A request to one drop. It is refused or becomes events.
@@ -18,11 +18,19 @@ pub enum DropCommand {
     CancelDrop(CancelDrop),
     /// Adds or removes units.
     AdjustStock(AdjustStock),
+    /// Sets the total number of units.
+    SetStock(SetStock),
     /// Sets units aside for a buyer.
     PlaceHold(PlaceHold),
+    /// Lets a hold last longer.
+    ExtendHold(ExtendHold),
+    /// Changes the number of units in a hold.
+    ChangeHold(ChangeHold),
     ReleaseHold(ReleaseHold),
     /// Pays for a hold.
     ConfirmPurchase(ConfirmPurchase),
+    /// Gives units of a purchase back.
+    RefundPurchase(RefundPurchase),
     /// Records that a hold has expired. The engine sends it when the deadline passes.
     ExpireHold(ExpireHold),
     /// Adds a waitlist entry.
@@ -66,10 +74,23 @@ pub struct AdjustStock {
     pub adjustment_id: AdjustmentId,
     pub key: Option<KeyDigest>,
     /// The total number of units that the caller has seen; `None` accepts any. Only adjustments
-    /// change the total.
+    /// and refunds without restocking change the total.
     pub expected_total: Option<u32>,
     /// Units to add, or to remove when negative.
     pub delta: i32,
+    pub reason: Reason,
+    pub at: Timestamp,
+}
+
+/// An adjustment by the difference between the present total and this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetStock {
+    /// The id that the adjustment receives if the total changes.
+    pub adjustment_id: AdjustmentId,
+    /// As in [`AdjustStock`].
+    pub expected_total: Option<u32>,
+    /// All units that the drop offers from now on, held and sold ones included.
+    pub total: StockCount,
     pub reason: Reason,
     pub at: Timestamp,
 }
@@ -84,6 +105,22 @@ pub struct PlaceHold {
     pub quantity: Quantity,
     /// Commits to the personal data that is stored with the event.
     pub commitment: Option<Commitment>,
+    pub at: Timestamp,
+}
+
+/// The hold then lasts until `at` plus `seconds`, if that is later than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExtendHold {
+    pub hold_id: HoldId,
+    pub seconds: MaxHoldSeconds,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeHold {
+    pub hold_id: HoldId,
+    /// Units to set aside from now on.
+    pub quantity: Quantity,
     pub at: Timestamp,
 }
 
@@ -103,6 +140,22 @@ pub struct ConfirmPurchase {
     /// True if the reference equals the one that this hold's purchase was recorded with. The caller
     /// compares them, because the log has salted commitments, which cannot be compared.
     pub is_recorded: bool,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefundPurchase {
+    /// The id that the refund receives if it is accepted.
+    pub refund_id: RefundId,
+    pub key: Option<KeyDigest>,
+    /// The purchase, and the hold that it paid for. The caller has read both from the log.
+    pub purchase_id: PurchaseId,
+    pub hold_id: HoldId,
+    /// Units to give back; `None`: all that are left.
+    pub quantity: Option<Quantity>,
+    /// True if the units are offered again; false if they leave the drop.
+    pub restock: bool,
+    pub reason: Reason,
     pub at: Timestamp,
 }
 

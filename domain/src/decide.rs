@@ -12,7 +12,7 @@
 
 use crate::command::{
     AdjustStock, CancelDrop, ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold,
-    RescheduleDrop, ScheduleDrop,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 use crate::drop::{DropAggregate, Hold, HoldStatus};
 use crate::event::{
@@ -20,8 +20,11 @@ use crate::event::{
     HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted,
 };
 use crate::refusal::{Limit, Refusal};
+use crate::stock::Stock;
 use crate::terms::DropTerms;
-use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId};
+use crate::values::{
+    AdjustmentId, HoldId, Pseudonym, Quantity, RefundId, StockCount, Timestamp, WaitlistId,
+};
 
 /// The result of an accepted command: its subject and the events to record. No events means that
 /// history already contains the result.
@@ -41,11 +44,12 @@ pub struct Decision<S = Subject> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     Drop,
-    /// A hold that was placed, released or expired.
+    /// A hold that was placed, changed, released or expired.
     Hold(HoldId),
     /// The purchase of this hold.
     Purchase(HoldId),
     Adjustment(AdjustmentId),
+    Refund(RefundId),
     /// A waitlist entry.
     Waitlist(WaitlistId),
 }
@@ -77,7 +81,7 @@ const MAX_HOLDS_LISTED: usize = 1_000;
 pub struct Standing {
     /// Units in unresolved holds.
     pub held: u32,
-    /// Units purchased.
+    /// Units purchased and not refunded.
     pub purchased: u32,
     /// Units that the limits allow in the buyer's next hold, if the stock suffices.
     pub allowance: u32,
@@ -103,13 +107,23 @@ impl DropAggregate {
             DropCommand::AdjustStock(command) => {
                 self.adjust_stock(command)?.about(Subject::Adjustment)
             }
+            DropCommand::SetStock(command) => self.set_stock(command)?.about(drop),
             DropCommand::PlaceHold(command) => self.place_hold(command)?.about(Subject::Hold),
+            DropCommand::ExtendHold(command) => self
+                .extend_hold(command)?
+                .about(|()| Subject::Hold(command.hold_id)),
+            DropCommand::ChangeHold(command) => self
+                .change_hold(command)?
+                .about(|()| Subject::Hold(command.hold_id)),
             DropCommand::ReleaseHold(command) => self
                 .release_hold(command)?
                 .about(|()| Subject::Hold(command.hold_id)),
             DropCommand::ConfirmPurchase(command) => self
                 .confirm_purchase(command)?
                 .about(|()| Subject::Purchase(command.hold_id)),
+            DropCommand::RefundPurchase(command) => {
+                self.refund_purchase(command)?.about(Subject::Refund)
+            }
             DropCommand::ExpireHold(command) => self
                 .expire_hold(command)?
                 .about(|()| Subject::Hold(command.hold_id)),
@@ -260,16 +274,47 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_if_cancelled()?;
-        let mut stock = self.stock();
-        if command
-            .expected_total
-            .is_some_and(|expected| expected != stock.total)
-        {
-            return Err(Refusal::StaleStock {
-                total: stock.total,
-                available: stock.available,
-            });
+        self.refuse_if_stale(command.expected_total)?;
+        let adjusted = self.adjust_by(command)?;
+        Ok(Decision::one(command.adjustment_id, adjusted))
+    }
+
+    /// Decides a new total: no event if it is the present one.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn set_stock(&self, command: &SetStock) -> Result<Decision<()>, Refusal> {
+        self.existing_terms()?;
+        self.refuse_if_cancelled()?;
+        self.refuse_if_stale(command.expected_total)?;
+        // Both are at most `StockCount::MAX`.
+        let delta = command.total.get().cast_signed() - self.stock().total.cast_signed();
+        if delta == 0 {
+            return Ok(Decision::new((), vec![]));
         }
+        let adjusted = self.adjust_by(&AdjustStock {
+            adjustment_id: command.adjustment_id,
+            key: None,
+            expected_total: None,
+            delta,
+            reason: command.reason.clone(),
+            at: command.at,
+        })?;
+        Ok(Decision::one((), adjusted))
+    }
+
+    fn refuse_if_stale(&self, expected_total: Option<u32>) -> Result<(), Refusal> {
+        let Stock {
+            total, available, ..
+        } = self.stock();
+        match expected_total {
+            Some(expected) if expected != total => Err(Refusal::StaleStock { total, available }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn adjust_by(&self, command: &AdjustStock) -> Result<DropEvent, Refusal> {
+        let mut stock = self.stock();
         if stock.available.checked_add_signed(command.delta).is_none() {
             let available = stock.available;
             return Err(Refusal::InsufficientStock {
@@ -284,17 +329,14 @@ impl DropAggregate {
             });
         }
         stock.adjust(command.delta);
-        Ok(Decision::one(
-            command.adjustment_id,
-            DropEvent::StockAdjusted(StockAdjusted {
-                adjustment_id: command.adjustment_id,
-                key: command.key,
-                delta: command.delta,
-                reason: command.reason.clone(),
-                stock,
-                adjusted_at: command.at,
-            }),
-        ))
+        Ok(DropEvent::StockAdjusted(StockAdjusted {
+            adjustment_id: command.adjustment_id,
+            key: command.key,
+            delta: command.delta,
+            reason: command.reason.clone(),
+            stock,
+            adjusted_at: command.at,
+        }))
     }
 
     /// Decides a direct hold. The subject of a retry is the earlier hold.
@@ -312,7 +354,7 @@ impl DropAggregate {
         if let Some(hold) = earlier {
             let same = hold.key == command.key
                 && self.buyer_of(&hold) == command.buyer
-                && hold.quantity == command.quantity;
+                && self.placed_quantity(&hold) == command.quantity;
             return same
                 .then(|| Decision::new(hold.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);

@@ -8,17 +8,22 @@
 //! Limit: the aggregate keeps every hold that was ever placed. One hold takes about 85 bytes, and
 //! its buyer 35.
 
+mod changes;
 mod first_fit;
 mod indexes;
 mod packed;
+pub mod refunds;
 mod revert;
 mod stored;
 pub mod waitlist;
+
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use self::indexes::{Keyed, PackedKeyed};
 use self::packed::PackedHold;
+use self::refunds::{Refund, Refunded};
 use self::stored::StoredAggregate;
 use self::waitlist::{Waitlist, WaitlistEntry};
 use crate::chunks::Chunks;
@@ -76,7 +81,7 @@ pub struct Buyer {
     pub id: Pseudonym,
     /// Units in unresolved holds.
     pub held: u32,
-    /// Units purchased.
+    /// Units purchased and not refunded.
     pub purchased: u32,
     last_hold: Link,
 }
@@ -117,8 +122,14 @@ pub struct DropAggregate {
     /// Index of the first unresolved hold; the number of holds if all are resolved.
     #[serde(skip)]
     first_held: u32,
+    /// The units with which a hold was placed, by its index, if it has another number of units now.
+    placed_quantities: BTreeMap<u32, Quantity>,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
+    refunds: Vec<Refund>,
+    /// The refunds of each purchase together, by the index of its hold.
+    #[serde(skip)]
+    refunded: HashMap<u32, Refunded>,
     #[serde(rename = "line")]
     waitlist: Waitlist,
     #[serde(skip)]
@@ -138,8 +149,11 @@ impl PartialEq for DropAggregate {
             && self.stock == other.stock
             && self.holds == other.holds
             && self.first_held == other.first_held
+            && self.placed_quantities == other.placed_quantities
             && self.buyers == other.buyers
             && self.adjustments == other.adjustments
+            && self.refunds == other.refunds
+            && self.refunded == other.refunded
             && self.waitlist == other.waitlist
             && self.hold_index == other.hold_index
             && self.buyer_index == other.buyer_index
@@ -255,7 +269,7 @@ impl DropAggregate {
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<Hold> {
         match self.keyed(key) {
             Some(Keyed::Hold(index)) => Some(self.hold_at(index)),
-            Some(Keyed::Adjustment(_) | Keyed::Entry(_)) | None => None,
+            Some(Keyed::Adjustment(_) | Keyed::Entry(_) | Keyed::Refund(_)) | None => None,
         }
     }
 
@@ -271,7 +285,7 @@ impl DropAggregate {
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
         match self.keyed(key) {
             Some(Keyed::Adjustment(index)) => self.adjustments.get(index as usize),
-            Some(Keyed::Hold(_) | Keyed::Entry(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Entry(_) | Keyed::Refund(_)) | None => None,
         }
     }
 
@@ -291,7 +305,7 @@ impl DropAggregate {
     pub fn entry_by_key(&self, key: KeyDigest) -> Option<&WaitlistEntry> {
         match self.keyed(key) {
             Some(Keyed::Entry(index)) => Some(self.waitlist.at(index)),
-            Some(Keyed::Hold(_) | Keyed::Adjustment(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Adjustment(_) | Keyed::Refund(_)) | None => None,
         }
     }
 
@@ -308,7 +322,7 @@ impl DropAggregate {
         match self.keyed(key)? {
             Keyed::Hold(index) => Some(self.buyer_of(&self.hold_at(index))),
             Keyed::Entry(index) => Some(self.buyer_of_entry(self.waitlist.at(index)).id),
-            Keyed::Adjustment(_) => None,
+            Keyed::Adjustment(_) | Keyed::Refund(_) => None,
         }
     }
 
@@ -348,9 +362,12 @@ impl DropAggregate {
             DropEvent::DropRescheduled(event) => self.rescheduled(event),
             DropEvent::DropCancelled(event) => self.cancelled(event),
             DropEvent::HoldPlaced(event) => self.placed(event),
+            DropEvent::HoldExtended(event) => self.extended(event),
+            DropEvent::HoldChanged(event) => self.changed(event),
             DropEvent::HoldExpired(event) => self.expired(event),
             DropEvent::HoldReleased(event) => self.released(event),
             DropEvent::PurchaseConfirmed(event) => self.purchased(event),
+            DropEvent::PurchaseRefunded(event) => self.refund_purchase_of(event),
             DropEvent::StockAdjusted(event) => self.adjusted(event),
             DropEvent::WaitlistJoined(event) => self.joined(event),
             DropEvent::WaitlistLeft(event) => self.left(event),

@@ -10,7 +10,7 @@ use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
     AdjustmentId, Commitment, HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Reason,
-    StockCount, Timestamp, WaitlistId,
+    RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// How much later than its recording an event may end holds, in milliseconds: the clock skew up to
@@ -29,12 +29,18 @@ pub enum DropEvent {
     DropCancelled(DropCancelled),
     /// Units were set aside for a buyer.
     HoldPlaced(HoldPlaced),
+    /// A hold lasts longer than before.
+    HoldExtended(HoldExtended),
+    /// The number of units in a hold changed.
+    HoldChanged(HoldChanged),
     /// A hold expired; its units are available again.
     HoldExpired(HoldExpired),
     /// A hold was released; its units are available again.
     HoldReleased(HoldReleased),
     /// A hold was paid for.
     PurchaseConfirmed(PurchaseConfirmed),
+    /// Units of a purchase were given back, and their price with them.
+    PurchaseRefunded(PurchaseRefunded),
     /// Units were added or removed.
     StockAdjusted(StockAdjusted),
     /// A buyer joined the waitlist for units that were not available.
@@ -101,6 +107,60 @@ pub struct HoldPlaced {
     pub waitlist_entry: Option<WaitlistId>,
 }
 
+/// See [`DropEvent::HoldExtended`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HoldExtended {
+    /// The hold.
+    pub hold_id: HoldId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+    /// The hold's `expires_at` before.
+    pub previous_expires_at: Timestamp,
+    /// The hold's `expires_at` from now on, which is later.
+    pub expires_at: Timestamp,
+    /// When the hold was extended.
+    pub extended_at: Timestamp,
+}
+
+/// See [`DropEvent::HoldChanged`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct HoldChanged {
+    /// The hold.
+    pub hold_id: HoldId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+    /// Units set aside before.
+    pub previous_quantity: Quantity,
+    /// Units set aside from now on.
+    pub quantity: Quantity,
+    /// When the hold was changed.
+    pub changed_at: Timestamp,
+}
+
+impl HoldChanged {
+    /// Returns the units that the hold received; negative if it gave units back.
+    #[must_use]
+    pub fn units_added(&self) -> i64 {
+        i64::from(self.quantity.get()) - i64::from(self.previous_quantity.get())
+    }
+
+    /// Returns the units that became available.
+    #[must_use]
+    pub const fn units_freed(&self) -> u32 {
+        let before = self.previous_quantity.get();
+        before.saturating_sub(self.quantity.get())
+    }
+
+    /// Returns the units that are set aside in addition.
+    #[must_use]
+    pub const fn units_held(&self) -> u32 {
+        let before = self.previous_quantity.get();
+        self.quantity.get().saturating_sub(before)
+    }
+}
+
 /// See [`DropEvent::HoldExpired`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -161,6 +221,35 @@ pub struct PurchaseConfirmed {
     /// Commits to the payment reference that is stored with this event, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
+}
+
+/// See [`DropEvent::PurchaseRefunded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PurchaseRefunded {
+    /// The refund.
+    pub refund_id: RefundId,
+    /// The caller's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyDigest>,
+    /// The purchase.
+    pub purchase_id: PurchaseId,
+    /// The hold that the purchase paid for.
+    pub hold_id: HoldId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+    /// Units given back.
+    pub quantity: Quantity,
+    /// The price of these units, at the unit price of the purchase.
+    pub amount: Money,
+    /// True if the units are available again; false if they left the drop.
+    pub restocked: bool,
+    /// The administrator's reason for the refund.
+    pub reason: Reason,
+    /// When the hold was purchased.
+    pub purchased_at: Timestamp,
+    /// When the purchase was refunded.
+    pub refunded_at: Timestamp,
 }
 
 /// See [`DropEvent::StockAdjusted`].
@@ -239,9 +328,12 @@ impl DropEvent {
         "DropRescheduled",
         "DropCancelled",
         "HoldPlaced",
+        "HoldExtended",
+        "HoldChanged",
         "HoldExpired",
         "HoldReleased",
         "PurchaseConfirmed",
+        "PurchaseRefunded",
         "StockAdjusted",
         "WaitlistJoined",
         "WaitlistLeft",
@@ -255,9 +347,12 @@ impl DropEvent {
             Self::DropRescheduled(_) => "DropRescheduled",
             Self::DropCancelled(_) => "DropCancelled",
             Self::HoldPlaced(_) => "HoldPlaced",
+            Self::HoldExtended(_) => "HoldExtended",
+            Self::HoldChanged(_) => "HoldChanged",
             Self::HoldExpired(_) => "HoldExpired",
             Self::HoldReleased(_) => "HoldReleased",
             Self::PurchaseConfirmed(_) => "PurchaseConfirmed",
+            Self::PurchaseRefunded(_) => "PurchaseRefunded",
             Self::StockAdjusted(_) => "StockAdjusted",
             Self::WaitlistJoined(_) => "WaitlistJoined",
             Self::WaitlistLeft(_) => "WaitlistLeft",
@@ -273,9 +368,12 @@ impl DropEvent {
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
             | Self::HoldPlaced(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
+            | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistJoined(_)
             | Self::WaitlistLeft(_) => "1.0",
@@ -293,9 +391,12 @@ impl DropEvent {
     pub const fn buyer(&self) -> Option<Pseudonym> {
         match self {
             Self::HoldPlaced(event) => Some(event.buyer),
+            Self::HoldExtended(event) => Some(event.buyer),
+            Self::HoldChanged(event) => Some(event.buyer),
             Self::HoldExpired(event) => Some(event.buyer),
             Self::HoldReleased(event) => Some(event.buyer),
             Self::PurchaseConfirmed(event) => Some(event.buyer),
+            Self::PurchaseRefunded(event) => Some(event.buyer),
             Self::WaitlistJoined(event) => Some(event.buyer),
             Self::WaitlistLeft(event) => Some(event.buyer),
             Self::DropScheduled(_)
@@ -311,10 +412,13 @@ impl DropEvent {
         match self {
             Self::DropScheduled(event) => event.key,
             Self::HoldPlaced(event) => event.key,
+            Self::PurchaseRefunded(event) => event.key,
             Self::StockAdjusted(event) => event.key,
             Self::WaitlistJoined(event) => event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
@@ -332,12 +436,15 @@ impl DropEvent {
             Self::DropRescheduled(event) => Some(event.rescheduled_at),
             Self::DropCancelled(event) => Some(event.cancelled_at),
             Self::HoldPlaced(event) => Some(event.placed_at),
+            Self::HoldExtended(event) => Some(event.extended_at),
+            Self::HoldChanged(event) => Some(event.changed_at),
             Self::HoldExpired(_) => None,
             Self::HoldReleased(event) => match event.cause {
                 ReleaseCause::Buyer => Some(event.released_at),
                 ReleaseCause::DropCancelled => None,
             },
             Self::PurchaseConfirmed(event) => Some(event.purchased_at),
+            Self::PurchaseRefunded(event) => Some(event.refunded_at),
             Self::StockAdjusted(event) => Some(event.adjusted_at),
             Self::WaitlistJoined(event) => Some(event.joined_at),
             Self::WaitlistLeft(event) => match event.cause {
@@ -358,8 +465,11 @@ impl DropEvent {
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::HoldPlaced(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
+            | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistJoined(_)
             | Self::WaitlistLeft(_) => return None,
@@ -377,8 +487,11 @@ impl DropEvent {
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
+            | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistLeft(_) => None,
         }

@@ -7,6 +7,10 @@
 //!               └──▶ cancelled ◀── sold out
 //! ```
 //!
+//! A purchase can be refunded, in whole or in parts ([`event::PurchaseRefunded`]). While a hold is
+//! unresolved, it can be extended, and its number of units can change
+//! ([`event::HoldExtended`], [`event::HoldChanged`]).
+//!
 //! Buyers who find a drop sold out may join its waitlist: released units become a hold of the first
 //! entry that can use them ([`waitlist`]).
 //!
@@ -14,6 +18,7 @@
 //! stored form. A caller calls `decide`, records the events and calls `evolve`; if recording fails,
 //! it calls `revert`.
 
+mod changes;
 pub mod chunks;
 pub mod command;
 mod cqrs;
@@ -25,6 +30,7 @@ pub mod incident;
 pub mod lookup;
 pub mod packed;
 pub mod private;
+mod refunds;
 pub mod refusal;
 #[cfg(feature = "schema")]
 pub mod schema;

@@ -69,6 +69,12 @@ pub enum Refusal {
         /// True if the drop was cancelled.
         cancelled: bool,
     },
+    /// The hold would last longer than the terms allow.
+    #[error("the hold can be extended until {expires_at_max} at most")]
+    ExtensionLimit {
+        /// The latest time until which the hold may last.
+        expires_at_max: Timestamp,
+    },
     #[error("the hold expired at {expired_at}")]
     HoldExpired { expired_at: Timestamp },
     #[error("the hold was released at {released_at}")]
@@ -82,6 +88,15 @@ pub enum Refusal {
          that was erased: compare the payments before a refund"
     )]
     PaymentReferenceConflict { purchased_at: Timestamp },
+    /// The purchase does not exist, or its hold was not purchased.
+    #[error("the purchase does not exist; check its id")]
+    PurchaseNotFound,
+    /// More units would be refunded than are left of the purchase.
+    #[error("{} of the purchase can be refunded", units(*.refundable))]
+    NothingToRefund {
+        /// Units that can still be refunded.
+        refundable: u32,
+    },
     /// An adjustment would remove units that are held or sold.
     #[error(
         "cannot remove {}; {available} {} available",

@@ -13,9 +13,9 @@ use crate::event::DropEvent;
 use crate::incident::{self, LogEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
-    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, PaymentReference, Position,
-    Pseudonym, PurchaseId, Quantity, Reason, Sequence, StockCount, ThrottleHolds, ThrottleSeconds,
-    Timestamp, WaitlistId,
+    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, MaxHoldSeconds, OfferSeconds,
+    PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence,
+    StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -199,6 +199,7 @@ described! {
     DropId: uuid();
     HoldId: uuid();
     PurchaseId: uuid();
+    RefundId: uuid();
     AdjustmentId: uuid();
     WaitlistId: uuid();
     Pseudonym: uuid();
@@ -207,6 +208,8 @@ described! {
     Quantity: whole(Quantity::MIN, Quantity::MAX);
     StockCount: whole(StockCount::MIN, StockCount::MAX);
     HoldSeconds: whole(HoldSeconds::MIN, HoldSeconds::MAX);
+    MaxHoldSeconds: whole(MaxHoldSeconds::MIN, MaxHoldSeconds::MAX);
+    OfferSeconds: whole(OfferSeconds::MIN, OfferSeconds::MAX);
     BuyerLimit: whole(BuyerLimit::MIN, BuyerLimit::MAX);
     ThrottleHolds: whole(ThrottleHolds::MIN, ThrottleHolds::MAX);
     ThrottleSeconds: whole(ThrottleSeconds::MIN, ThrottleSeconds::MAX);

@@ -51,6 +51,26 @@ impl Stock {
         self.check();
     }
 
+    /// Takes `quantity` sold units back: they become available, or leave the total.
+    pub fn take_back(&mut self, quantity: u32, restocked: bool) {
+        move_units(&mut self.sold, &mut self.available, quantity);
+        if !restocked {
+            self.available -= quantity;
+            self.total -= quantity;
+        }
+        self.check();
+    }
+
+    /// Reverts [`Stock::take_back`].
+    pub(crate) fn untake(&mut self, quantity: u32, restocked: bool) {
+        if !restocked {
+            self.available += quantity;
+            self.total += quantity;
+        }
+        move_units(&mut self.available, &mut self.sold, quantity);
+        self.check();
+    }
+
     /// Adds `delta` units to the total and to the available units.
     pub fn adjust(&mut self, delta: i32) {
         self.total = shifted(self.total, delta);

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    BuyerLimit, Description, DropName, HoldSeconds, ImageUrl, Money, Quantity, Throttle, Timestamp,
+    BuyerLimit, Description, DropName, HoldSeconds, ImageUrl, MaxHoldSeconds, Money, OfferSeconds,
+    Quantity, Throttle, Timestamp,
 };
 
 /// The terms of a drop.
@@ -27,6 +28,12 @@ pub struct DropTerms {
     pub ends_at: Option<Timestamp>,
     /// How long a hold lasts.
     pub hold_seconds: HoldSeconds,
+    /// How long a hold may last with all of its extensions; none means `hold_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_hold_seconds: Option<MaxHoldSeconds>,
+    /// How long a hold lasts that was offered to a waitlist entry; none means `hold_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offer_seconds: Option<OfferSeconds>,
     /// The most units in one hold.
     pub max_per_hold: Quantity,
     /// The most units that one buyer may hold and have purchased together; none means no limit.
@@ -42,6 +49,21 @@ impl DropTerms {
     #[must_use]
     pub fn are_on_sale_at(&self, at: Timestamp) -> bool {
         at >= self.starts_at && self.ends_at.is_none_or(|ends_at| at < ends_at)
+    }
+
+    /// Returns how long a hold lasts that was offered to a waitlist entry, in seconds.
+    #[must_use]
+    pub fn offer_lasts(&self) -> u32 {
+        self.offer_seconds
+            .map_or(self.hold_seconds.get(), OfferSeconds::get)
+    }
+
+    /// Returns the latest time to which a hold can be extended that was placed at `placed_at`. A
+    /// limit that is shorter than `hold_seconds` has no effect.
+    #[must_use]
+    pub fn latest_expiry(&self, placed_at: Timestamp) -> Timestamp {
+        let longest = self.max_hold_seconds.map_or(0, MaxHoldSeconds::get);
+        placed_at.plus_seconds(longest.max(self.hold_seconds.get()))
     }
 
     /// Returns the most units in the first hold of a buyer.
@@ -78,6 +100,10 @@ pub struct TermsPatch {
     pub ends_at: Option<Option<Timestamp>>,
     /// The new duration of later holds.
     pub hold_seconds: Option<HoldSeconds>,
+    /// The new limit, also for present holds.
+    pub max_hold_seconds: Option<Option<MaxHoldSeconds>>,
+    /// The new duration of later offers.
+    pub offer_seconds: Option<Option<OfferSeconds>>,
     /// The new limit for later holds.
     pub max_per_hold: Option<Quantity>,
     /// The new limit for later holds.
@@ -98,6 +124,8 @@ impl TermsPatch {
             starts_at: self.starts_at.unwrap_or(old.starts_at),
             ends_at: self.ends_at.unwrap_or(old.ends_at),
             hold_seconds: self.hold_seconds.unwrap_or(old.hold_seconds),
+            max_hold_seconds: self.max_hold_seconds.unwrap_or(old.max_hold_seconds),
+            offer_seconds: self.offer_seconds.unwrap_or(old.offer_seconds),
             max_per_hold: self.max_per_hold.unwrap_or(old.max_per_hold),
             max_per_buyer: self.max_per_buyer.unwrap_or(old.max_per_buyer),
             throttle: self.throttle.unwrap_or(old.throttle),

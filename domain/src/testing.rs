@@ -24,22 +24,23 @@ pub use self::waitlist::*;
 use uuid::Uuid;
 
 use crate::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold,
-    RescheduleDrop, ScheduleDrop,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, DropCommand, ExpireHold, ExtendHold,
+    PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use crate::decide::{Decision, Subject};
 use crate::drop::DropAggregate;
 use crate::event::{
-    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
-    HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldChanged, HoldExpired,
+    HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
+    StockAdjusted,
 };
 use crate::refusal::Refusal;
 use crate::stock::Stock;
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
-    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money,
-    Pseudonym, PurchaseId, Quantity, Reason, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
-    Timestamp, WaitlistId,
+    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
+    MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
+    StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// The start of every test, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
@@ -222,6 +223,12 @@ pub fn purchase_id(name: &str) -> PurchaseId {
 
 #[must_use]
 #[track_caller]
+pub fn refund_id(name: &str) -> RefundId {
+    RefundId(named(name))
+}
+
+#[must_use]
+#[track_caller]
 pub fn adjustment_id(name: &str) -> AdjustmentId {
     AdjustmentId(named(name))
 }
@@ -281,6 +288,22 @@ pub fn hold_seconds(seconds: u32) -> HoldSeconds {
     HoldSeconds::new(seconds.into()).expect("a valid length of holds")
 }
 
+/// # Panics
+/// If no hold can last this long.
+#[must_use]
+#[track_caller]
+pub fn max_hold_seconds(seconds: u32) -> MaxHoldSeconds {
+    MaxHoldSeconds::new(seconds.into()).expect("a valid limit of the length of holds")
+}
+
+/// # Panics
+/// If an offer cannot last this long.
+#[must_use]
+#[track_caller]
+pub fn offer_seconds(seconds: u32) -> OfferSeconds {
+    OfferSeconds::new(seconds.into()).expect("a valid length of offers")
+}
+
 /// At most `holds` holds of one buyer in any `window_seconds`.
 ///
 /// # Panics
@@ -330,6 +353,8 @@ pub fn terms() -> DropTerms {
         starts_at: second(0),
         ends_at: None,
         hold_seconds: hold_seconds(HOLD_SECONDS),
+        max_hold_seconds: None,
+        offer_seconds: None,
         max_per_hold: quantity(Quantity::MAX),
         max_per_buyer: None,
         throttle: None,
@@ -388,6 +413,32 @@ pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
     })
 }
 
+/// A hold of the default duration was extended to this second after [`T0`].
+#[must_use]
+#[track_caller]
+pub fn hold_extended(hold: &str, until: i64) -> DropEvent {
+    DropEvent::HoldExtended(HoldExtended {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        previous_expires_at: second(HOLD_SECONDS.into()),
+        expires_at: second(until),
+        extended_at: second(0),
+    })
+}
+
+/// The units of a hold changed from one number to another.
+#[must_use]
+#[track_caller]
+pub fn hold_changed(hold: &str, from: u32, to: u32) -> DropEvent {
+    DropEvent::HoldChanged(HoldChanged {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        previous_quantity: quantity(from),
+        quantity: quantity(to),
+        changed_at: second(0),
+    })
+}
+
 /// A hold of the default duration expired.
 #[must_use]
 #[track_caller]
@@ -440,6 +491,37 @@ pub fn purchase_confirmed(hold: &str, units: u32) -> DropEvent {
     })
 }
 
+/// Units of the purchase of a hold were given back, at the default price, and restocked.
+#[must_use]
+#[track_caller]
+pub fn purchase_refunded(refund: &str, hold: &str, units: u32) -> DropEvent {
+    refunded(refund, hold, units, true)
+}
+
+/// Units of the purchase of a hold were given back, at the default price, and left the drop.
+#[must_use]
+#[track_caller]
+pub fn purchase_written_off(refund: &str, hold: &str, units: u32) -> DropEvent {
+    refunded(refund, hold, units, false)
+}
+
+#[track_caller]
+fn refunded(refund: &str, hold: &str, units: u32, restocked: bool) -> DropEvent {
+    DropEvent::PurchaseRefunded(PurchaseRefunded {
+        refund_id: refund_id(refund),
+        key: None,
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        amount: terms().price.times(quantity(units)),
+        restocked,
+        reason: reason(),
+        purchased_at: second(0),
+        refunded_at: second(0),
+    })
+}
+
 /// Units were added or removed; `stock` is the result.
 #[must_use]
 #[track_caller]
@@ -463,9 +545,13 @@ impl DropCommand {
             Self::RescheduleDrop(command) => Some(command.at),
             Self::CancelDrop(command) => Some(command.at),
             Self::AdjustStock(command) => Some(command.at),
+            Self::SetStock(command) => Some(command.at),
             Self::PlaceHold(command) => Some(command.at),
+            Self::ExtendHold(command) => Some(command.at),
+            Self::ChangeHold(command) => Some(command.at),
             Self::ReleaseHold(command) => Some(command.at),
             Self::ConfirmPurchase(command) => Some(command.at),
+            Self::RefundPurchase(command) => Some(command.at),
             Self::ExpireHold(command) => Some(command.at),
             Self::JoinWaitlist(command) => Some(command.at),
             Self::LeaveWaitlist(command) => Some(command.at),
@@ -540,6 +626,19 @@ fn adjust(adjustment: &str, delta: i32, expected_total: Option<u32>) -> DropComm
     })
 }
 
+/// Sets the total if the drop has `expected_total` units.
+#[must_use]
+#[track_caller]
+pub fn set_stock(expected_total: Option<u32>, adjustment: &str, total: u32) -> DropCommand {
+    DropCommand::SetStock(SetStock {
+        adjustment_id: adjustment_id(adjustment),
+        expected_total,
+        total: stock_count(total),
+        reason: reason(),
+        at: second(0),
+    })
+}
+
 #[must_use]
 #[track_caller]
 pub fn place_hold(hold: &str, units: u32) -> DropCommand {
@@ -549,6 +648,28 @@ pub fn place_hold(hold: &str, units: u32) -> DropCommand {
         buyer: buyer("ann"),
         quantity: quantity(units),
         commitment: None,
+        at: second(0),
+    })
+}
+
+/// Lets a hold last this many seconds from now on.
+#[must_use]
+#[track_caller]
+pub fn extend_hold(hold: &str, seconds: u32) -> DropCommand {
+    DropCommand::ExtendHold(ExtendHold {
+        hold_id: hold_id(hold),
+        seconds: max_hold_seconds(seconds),
+        at: second(0),
+    })
+}
+
+/// Sets the number of units in a hold.
+#[must_use]
+#[track_caller]
+pub fn change_hold(hold: &str, units: u32) -> DropCommand {
+    DropCommand::ChangeHold(ChangeHold {
+        hold_id: hold_id(hold),
+        quantity: quantity(units),
         at: second(0),
     })
 }
@@ -571,6 +692,35 @@ pub fn confirm_purchase(hold: &str) -> DropCommand {
         hold_id: hold_id(hold),
         commitment: None,
         is_recorded: false,
+        at: second(0),
+    })
+}
+
+/// Gives units of the purchase of a hold back, to be offered again; all that are left without a
+/// number.
+#[must_use]
+#[track_caller]
+pub fn refund_purchase(refund: &str, hold: &str, units: Option<u32>) -> DropCommand {
+    refund_of(refund, hold, units, true)
+}
+
+/// The same for units that leave the drop.
+#[must_use]
+#[track_caller]
+pub fn write_off_purchase(refund: &str, hold: &str, units: Option<u32>) -> DropCommand {
+    refund_of(refund, hold, units, false)
+}
+
+#[track_caller]
+fn refund_of(refund: &str, hold: &str, units: Option<u32>, restock: bool) -> DropCommand {
+    DropCommand::RefundPurchase(RefundPurchase {
+        refund_id: refund_id(refund),
+        key: None,
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        quantity: units.map(quantity),
+        restock,
+        reason: reason(),
         at: second(0),
     })
 }
@@ -612,10 +762,13 @@ impl Detail for DropEvent {
         let slot = match &mut self {
             Self::DropScheduled(event) => &mut event.key,
             Self::HoldPlaced(event) => &mut event.key,
+            Self::PurchaseRefunded(event) => &mut event.key,
             Self::StockAdjusted(event) => &mut event.key,
             Self::WaitlistJoined(event) => &mut event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::HoldExtended(_)
+            | Self::HoldChanged(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
@@ -628,9 +781,12 @@ impl Detail for DropEvent {
     fn by(mut self, name: &str) -> Self {
         let slot = match &mut self {
             Self::HoldPlaced(event) => &mut event.buyer,
+            Self::HoldExtended(event) => &mut event.buyer,
+            Self::HoldChanged(event) => &mut event.buyer,
             Self::HoldExpired(event) => &mut event.buyer,
             Self::HoldReleased(event) => &mut event.buyer,
             Self::PurchaseConfirmed(event) => &mut event.buyer,
+            Self::PurchaseRefunded(event) => &mut event.buyer,
             Self::WaitlistJoined(event) => &mut event.buyer,
             Self::WaitlistLeft(event) => &mut event.buyer,
             Self::DropScheduled(_)
@@ -651,9 +807,12 @@ impl Detail for DropEvent {
                 event.expires_at = at.plus_seconds(HOLD_SECONDS);
                 &mut event.placed_at
             }
+            Self::HoldExtended(event) => &mut event.extended_at,
+            Self::HoldChanged(event) => &mut event.changed_at,
             Self::HoldExpired(event) => &mut event.expired_at,
             Self::HoldReleased(event) => &mut event.released_at,
             Self::PurchaseConfirmed(event) => &mut event.purchased_at,
+            Self::PurchaseRefunded(event) => &mut event.refunded_at,
             Self::StockAdjusted(event) => &mut event.adjusted_at,
             Self::WaitlistJoined(event) => &mut event.joined_at,
             Self::WaitlistLeft(event) => &mut event.left_at,
@@ -668,10 +827,14 @@ impl Detail for DropCommand {
         let slot = match &mut self {
             Self::ScheduleDrop(command) => &mut command.key,
             Self::AdjustStock(command) => &mut command.key,
+            Self::RefundPurchase(command) => &mut command.key,
             Self::PlaceHold(command) => &mut command.key,
             Self::JoinWaitlist(command) => &mut command.key,
             Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
+            | Self::SetStock(_)
+            | Self::ExtendHold(_)
+            | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
             | Self::ExpireHold(_)
@@ -691,8 +854,12 @@ impl Detail for DropCommand {
             | Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
             | Self::AdjustStock(_)
+            | Self::SetStock(_)
+            | Self::ExtendHold(_)
+            | Self::ChangeHold(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
+            | Self::RefundPurchase(_)
             | Self::ExpireHold(_)
             | Self::LeaveWaitlist(_)
             | Self::ServeWaitlist(_)
@@ -707,9 +874,13 @@ impl Detail for DropCommand {
             Self::RescheduleDrop(command) => &mut command.at,
             Self::CancelDrop(command) => &mut command.at,
             Self::AdjustStock(command) => &mut command.at,
+            Self::SetStock(command) => &mut command.at,
             Self::PlaceHold(command) => &mut command.at,
+            Self::ExtendHold(command) => &mut command.at,
+            Self::ChangeHold(command) => &mut command.at,
             Self::ReleaseHold(command) => &mut command.at,
             Self::ConfirmPurchase(command) => &mut command.at,
+            Self::RefundPurchase(command) => &mut command.at,
             Self::ExpireHold(command) => &mut command.at,
             Self::JoinWaitlist(command) => &mut command.at,
             Self::LeaveWaitlist(command) => &mut command.at,

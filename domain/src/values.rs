@@ -15,10 +15,11 @@ mod time;
 mod visitor;
 
 pub use self::digests::{Commitment, KeyDigest, Salt};
-pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, WaitlistId};
+pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, RefundId, WaitlistId};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
-    BuyerLimit, HoldSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
+    BuyerLimit, HoldSeconds, MaxHoldSeconds, OfferSeconds, Quantity, StockCount, Throttle,
+    ThrottleHolds, ThrottleSeconds,
 };
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;

@@ -105,7 +105,7 @@ impl DropAggregate {
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn serve_waitlist(&self, command: &ServeWaitlist) -> Result<Decision<()>, Refusal> {
         let terms = self.existing_terms()?;
-        let expires_at = command.at.plus_seconds(terms.hold_seconds.get());
+        let expires_at = command.at.plus_seconds(terms.offer_lasts());
         let offer = self.next_entry_to_offer(command.at).map(|entry| {
             DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: entry.hold_id,

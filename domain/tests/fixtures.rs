@@ -12,6 +12,7 @@ use std::path::Path;
 use domain::DropEvent;
 use domain::erasure::{BUYER_ERASED, BuyerErased, ErasureEvent};
 use domain::incident::{LogEvent, VERSION};
+use domain::terms::DropTerms;
 use domain::testing::*;
 use serde_json::Value;
 
@@ -19,12 +20,16 @@ use serde_json::Value;
 fn every_event() -> BTreeMap<String, DropEvent> {
     let events = [
         drop_opened(1),
+        drop_scheduled(long_holds(), 1),
         drop_rescheduled(terms()),
         drop_cancelled(),
         hold_placed("h1", 1),
+        hold_extended("h1", 61),
+        hold_changed("h1", 1, 2),
         hold_expired("h1", 1),
         hold_released("h1", 1),
         purchase_confirmed("h1", 1),
+        purchase_refunded("r1", "h1", 1),
         stock_adjusted("a1", 1, stock(1, 0, 0)),
         hold_offered("w1", 1),
         waitlist_joined("w1", 1),
@@ -33,18 +38,30 @@ fn every_event() -> BTreeMap<String, DropEvent> {
     events.map(|event| (file_of(&event), event)).into()
 }
 
+fn long_holds() -> DropTerms {
+    DropTerms {
+        max_hold_seconds: Some(max_hold_seconds(1)),
+        offer_seconds: Some(offer_seconds(1)),
+        ..terms()
+    }
+}
+
 fn file_of(event: &DropEvent) -> String {
     // Fails to compile for a new event: add it to `every_event`, and add its fixture.
     let variant = match event {
         // A field that was added later has its own file: the first file is as old logs have it.
         DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => "-offered",
+        DropEvent::DropScheduled(event) if event.terms.offer_seconds.is_some() => "-long-holds",
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => "",
@@ -81,7 +98,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 11);
+    assert_eq!(events.len(), 15);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -132,10 +149,11 @@ fn stored_events_contain_no_personal_data() {
     // identify a person. A name, description and picture belong to the drop; a reason is written by
     // an administrator about stock, or by an operator about the log.
     let harmless: BTreeSet<&str> = "
-        adjusted_at adjustment_id amount available buyer cancelled_at cause commitment currency cut_at delta
-        description ends_at entry_id events expired_at expires_at held hold_id hold_seconds holds image_url joined_at key
-        left_at max_per_buyer max_per_hold name placed_at position price purchase_id purchased_at quantity reason
-        released_at removed_head rescheduled_at scheduled_at sold starts_at stock terms throttle total total_stock voided_at waitlist_entry
+        adjusted_at adjustment_id amount available buyer cancelled_at cause changed_at commitment currency cut_at delta
+        description ends_at entry_id events expired_at expires_at extended_at held hold_id hold_seconds holds image_url joined_at key
+        left_at max_hold_seconds max_per_buyer max_per_hold name offer_seconds placed_at position previous_expires_at previous_quantity
+        price purchase_id purchased_at quantity reason
+        refund_id refunded_at released_at removed_head rescheduled_at restocked scheduled_at sold starts_at stock terms throttle total total_stock voided_at waitlist_entry
         window_seconds
     "
     .split_whitespace()
@@ -175,6 +193,7 @@ fn every_event_field_is_in_a_fixture() {
         "HoldPlaced.key",
         "HoldPlaced.commitment",
         "PurchaseConfirmed.commitment",
+        "PurchaseRefunded.key",
         "StockAdjusted.key",
         "WaitlistJoined.key",
         "WaitlistJoined.commitment",

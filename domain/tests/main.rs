@@ -1,6 +1,7 @@
 //! Holdfast's rules, without IO: every command, refusal and stored form.
 
 mod cancel;
+mod changes;
 mod cqrs;
 mod fixtures;
 mod history;
@@ -9,6 +10,7 @@ mod idempotency;
 mod limits;
 mod properties;
 mod purchases;
+mod refunds;
 mod schedule;
 mod serde;
 mod stock;

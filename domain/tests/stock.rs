@@ -157,3 +157,45 @@ fn adjustment_records_the_resulting_stock() {
     assert_eq!(made.stock, stock(9, 3, 4));
     assert_eq!(drop.stock(), stock(9, 0, 7));
 }
+
+#[test]
+fn total_is_set_and_recorded_as_the_difference() {
+    given([drop_opened(5), hold_placed("h1", 2)])
+        .when(set_stock(Some(5), "a1", 9))
+        .then([stock_adjusted("a1", 4, stock(7, 2, 0))])
+        .when(set_stock(None, "a2", 2))
+        .then([stock_adjusted("a2", -7, stock(0, 2, 0))])
+        .when(set_stock(Some(2), "a3", 2))
+        .then_replays(domain::Subject::Drop);
+}
+
+#[test]
+fn total_below_the_held_and_sold_units_is_refused() {
+    given([drop_opened(5), hold_placed("h1", 2)])
+        .when(set_stock(None, "a1", 1))
+        .then_refused(Refusal::InsufficientStock {
+            delta: -4,
+            available: 3,
+        })
+        .when(set_stock(Some(4), "a1", 9))
+        .then_refused(Refusal::StaleStock {
+            total: 5,
+            available: 3,
+        });
+    given([drop_opened(5), drop_cancelled()])
+        .when(set_stock(None, "a1", 9))
+        .then_refused(Refusal::Ended {
+            ended_at: second(0),
+            cancelled: true,
+        });
+}
+
+#[test]
+fn units_of_a_higher_total_go_to_the_waitlist() {
+    given([drop_opened(0), waitlist_joined("w1", 2)])
+        .when_followed_up(set_stock(Some(0), "a1", 3))
+        .then([
+            stock_adjusted("a1", 3, stock(3, 0, 0)),
+            hold_offered("w1", 2),
+        ]);
+}

@@ -6,11 +6,12 @@
 //! returned all the same.
 //!
 //! Holds of one drop nearly always expire in the order in which they were placed, so one cursor
-//! that walks the holds is enough; only a hold that expires before an earlier one (the hold time
-//! was shortened) has an entry of its own.
+//! that walks the holds is enough. Two kinds of hold have an entry of their own: a hold that expires
+//! before an earlier one (the hold time was shortened), and a hold that was extended. The cursor
+//! skips the latter, because it would wait there while later holds expire.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use domain::values::Timestamp;
 
@@ -25,6 +26,8 @@ pub(super) struct Deadlines {
     front: Option<Timestamp>,
     /// Holds that expire before the cursor reaches them.
     out_of_order: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    /// Holds whose deadline has moved, beyond the cursor.
+    moved: HashSet<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +40,21 @@ pub(super) enum CursorHold {
 impl Deadlines {
     /// Adds the newest hold of the drop.
     pub(super) fn placed(&mut self, at: Timestamp, hold: u32) {
-        let is_passed = hold < self.next;
-        if is_passed || at < self.latest {
+        // A hold that was rolled back may have moved at this index.
+        let is_skipped = hold < self.next || self.moved.contains(&hold);
+        if is_skipped || at < self.latest {
             return self.push(at, hold);
         }
         self.latest = at;
         self.front.get_or_insert(at);
+    }
+
+    /// Schedules a hold at `at` instead of its former deadline.
+    pub(super) fn moved(&mut self, at: Timestamp, hold: u32) {
+        if hold >= self.next {
+            self.moved.insert(hold);
+        }
+        self.push(at, hold);
     }
 
     /// Schedules a hold at `at`, independently of the cursor.
@@ -86,6 +98,7 @@ impl Deadlines {
                     self.front = None;
                     return None;
                 }
+                Some(_) if self.moved.remove(&self.next) => self.next += 1,
                 Some(CursorHold::Resolved) => self.next += 1,
                 Some(CursorHold::Held(over_at)) => {
                     self.front = Some(over_at);
@@ -194,6 +207,85 @@ mod tests {
                 assert!(up.contains(&0), "{over} {was_returned}");
             }
         }
+    }
+
+    /// Moves the deadline of a hold.
+    fn move_to(deadlines: &mut Deadlines, holds: &mut Holds, hold: usize, at: i64) {
+        holds[hold].0 = at;
+        deadlines.moved(second(at), slot(hold));
+    }
+
+    /// As [`due`], but only the holds that are over, as the aggregate decides.
+    fn over(deadlines: &mut Deadlines, holds: &mut Holds, now: i64) -> Vec<u32> {
+        let mut over = vec![];
+        loop {
+            let hold_at = |hold: u32| {
+                let &(at, is_held) = holds.get(hold as usize)?;
+                let held = is_held.then_some(CursorHold::Held(second(at)));
+                Some(held.unwrap_or(CursorHold::Resolved))
+            };
+            let Some(hold) = deadlines.pop_due(second(now), hold_at) else {
+                return over;
+            };
+            let (at, is_held) = &mut holds[hold as usize];
+            if *is_held && *at <= now {
+                *is_held = false;
+                over.push(hold);
+            }
+        }
+    }
+
+    #[test]
+    fn extended_hold_is_due_at_its_new_deadline_and_delays_no_other() {
+        for extended in 0..4 {
+            let mut holds = vec![(10, true), (10, true), (20, true), (30, true)];
+            let mut deadlines = deadlines_of(&holds);
+            move_to(&mut deadlines, &mut holds, extended, 50);
+            let mut seen = vec![];
+            for now in 0..60 {
+                for hold in over(&mut deadlines, &mut holds, now) {
+                    seen.push((hold, now));
+                }
+            }
+            let mut expected = vec![(0, 10), (1, 10), (2, 20), (3, 30)];
+            expected.remove(extended);
+            expected.push((slot(extended), 50));
+            assert_eq!(seen, expected);
+            assert_eq!(deadlines.next(), None);
+        }
+    }
+
+    #[test]
+    fn hold_can_be_extended_repeatedly_and_the_extension_reverted() {
+        for passed in [false, true] {
+            let mut holds = vec![(10, true), (20, true)];
+            let mut deadlines = deadlines_of(&holds);
+            move_to(&mut deadlines, &mut holds, 0, 30);
+            if passed {
+                assert_eq!(over(&mut deadlines, &mut holds, 20), [1]);
+            }
+            move_to(&mut deadlines, &mut holds, 0, 40);
+            // Rolled back.
+            move_to(&mut deadlines, &mut holds, 0, 30);
+            assert!(!over(&mut deadlines, &mut holds, 29).contains(&0));
+            assert_eq!(over(&mut deadlines, &mut holds, 30), [0]);
+            assert_eq!(over(&mut deadlines, &mut holds, 99), NONE);
+        }
+    }
+
+    #[test]
+    fn hold_at_the_index_of_an_extended_and_reverted_one_is_due() {
+        let mut holds = vec![(10, true)];
+        let mut deadlines = deadlines_of(&holds);
+        move_to(&mut deadlines, &mut holds, 0, 50);
+        // Both were rolled back, and another hold was placed.
+        holds[0] = (15, true);
+        deadlines.placed(second(15), slot(0));
+        holds.push((20, true));
+        deadlines.placed(second(20), slot(1));
+        assert_eq!(over(&mut deadlines, &mut holds, 14), NONE);
+        assert_eq!(over(&mut deadlines, &mut holds, 15), [0]);
+        assert_eq!(over(&mut deadlines, &mut holds, 20), [1]);
     }
 
     #[test]

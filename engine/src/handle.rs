@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::decide::Standing;
-use domain::values::{AdjustmentId, HoldId, Position, Timestamp, WaitlistId};
+use domain::values::{AdjustmentId, HoldId, Position, RefundId, Timestamp, WaitlistId};
 use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Request, Submission, Submitted};
@@ -157,6 +158,17 @@ impl EngineHandle {
         self.submit(request)
     }
 
+    /// Sets the total number of units.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn set_stock(
+        &self,
+        request: SetStock,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
     /// Places a hold.
     ///
     /// # Errors
@@ -165,6 +177,28 @@ impl EngineHandle {
         &self,
         request: PlaceHold,
     ) -> impl Future<Output = Result<Accepted<HoldId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Lets a hold last longer.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn extend_hold(
+        &self,
+        request: ExtendHold,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Sets the number of units in a hold.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn change_hold(
+        &self,
+        request: ChangeHold,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
         self.submit(request)
     }
 
@@ -187,6 +221,17 @@ impl EngineHandle {
         &self,
         request: ConfirmPurchase,
     ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Gives units of a purchase back.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn refund_purchase(
+        &self,
+        request: RefundPurchase,
+    ) -> impl Future<Output = Result<Accepted<RefundId>, CommandError>> {
         self.submit(request)
     }
 

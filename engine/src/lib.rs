@@ -36,8 +36,9 @@ use tokio_util::sync::CancellationToken;
 use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};

@@ -88,9 +88,12 @@ impl State {
             DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
@@ -127,9 +130,12 @@ impl State {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistLeft(_) => None,
         };
@@ -162,11 +168,15 @@ impl State {
             AnyRequest::RescheduleDrop(submitted) => submitted.request.drop_id,
             AnyRequest::CancelDrop(submitted) => submitted.request.drop_id,
             AnyRequest::AdjustStock(submitted) => submitted.request.drop_id,
+            AnyRequest::SetStock(submitted) => submitted.request.drop_id,
             AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
             AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
             AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,
+            AnyRequest::ExtendHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
+            AnyRequest::ChangeHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ReleaseHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ConfirmPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
+            AnyRequest::RefundPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::LeaveWaitlist(submitted) => self.stray_entry(submitted.request.entry_id)?,
         };
         let refused = self.quarantined.get(&drop_id)?;

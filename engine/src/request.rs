@@ -7,8 +7,8 @@ use std::sync::Arc;
 use domain::Refusal;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Position, Quantity, Reason,
-    StockCount, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, Position,
+    PurchaseId, Quantity, Reason, StockCount, Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::Committed;
@@ -53,6 +53,17 @@ pub struct AdjustStock {
     pub reason: Reason,
 }
 
+/// Sets the total number of units.
+#[derive(Debug, Clone)]
+pub struct SetStock {
+    pub drop_id: DropId,
+    /// The total that the caller has seen; `None` accepts any.
+    pub expected_total: Option<u32>,
+    /// All units that the drop offers from now on, held and sold ones included.
+    pub total: StockCount,
+    pub reason: Reason,
+}
+
 /// Places a hold.
 #[derive(Debug, Clone)]
 pub struct PlaceHold {
@@ -72,6 +83,21 @@ pub struct PlaceHold {
     pub quantity: Quantity,
 }
 
+/// Lets a hold last longer: until the arrival of the request plus `seconds`, if that is later than
+/// its present end.
+#[derive(Debug, Clone)]
+pub struct ExtendHold {
+    pub hold_id: HoldId,
+    pub seconds: MaxHoldSeconds,
+}
+
+/// Sets the number of units in a hold.
+#[derive(Debug, Clone)]
+pub struct ChangeHold {
+    pub hold_id: HoldId,
+    pub quantity: Quantity,
+}
+
 /// Releases a hold.
 #[derive(Debug, Clone)]
 pub struct ReleaseHold {
@@ -84,6 +110,21 @@ pub struct ConfirmPurchase {
     pub hold_id: HoldId,
     /// The payment system's identifier of the payment.
     pub payment_reference: Option<PaymentReference>,
+}
+
+/// Gives units of a purchase back.
+#[derive(Debug, Clone)]
+pub struct RefundPurchase {
+    /// The purchase, and the hold that it paid for, both as the log has them.
+    pub purchase_id: PurchaseId,
+    pub hold_id: HoldId,
+    /// Idempotency key, unique within the drop.
+    pub key: Option<KeyDigest>,
+    /// Units to give back; `None`: all that are left.
+    pub quantity: Option<Quantity>,
+    /// True if the units are offered again; false if they leave the drop.
+    pub restock: bool,
+    pub reason: Reason,
 }
 
 /// Joins the waitlist.

@@ -328,6 +328,10 @@ impl State {
                 self.due_work.list(slot, event.expires_at);
                 Undo { introduced }
             }
+            DropEvent::HoldExtended(event) => {
+                self.move_deadline(slot, event.hold_id);
+                Undo::default()
+            }
             DropEvent::WaitlistJoined(event) => {
                 let introduced = drop.introduce(event.buyer, private);
                 if event.entry_id.prefix() != drop_id.prefix() {
@@ -344,8 +348,10 @@ impl State {
                 Undo::default()
             }
             DropEvent::DropRescheduled(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {
                 self.check_waitlist(slot);
                 Undo::default()
@@ -416,6 +422,7 @@ impl State {
                 drop.leaving.remove(&event.entry_id);
                 drop.roll_back(undo);
             }
+            DropEvent::HoldExtended(event) => self.move_deadline(slot, event.hold_id),
             DropEvent::HoldExpired(event) => self.reschedule_hold(slot, event.hold_id),
             DropEvent::HoldReleased(event) => self.reschedule_hold(slot, event.hold_id),
             DropEvent::PurchaseConfirmed(event) => {
@@ -427,7 +434,20 @@ impl State {
                 self.check_soon(slot);
                 self.check_leaving(slot, event.buyer);
             }
-            DropEvent::DropRescheduled(_) | DropEvent::StockAdjusted(_) => {}
+            DropEvent::DropRescheduled(_)
+            | DropEvent::HoldChanged(_)
+            | DropEvent::PurchaseRefunded(_)
+            | DropEvent::StockAdjusted(_) => {}
+        }
+    }
+
+    /// An unresolved hold has another deadline than before.
+    fn move_deadline(&mut self, slot: DropSlot, hold_id: HoldId) {
+        let aggregate = &self.at(slot).aggregate;
+        if let Some((index, hold)) = aggregate.hold_index(hold_id).zip(aggregate.hold(hold_id)) {
+            let deadlines = &mut self.due_work.of(slot).deadlines;
+            deadlines.moved(hold.expires_at, index);
+            self.due_work.list(slot, hold.expires_at);
         }
     }
 

@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 
 use super::draft::Context;
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 
 /// A request that is decided by turning it into a command of its drop.
@@ -164,9 +165,13 @@ requests! {
     RescheduleDrop,
     CancelDrop,
     AdjustStock,
+    SetStock,
     PlaceHold,
+    ExtendHold,
+    ChangeHold,
     ReleaseHold,
     ConfirmPurchase,
+    RefundPurchase,
     JoinWaitlist,
     LeaveWaitlist,
     LookUpBuyer,

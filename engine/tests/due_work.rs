@@ -87,8 +87,11 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
             }
             DropEvent::DropScheduled(_) | DropEvent::DropCancelled(_) => {}
             other @ (DropEvent::DropRescheduled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_)) => panic!("unexpected in a cancelled drop: {other:?}"),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod callers;
+mod changes;
 mod clock;
 mod due_work;
 mod interactions;
@@ -10,6 +11,7 @@ mod keys;
 mod memory;
 mod outages;
 mod quarantine;
+mod refunds;
 mod replication;
 mod sim;
 mod simulation;

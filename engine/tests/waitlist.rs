@@ -57,9 +57,12 @@ impl Queue {
                 DropEvent::DropScheduled(_)
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropCancelled(_)
+                | DropEvent::HoldExtended(_)
+                | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
                 | DropEvent::HoldReleased(_)
                 | DropEvent::PurchaseConfirmed(_)
+                | DropEvent::PurchaseRefunded(_)
                 | DropEvent::StockAdjusted(_)
                 | DropEvent::WaitlistJoined(_)
                 | DropEvent::WaitlistLeft(_) => None,

@@ -58,7 +58,7 @@ impl EventUpcaster for &'static Step {
 
 /// Every pair of event type and version of drops that this program reads, former versions included.
 ///
-/// The database has the same list (`known_event_types()`, migrations/0007_event_types.sql): it
+/// The database has the same list (`known_event_types()`, migrations/README.md): it
 /// rejects every other pair.
 #[must_use]
 pub fn known_pairs() -> Vec<(&'static str, &'static str)> {

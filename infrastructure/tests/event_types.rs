@@ -137,3 +137,51 @@ async fn appending_role_cannot_declare_a_position_void() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn rows_of_the_tables_become_those_of_the_second_fold_version() {
+    let database = testing::fresh_database().await;
+    let pool = connect_as_is(database.url.parse().unwrap(), 2)
+        .await
+        .unwrap();
+    let migrator = migrator().await.unwrap();
+    for migration in migrator.iter().filter(|migration| migration.version < 9) {
+        pool.execute(migration.sql.as_ref()).await.unwrap();
+    }
+    let rows = "
+        INSERT INTO projection_checkpoints (name, position)
+        VALUES ('live_stock', 3), ('top_purchasers', 3), ('sales_timeline', 3), ('other', 3);
+        INSERT INTO top_purchasers VALUES (gen_random_uuid(), gen_random_uuid(), 2, now(), 3);
+        INSERT INTO sales_timeline VALUES (gen_random_uuid(), now(), 2, 2, 0, 0, 1, 1, 0, 0, 3);
+        INSERT INTO live_stock VALUES
+            (gen_random_uuid(), '{}', 1, now(), NULL, 5, 3, 0, 2, 0, 0, 0, 3)";
+    pool.execute(sqlx::raw_sql(rows)).await.unwrap();
+    let ninth = migrator.iter().find(|migration| migration.version == 9);
+    pool.execute(ninth.unwrap().sql.as_ref()).await.unwrap();
+    let versions: Vec<(String, i32)> =
+        sqlx::query_as("SELECT name, fold_version FROM projection_checkpoints ORDER BY name")
+            .fetch_all(&*pool)
+            .await
+            .unwrap();
+    let versions: Vec<(&str, i32)> = versions
+        .iter()
+        .map(|(name, version)| (name.as_str(), *version))
+        .collect();
+    assert_eq!(
+        versions,
+        [
+            ("live_stock", 2),
+            ("other", 1),
+            ("sales_timeline", 2),
+            ("top_purchasers", 2)
+        ]
+    );
+    for table in ["live_stock", "top_purchasers", "sales_timeline"] {
+        let refunded: i64 =
+            sqlx::query_scalar(&format!("SELECT sum(refunded)::bigint FROM {table}"))
+                .fetch_one(&*pool)
+                .await
+                .unwrap();
+        assert_eq!(refunded, 0, "{table}");
+    }
+}

@@ -83,9 +83,12 @@ impl Buyers {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistLeft(_) => return,
         };

@@ -5,11 +5,12 @@
 
 use std::collections::HashMap;
 
+use domain::DropEvent;
 use domain::chunks::Chunks;
 use domain::drop::HoldStatus;
 use domain::lookup::Lookup;
 use domain::packed::{Link, PackedQuantity, U48};
-use domain::values::{DropId, HoldId, Position, PurchaseId};
+use domain::values::{DropId, HoldId, Position, PurchaseId, Quantity};
 
 use crate::buyers::Buyers;
 use crate::error::CannotApply;
@@ -38,6 +39,8 @@ pub struct Found {
     /// The number of holds that were placed before it.
     pub(crate) index: u32,
     pub(crate) buyer: u32,
+    /// The position of its purchase.
+    pub(crate) purchased: Option<Position>,
 }
 
 /// See [`HoldRow`] for the fields. The buyer's entry contains the drop.
@@ -60,6 +63,7 @@ const _: () = assert!(size_of::<PackedHold>() <= 48);
 struct Purchase {
     purchase: HoldPurchase,
     hold: u32,
+    position: U48,
 }
 
 impl DenseHolds {
@@ -72,6 +76,8 @@ impl DenseHolds {
             position: packed.position.into(),
             index,
             buyer: packed.buyer,
+            purchased: (packed.purchase.get())
+                .map(|purchase| self.purchases[purchase].position.into()),
         })
     }
 
@@ -175,7 +181,7 @@ impl DenseHolds {
         });
     }
 
-    /// The status is the only field that an event may change.
+    /// An event may change the status, the deadline and the number of units.
     fn change(
         &mut self,
         index: u32,
@@ -188,27 +194,44 @@ impl DenseHolds {
         let packed = &mut self.holds[index];
         packed.status = row.status;
         packed.position = position.into();
+        packed.expires_at = row.expires_at.into();
+        let before = std::mem::replace(&mut packed.quantity, row.quantity.into());
+        if let DropEvent::HoldChanged(_) = fact.event {
+            buyers.subtract_units(packed.buyer, Quantity::from(before).get());
+            buyers.add_units(packed.buyer, row.quantity.get());
+        }
         if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
             buyers.subtract_units(packed.buyer, row.quantity.get());
         }
-        if let Some(purchase) = row.purchase {
+        if let Some(purchase) = packed.purchase.get() {
+            let refunded = &mut self.purchases[purchase].purchase.refunded;
+            let total = row.purchase.map_or(0, |purchase| purchase.refunded);
+            let units = total - std::mem::replace(refunded, total);
+            buyers.subtract_units(packed.buyer, units);
+        } else if let Some(purchase) = row.purchase {
             let next = u32::try_from(self.purchases.len()).expect("no more purchases than holds");
             packed.purchase = next.into();
-            self.keep_purchase(next, *purchase, index, row.drop_id);
+            let purchase = Purchase {
+                purchase: *purchase,
+                hold: index,
+                position: position.into(),
+            };
+            self.keep_purchase(next, purchase, row.drop_id);
         }
         Ok(())
     }
 
-    fn keep_purchase(&mut self, next: u32, purchase: HoldPurchase, hold: u32, drop_id: DropId) {
+    fn keep_purchase(&mut self, next: u32, purchase: Purchase, drop_id: DropId) {
+        let id = purchase.purchase.id;
         let purchases = &self.purchases;
         if !self.hidden.is_empty() {
             // As for holds.
             self.purchase_indexes
-                .remove(&purchase.id, |index| &purchases[index].purchase.id);
+                .remove(&id, |index| &purchases[index].purchase.id);
         }
         self.purchase_indexes
-            .insert(&purchase.id, next, |index| &purchases[index].purchase.id);
-        self.purchases.push(Purchase { purchase, hold });
+            .insert(&id, next, |index| &purchases[index].purchase.id);
+        self.purchases.push(purchase);
         self.by_drop.entry(drop_id).or_default().push(next);
     }
 
@@ -261,7 +284,6 @@ impl DenseHolds {
 
 #[cfg(test)]
 mod tests {
-    use domain::DropEvent;
     use domain::testing::*;
 
     use super::*;
@@ -283,8 +305,14 @@ mod tests {
             hold_placed("h2", 2).by("bob"),
             hold_placed("h3", 3),
             hold_placed("h4", 1_000).by("bob"),
+            hold_extended("h1", 300),
+            hold_changed("h2", 2, 5).by("bob"),
             purchase_confirmed("h1", 1),
-            hold_released("h2", 2).by("bob"),
+            hold_changed("h2", 5, 1).by("bob"),
+            hold_released("h2", 1).by("bob"),
+            purchase_confirmed("h4", 1_000).by("bob"),
+            purchase_refunded("r1", "h4", 300).by("bob"),
+            purchase_written_off("r2", "h4", 700).by("bob"),
             hold_expired("h3", 3),
         ];
         let (mut dense, mut buyers, mut rows) = (
@@ -303,6 +331,23 @@ mod tests {
                     found.map(|found| (found.row, found.position)),
                     expected.map(|placed| (placed.row.clone(), placed.position))
                 );
+            }
+            let taken = |name| {
+                let units = rows
+                    .0
+                    .values()
+                    .filter(|placed| placed.row.buyer == buyer(name));
+                let counts = [HoldStatus::Held, HoldStatus::Purchased];
+                let units = units.filter(|placed| counts.contains(&placed.row.status));
+                let refunded =
+                    |row: &HoldRow| row.purchase.as_ref().map_or(0, |made| made.refunded);
+                let left = units.map(|placed| placed.row.quantity.get() - refunded(&placed.row));
+                left.sum::<u32>()
+            };
+            for name in ["ann", "bob"] {
+                let (drop_id, buyer) = (DropId(uuid::Uuid::from_u128(1)), buyer(name));
+                let key = crate::top_purchasers::BuyerKey { drop_id, buyer };
+                assert_eq!(buyers.taken(&key), taken(name), "{event:?}");
             }
         }
     }

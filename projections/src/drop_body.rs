@@ -21,6 +21,10 @@ pub struct DropBody<'a> {
     starts_at: Timestamp,
     ends_at: Option<Timestamp>,
     hold_seconds: u32,
+    /// How long a hold may last with all of its extensions; null means `hold_seconds`.
+    max_hold_seconds: Option<u32>,
+    /// How long a hold lasts that was offered to a waitlist entry; null means `hold_seconds`.
+    offer_seconds: Option<u32>,
     max_per_hold: u32,
     max_per_buyer: Option<u32>,
     throttle: Option<Throttle>,
@@ -55,6 +59,10 @@ impl<'a> DropBody<'a> {
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,
             hold_seconds: terms.hold_seconds.get(),
+            max_hold_seconds: terms
+                .max_hold_seconds
+                .map(domain::values::MaxHoldSeconds::get),
+            offer_seconds: terms.offer_seconds.map(domain::values::OfferSeconds::get),
             max_per_hold: terms.max_per_hold.get(),
             max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
             throttle: terms.throttle,
@@ -92,6 +100,7 @@ pub fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
 pub struct PurchaserBody {
     /// The display name that the buyer provided; otherwise a few digits of the buyer's pseudonym.
     buyer: String,
+    /// Units purchased and not refunded.
     quantity: u64,
     last_purchased_at: Timestamp,
 }
@@ -103,7 +112,7 @@ impl From<Purchaser> for PurchaserBody {
             .map_or_else(|| masked(purchaser.buyer), |name| name.as_str().to_owned());
         Self {
             buyer,
-            quantity: purchaser.row.quantity,
+            quantity: purchaser.row.kept(),
             last_purchased_at: purchaser.row.last_purchased_at,
         }
     }

@@ -44,6 +44,8 @@ pub struct HoldPurchase {
     /// The price of all units.
     pub total: Money,
     pub purchased_at: Timestamp,
+    /// Units that were refunded.
+    pub refunded: u32,
 }
 
 impl Fold for Holds {
@@ -53,9 +55,12 @@ impl Fold for Holds {
     fn key(fact: Fact<'_>) -> Option<HoldKey> {
         let hold_id = match fact.event {
             DropEvent::HoldPlaced(event) => event.hold_id,
+            DropEvent::HoldExtended(event) => event.hold_id,
+            DropEvent::HoldChanged(event) => event.hold_id,
             DropEvent::HoldExpired(event) => event.hold_id,
             DropEvent::HoldReleased(event) => event.hold_id,
             DropEvent::PurchaseConfirmed(event) => event.hold_id,
+            DropEvent::PurchaseRefunded(event) => event.hold_id,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -76,6 +81,19 @@ impl Fold for Holds {
     fn change(row: &mut HoldRow, fact: Fact<'_>) -> Result<(), CannotApply> {
         match fact.event {
             DropEvent::HoldPlaced(_) => Err(CannotApply("the hold was placed already")),
+            DropEvent::HoldExtended(event) => {
+                row.check_held()?;
+                row.expires_at = event.expires_at;
+                Ok(())
+            }
+            DropEvent::HoldChanged(event) => {
+                row.check_held()?;
+                if row.quantity != event.previous_quantity {
+                    return Err(CannotApply("the hold had another number of units"));
+                }
+                row.quantity = event.quantity;
+                Ok(())
+            }
             DropEvent::HoldExpired(_) => row.resolve(HoldStatus::Expired),
             DropEvent::HoldReleased(_) => row.resolve(HoldStatus::Released),
             DropEvent::PurchaseConfirmed(event) => {
@@ -87,7 +105,18 @@ impl Fold for Holds {
                     id: event.purchase_id,
                     total: event.total,
                     purchased_at: event.purchased_at,
+                    refunded: 0,
                 }));
+                Ok(())
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                let no_purchase = CannotApply("the hold was not purchased");
+                let purchase = row.purchase.as_deref_mut().ok_or(no_purchase)?;
+                let refunded = purchase.refunded + event.quantity.get();
+                if purchase.id != event.purchase_id || refunded > row.quantity.get() {
+                    return Err(CannotApply("more was refunded than was purchased"));
+                }
+                purchase.refunded = refunded;
                 Ok(())
             }
             DropEvent::DropScheduled(_)
@@ -116,10 +145,17 @@ impl HoldRow {
     }
 
     fn resolve(&mut self, status: HoldStatus) -> Result<(), CannotApply> {
-        if self.status != HoldStatus::Held {
-            return Err(CannotApply("the hold was resolved already"));
-        }
+        self.check_held()?;
         self.status = status;
         Ok(())
+    }
+
+    fn check_held(&self) -> Result<(), CannotApply> {
+        match self.status {
+            HoldStatus::Held => Ok(()),
+            HoldStatus::Purchased | HoldStatus::Expired | HoldStatus::Released => {
+                Err(CannotApply("the hold was resolved already"))
+            }
+        }
     }
 }

@@ -38,10 +38,12 @@ pub struct LiveStockRow {
     pub stock: Stock,
     /// Units that became available by expiry, in total.
     pub expired: u64,
-    /// Units that became available by release, in total.
+    /// Units that became available by release, or by a change of their hold, in total.
     pub released: u64,
     /// The number of waiting entries.
     pub waitlist_length: u32,
+    /// Units that were sold and given back, in total.
+    pub refunded: u64,
 }
 
 impl LiveStockRow {
@@ -75,6 +77,7 @@ impl Fold for LiveStock {
             expired: 0,
             released: 0,
             waitlist_length: 0,
+            refunded: 0,
         })
     }
 
@@ -91,10 +94,13 @@ impl Fold for LiveStock {
                 row.cancelled_at = Some(event.cancelled_at);
                 row.terms_version += 1;
             }
+            DropEvent::HoldChanged(event) => row.released += u64::from(event.units_freed()),
             DropEvent::HoldExpired(event) => row.expired += u64::from(event.quantity.get()),
+            DropEvent::PurchaseRefunded(event) => row.refunded += u64::from(event.quantity.get()),
             DropEvent::HoldReleased(event) => row.released += u64::from(event.quantity.get()),
             DropEvent::DropScheduled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
@@ -106,7 +112,7 @@ impl Fold for LiveStock {
 
 impl Table for LiveStock {
     const NAME: &'static str = "live_stock";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     fn starts(event: &DropEvent) -> bool {
         matches!(event, DropEvent::DropScheduled(_))
     }
@@ -127,6 +133,7 @@ impl Columns for LiveStockRow {
             column("expired", Kind::Bigint),
             column("released", Kind::Bigint),
             column("waitlist_length", Kind::Bigint),
+            column("refunded", Kind::Bigint),
         ];
         [&terms, Stock::columns().as_slice(), &came_back].concat()
     }
@@ -140,6 +147,7 @@ impl Columns for LiveStockRow {
         row.bigint(self.expired);
         row.bigint(self.released);
         row.bigint(self.waitlist_length.into());
+        row.bigint(self.refunded);
     }
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
@@ -152,6 +160,7 @@ impl Columns for LiveStockRow {
             expired: fields.bigint()?,
             released: fields.bigint()?,
             waitlist_length: fields.bigint()?.try_into().ok()?,
+            refunded: fields.bigint()?,
         })
     }
 }
@@ -172,7 +181,16 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
         DropEvent::DropScheduled(_) => {
             return Err(CannotApply("the drop was scheduled already"));
         }
-        DropEvent::DropRescheduled(_) | DropEvent::DropCancelled(_) => {}
+        DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExtended(_) => {}
+        DropEvent::HoldChanged(event) => {
+            let (before, after) = (event.previous_quantity.get(), event.quantity.get());
+            let units = (stock.available + before).checked_sub(after);
+            stock.available = units.ok_or(CannotApply("more units held than available"))?;
+            let others = less(stock.held, before, "more units changed than held")?;
+            stock.held = others + after;
+        }
         DropEvent::HoldPlaced(event) => {
             let quantity = event.quantity.get();
             stock.available = less(stock.available, quantity, "more units held than available")?;
@@ -192,6 +210,15 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
             let quantity = event.quantity.get();
             stock.held = less(stock.held, quantity, "more units sold than held")?;
             stock.sold += quantity;
+        }
+        DropEvent::PurchaseRefunded(event) => {
+            let quantity = event.quantity.get();
+            stock.sold = less(stock.sold, quantity, "more units refunded than sold")?;
+            if event.restocked {
+                stock.available += quantity;
+            } else {
+                stock.total = less(stock.total, quantity, "more units left than there were")?;
+            }
         }
         DropEvent::StockAdjusted(event) => {
             let too_few = CannotApply("more units removed than available");
@@ -221,9 +248,12 @@ fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_) => Ok(before),
     }
 }

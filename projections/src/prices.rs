@@ -71,9 +71,12 @@ pub const fn set_by(event: &DropEvent) -> Option<Money> {
         DropEvent::DropRescheduled(event) => Some(event.terms.price),
         DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => None,

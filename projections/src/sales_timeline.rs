@@ -24,13 +24,13 @@ pub struct MinuteKey {
 /// The totals of one minute, in units and in holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SalesTotals {
-    /// Units set aside.
+    /// Units set aside, by a new hold or by a change of one.
     pub held: u64,
-    /// Units purchased.
+    /// Units purchased, refunded ones included: see [`SalesTotals::kept`].
     pub sold: u64,
     /// Units that became available by expiry.
     pub expired: u64,
-    /// Units that became available by release.
+    /// Units that became available by release, or by a change of their hold.
     pub released: u64,
     pub holds_placed: u64,
     /// Holds purchased.
@@ -39,6 +39,17 @@ pub struct SalesTotals {
     pub holds_expired: u64,
     /// Holds released, including those of a cancelled drop.
     pub holds_released: u64,
+    /// Units of `sold` that were refunded since. A refund counts in the minute of its purchase, so that
+    /// no bucket ever has less than nothing.
+    pub refunded: u64,
+}
+
+impl SalesTotals {
+    /// Returns the units that were purchased and not refunded since.
+    #[must_use]
+    pub const fn kept(&self) -> u64 {
+        self.sold.saturating_sub(self.refunded)
+    }
 }
 
 impl std::ops::AddAssign for SalesTotals {
@@ -51,6 +62,7 @@ impl std::ops::AddAssign for SalesTotals {
         self.purchases_confirmed += more.purchases_confirmed;
         self.holds_expired += more.holds_expired;
         self.holds_released += more.holds_released;
+        self.refunded += more.refunded;
     }
 }
 
@@ -64,6 +76,7 @@ impl std::ops::SubAssign for SalesTotals {
         self.purchases_confirmed -= less.purchases_confirmed;
         self.holds_expired -= less.holds_expired;
         self.holds_released -= less.holds_released;
+        self.refunded -= less.refunded;
     }
 }
 
@@ -74,12 +87,15 @@ impl Fold for SalesTimeline {
     fn key(fact: Fact<'_>) -> Option<MinuteKey> {
         let at = match fact.event {
             DropEvent::HoldPlaced(event) => event.placed_at,
+            DropEvent::HoldChanged(event) => event.changed_at,
             DropEvent::HoldExpired(event) => event.expired_at,
             DropEvent::HoldReleased(event) => event.released_at,
             DropEvent::PurchaseConfirmed(event) => event.purchased_at,
+            DropEvent::PurchaseRefunded(event) => event.purchased_at,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => return None,
@@ -102,6 +118,10 @@ impl Fold for SalesTimeline {
                 moved.held += u64::from(event.quantity.get());
                 moved.holds_placed += 1;
             }
+            DropEvent::HoldChanged(event) => {
+                moved.held += u64::from(event.units_held());
+                moved.released += u64::from(event.units_freed());
+            }
             DropEvent::HoldExpired(event) => {
                 moved.expired += u64::from(event.quantity.get());
                 moved.holds_expired += 1;
@@ -114,9 +134,13 @@ impl Fold for SalesTimeline {
                 moved.sold += u64::from(event.quantity.get());
                 moved.purchases_confirmed += 1;
             }
+            DropEvent::PurchaseRefunded(event) => {
+                moved.refunded += u64::from(event.quantity.get());
+            }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
@@ -127,7 +151,7 @@ impl Fold for SalesTimeline {
 
 impl Table for SalesTimeline {
     const NAME: &'static str = "sales_timeline";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const JOIN: Option<Join<Self>> = Some(|moved, later| *moved += later);
 }
 
@@ -145,4 +169,5 @@ columns!(SalesTotals {
     purchases_confirmed: Bigint,
     holds_expired: Bigint,
     holds_released: Bigint,
+    refunded: Bigint,
 });

@@ -1,7 +1,6 @@
 //! The purchases of each buyer of a drop.
 
 use domain::DropEvent;
-use domain::event::PurchaseConfirmed;
 use domain::values::{DropId, Pseudonym, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -24,10 +23,20 @@ pub struct BuyerKey {
 /// The total purchases of one buyer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PurchaserRow {
-    /// Units purchased.
+    /// Units purchased, refunded ones included: see [`PurchaserRow::kept`].
     pub quantity: u64,
     /// The time of the last purchase.
     pub last_purchased_at: Timestamp,
+    /// Units of `quantity` that were refunded.
+    pub refunded: u64,
+}
+
+impl PurchaserRow {
+    /// Returns the units that were purchased and not refunded.
+    #[must_use]
+    pub const fn kept(&self) -> u64 {
+        self.quantity.saturating_sub(self.refunded)
+    }
 }
 
 impl Fold for TopPurchasers {
@@ -35,60 +44,71 @@ impl Fold for TopPurchasers {
     type Row = PurchaserRow;
 
     fn key(fact: Fact<'_>) -> Option<BuyerKey> {
-        match fact.event {
-            DropEvent::PurchaseConfirmed(event) => Some(BuyerKey {
-                drop_id: fact.drop_id,
-                buyer: event.buyer,
-            }),
+        let buyer = match fact.event {
+            DropEvent::PurchaseConfirmed(event) => event.buyer,
+            DropEvent::PurchaseRefunded(event) => event.buyer,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => None,
-        }
+            | DropEvent::WaitlistLeft(_) => return None,
+        };
+        let drop_id = fact.drop_id;
+        Some(BuyerKey { drop_id, buyer })
     }
 
+    /// A part of the log may begin with the refund of an earlier purchase: see [`Table::JOIN`].
     fn start(fact: Fact<'_>) -> Result<PurchaserRow, CannotApply> {
-        let purchase = purchase(fact)?;
-        Ok(PurchaserRow {
-            quantity: u64::from(purchase.quantity.get()),
-            last_purchased_at: purchase.purchased_at,
-        })
+        let mut row = PurchaserRow {
+            quantity: 0,
+            last_purchased_at: Timestamp::default(),
+            refunded: 0,
+        };
+        Self::change(&mut row, fact)?;
+        Ok(row)
     }
 
     fn change(row: &mut PurchaserRow, fact: Fact<'_>) -> Result<(), CannotApply> {
-        let purchase = purchase(fact)?;
-        row.quantity += u64::from(purchase.quantity.get());
-        row.last_purchased_at = purchase.purchased_at;
-        Ok(())
-    }
-}
-
-fn purchase(fact: Fact<'_>) -> Result<&PurchaseConfirmed, CannotApply> {
-    match fact.event {
-        DropEvent::PurchaseConfirmed(event) => Ok(event),
-        DropEvent::DropScheduled(_)
-        | DropEvent::DropRescheduled(_)
-        | DropEvent::DropCancelled(_)
-        | DropEvent::HoldPlaced(_)
-        | DropEvent::HoldExpired(_)
-        | DropEvent::HoldReleased(_)
-        | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is not a purchase")),
+        match fact.event {
+            DropEvent::PurchaseConfirmed(event) => {
+                row.quantity += u64::from(event.quantity.get());
+                row.last_purchased_at = event.purchased_at;
+                Ok(())
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                row.refunded += u64::from(event.quantity.get());
+                Ok(())
+            }
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is not about a purchase")),
+        }
     }
 }
 
 impl Table for TopPurchasers {
     const NAME: &'static str = "top_purchasers";
-    const VERSION: i32 = 1;
+    const VERSION: i32 = 2;
     const JOIN: Option<Join<Self>> = Some(|row, later| {
+        if later.quantity > 0 {
+            row.last_purchased_at = later.last_purchased_at;
+        }
         row.quantity += later.quantity;
-        row.last_purchased_at = later.last_purchased_at;
+        row.refunded += later.refunded;
     });
 }
 
@@ -100,4 +120,5 @@ columns!(BuyerKey {
 columns!(PurchaserRow {
     quantity: Bigint,
     last_purchased_at: Instant,
+    refunded: Bigint,
 });

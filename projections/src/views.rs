@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use domain::DropEvent;
 use domain::drop::HoldStatus;
-use domain::event::StockAdjusted;
+use domain::event::{PurchaseRefunded, StockAdjusted};
 use domain::values::{
-    AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Timestamp,
-    WaitlistId,
+    AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, RefundId,
+    Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::erasure::Erased;
@@ -70,6 +70,7 @@ struct Hot {
     rankings: HashMap<DropId, Ranking>,
     /// Few, and read only by retries.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
+    refunds: HashMap<RefundId, RefundView>,
     /// Drops without rows, and the reason.
     quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
 }
@@ -80,6 +81,14 @@ pub struct AdjustmentView {
     /// Its position in the log.
     pub position: Position,
     pub event: StockAdjusted,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefundView {
+    pub drop_id: DropId,
+    /// Its position in the log.
+    pub position: Position,
+    pub event: PurchaseRefunded,
 }
 
 /// A drop's purchasers in both supported orders.
@@ -114,6 +123,8 @@ pub struct HoldView {
     pub price: Money,
     /// The position of its last event.
     pub position: Position,
+    /// The position of its purchase.
+    pub purchased: Option<Position>,
     /// The buyer; `None` after an erasure.
     pub buyer: Option<BuyerRow>,
 }
@@ -243,6 +254,7 @@ impl Views {
             buyer: hot.buyers.row_at(found.buyer),
             row: found.row,
             position: found.position,
+            purchased: found.purchased,
         })
     }
 
@@ -275,6 +287,11 @@ impl Views {
     #[must_use]
     pub fn adjustment(&self, id: AdjustmentId) -> Option<AdjustmentView> {
         self.read().adjustments.get(&id).cloned()
+    }
+
+    #[must_use]
+    pub fn refund(&self, id: RefundId) -> Option<RefundView> {
+        self.read().refunds.get(&id).cloned()
     }
 
     /// Returns the first `limit` purchasers of a drop.
@@ -444,6 +461,7 @@ impl Hot {
         self.rankings.remove(&drop_id);
         self.waitlists.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
+        self.refunds.retain(|_, made| made.drop_id != drop_id);
     }
 
     /// Returns the quarantine of a known drop, or of one whose id begins with `prefix`.
@@ -470,6 +488,7 @@ impl Hot {
         self.buyers.apply(recorded.into());
         self.waitlists.apply(recorded)?;
         self.keep_adjustment(recorded);
+        self.keep_refund(recorded);
         self.rank(recorded)
     }
 
@@ -516,6 +535,17 @@ impl Hot {
         }
     }
 
+    fn keep_refund(&mut self, recorded: &RecordedEvent) {
+        if let DropEvent::PurchaseRefunded(event) = &recorded.event {
+            let view = RefundView {
+                drop_id: recorded.drop_id,
+                position: recorded.position,
+                event: event.clone(),
+            };
+            self.refunds.insert(event.refund_id, view);
+        }
+    }
+
     fn rank(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let Some(key) = TopPurchasers::key(recorded.into()) else {
             return Ok(());
@@ -528,15 +558,16 @@ impl Hot {
         let ranking = self.rankings.entry(key.drop_id).or_default();
         if let Some(row) = before {
             ranking.by_units.remove(&(
-                row.quantity,
+                row.kept(),
                 std::cmp::Reverse(row.last_purchased_at),
                 key.buyer,
             ));
             ranking.by_time.remove(&(row.last_purchased_at, key.buyer));
         }
-        if let Some(row) = after {
+        // A buyer without units is no purchaser.
+        if let Some(row) = after.filter(|row| row.kept() > 0) {
             ranking.by_units.insert((
-                row.quantity,
+                row.kept(),
                 std::cmp::Reverse(row.last_purchased_at),
                 key.buyer,
             ));

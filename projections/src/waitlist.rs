@@ -112,9 +112,12 @@ impl Waitlists {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
+            | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => Ok(()),
         }
     }

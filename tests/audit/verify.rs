@@ -906,6 +906,75 @@ async fn one_page_python_verifier_reaches_the_same_verdict() {
 }
 
 #[tokio::test]
+async fn both_verifiers_find_forged_changes_and_refunds() {
+    let sample = SampleLog::create().await;
+    let field = |kind: &str, name: &str| {
+        let at = usize::try_from(sample.position_of(kind)).unwrap();
+        text(&sample.log[at - 1].fields()[name])
+    };
+    let until = field("HoldExtended", "expires_at");
+    let before = field("HoldExtended", "previous_expires_at");
+    let extended_at = field("HoldExtended", "extended_at");
+    let (purchase, late) = (
+        field("PurchaseRefunded", "purchase_id"),
+        "2101-01-01T00:00:00.000Z",
+    );
+    let other = Uuid::new_v4().to_string();
+    let one = (
+        "\"quantity\":1,\"amount\":{\"amount\":19999",
+        "\"quantity\":3,\"amount\":{\"amount\":59997",
+    );
+    for (kind, [from, to], theirs, ours) in [
+        (
+            "HoldChanged",
+            ["\"previous_quantity\":2", "\"previous_quantity\":1"],
+            "expected quantity of the hold 2, found 1",
+            "previous_quantity: expected 2, found 1",
+        ),
+        (
+            "HoldExtended",
+            [&until, &before],
+            "expected end ",
+            "not later than its deadline",
+        ),
+        (
+            "HoldExtended",
+            [&extended_at, late],
+            "changed after it was over",
+            "was extended at",
+        ),
+        (
+            "PurchaseRefunded",
+            ["\"amount\":19999", "\"amount\":19998"],
+            "expected amount 19999, found 19998",
+            "expected 19999 USD, found 19998 USD",
+        ),
+        (
+            "PurchaseRefunded",
+            [one.0, one.1],
+            "expected units left to refund 0, found -1",
+            "oversold",
+        ),
+        (
+            "PurchaseRefunded",
+            [&purchase, &other],
+            "expected drop of the purchase",
+            "it was not made before",
+        ),
+    ] {
+        let position = sample.position_of(kind);
+        let mut forged = stored(&sample.export);
+        let event = &mut forged[usize::try_from(position).unwrap() - 1];
+        assert!(event.payload.contains(from), "{from}: {}", event.payload);
+        event.payload = event.payload.replace(from, to);
+        let export = reseal(forged);
+        let reason = format!("position {position}: {theirs}");
+        assert_refused_in_python(&verify_in_python(&export).await, 1, &reason);
+        assert_disproved(&verify_text(&export, &[]).await, position, ours);
+    }
+}
+
+#[tokio::test]
 async fn python_verifier_reads_the_same_input_and_reports_unreadable_input() {
     let sample = SampleLog::create().await;
     let payload = "{\n \"a\": \"}]\\\\\\\"[{\",\n \"metadata\":{}, \"payload\":\n[\n]\n}";

@@ -62,6 +62,7 @@ async fn metrics_count_holds_purchases_and_units_of_the_window() {
         ("purchases_confirmed", 2),
         ("units_held", 9),
         ("units_sold", 3),
+        ("units_refunded", 0),
         ("units_expired", 2),
         ("units_released", 2),
         ("oversell_attempts_blocked", 0),
@@ -73,8 +74,8 @@ async fn metrics_count_holds_purchases_and_units_of_the_window() {
     assert_eq!(
         metrics["drops"],
         json!([
-            { "id": other, "name": "Other", "status": "live", "total": 1, "available": 1, "held": 0, "sold": 0, "expired": 0 },
-            { "id": drop, "name": "Test drop", "status": "live", "total": 20, "available": 15, "held": 2, "sold": 3, "expired": 2 },
+            { "id": other, "name": "Other", "status": "live", "total": 1, "available": 1, "held": 0, "sold": 0, "expired": 0, "refunded": 0 },
+            { "id": drop, "name": "Test drop", "status": "live", "total": 20, "available": 15, "held": 2, "sold": 3, "expired": 2, "refunded": 0 },
         ])
     );
     let timeline = metrics["timeline"].as_array().unwrap();
@@ -248,12 +249,13 @@ async fn timeline_has_every_bucket_of_its_window_also_as_csv() {
     assert_eq!(csv.status, 200);
     assert!(csv.header("content-type").starts_with("text/csv"));
     let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
-    assert_eq!(lines[0], "start,held,sold,expired,released");
+    assert_eq!(lines[0], "start,held,sold,expired,released,refunded");
     let rows: Vec<String> = buckets
         .iter()
         .map(|bucket| {
             let count = |name: &str| number(&bucket[name]).to_string();
-            let counts = ["held", "sold", "expired", "released"].map(count).join(",");
+            let names = ["held", "sold", "expired", "released", "refunded"];
+            let counts = names.map(count).join(",");
             format!("{},{counts}", text(&bucket["start"]))
         })
         .collect();

@@ -50,7 +50,8 @@ async fn drop_is_scheduled_with_every_given_field() {
         "name": "  Árvíztűrő 🥾  ", "description": "Two\nlines", "image_url": "https://example.org/boot.png",
         "price": { "amount": 19_999, "currency": "USD" }, "total_stock": 500,
         "starts_at": "2999-01-01T10:00:00+02:00", "ends_at": "2999-01-02T00:00:00Z",
-        "hold_seconds": 90, "max_per_hold": 2, "max_per_buyer": 4, "throttle": { "holds": 3, "window_seconds": 600 },
+        "hold_seconds": 90, "max_hold_seconds": 86_400, "offer_seconds": 604_800, "max_per_hold": 2, "max_per_buyer": 4,
+        "throttle": { "holds": 3, "window_seconds": 600 },
     });
     let reply = app.post_drop(&given).await;
     let drop = reply.ok(201);
@@ -62,6 +63,8 @@ async fn drop_is_scheduled_with_every_given_field() {
         "image_url",
         "price",
         "hold_seconds",
+        "max_hold_seconds",
+        "offer_seconds",
         "max_per_hold",
         "max_per_buyer",
         "throttle",
@@ -100,6 +103,8 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "description",
         "image_url",
         "ends_at",
+        "max_hold_seconds",
+        "offer_seconds",
         "max_per_buyer",
         "throttle",
     ] {
@@ -121,6 +126,8 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "starts_at",
         "ends_at",
         "hold_seconds",
+        "max_hold_seconds",
+        "offer_seconds",
         "max_per_hold",
         "max_per_buyer",
         "throttle",
@@ -216,6 +223,16 @@ async fn invalid_drop_fields_are_reported_with_their_pointers() {
             "/hold_seconds",
             "hold_seconds",
             vec![json!(0), json!(-1), json!(3601), json!(1.5), json!("60")],
+        ),
+        (
+            "/max_hold_seconds",
+            "max_hold_seconds",
+            vec![json!(0), json!(86_401)],
+        ),
+        (
+            "/offer_seconds",
+            "offer_seconds",
+            vec![json!(0), json!(604_801)],
         ),
         (
             "/max_per_hold",
@@ -655,7 +672,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
     let edited = edit(&app, &drop, Some(&etag), &json!({
         "name": "New", "description": null, "ends_at": null, "price": { "amount": 5, "currency": "USD" },
         "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
-        "throttle": { "holds": 1, "window_seconds": 5 },
+        "max_hold_seconds": 60, "offer_seconds": 90, "throttle": { "holds": 1, "window_seconds": 5 },
     }))
     .await;
     let body = edited.ok(200);
@@ -666,6 +683,10 @@ async fn edit_requires_the_present_version_of_the_terms() {
     assert_eq!(
         (&body["price"]["amount"], &body["max_per_buyer"]),
         (&json!(5), &json!(9))
+    );
+    assert_eq!(
+        (&body["max_hold_seconds"], &body["offer_seconds"]),
+        (&json!(60), &json!(90))
     );
     assert_ne!(edited.header("etag"), etag);
     assert_eq!(body["stock"]["held"], 1);

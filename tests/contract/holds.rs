@@ -90,6 +90,7 @@ async fn hold_is_placed_read_and_purchased() {
             "position",
             "purchased_at",
             "quantity",
+            "refunded",
             "total"
         ]
     );

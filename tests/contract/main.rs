@@ -4,6 +4,7 @@
 mod address_bounds;
 mod admin;
 mod bounds;
+mod changes;
 mod commands;
 mod conditional;
 mod drops;
@@ -17,6 +18,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod payments;
+mod refunds;
 mod refusals;
 mod roles;
 mod rules;

@@ -141,7 +141,7 @@ async fn admin_reads_buyers_and_references_until_they_are_erased() {
     assert_eq!(lines.len(), 6, "{text_of_file}");
     assert_eq!(
         lines[0],
-        "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position"
+        "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position,refunded_quantity,refunded_amount"
     );
     for (line, cells) in lines[1..].iter().zip([
         ",ann,1,19999,USD,",

@@ -204,6 +204,14 @@ impl Ledger {
                 assert_eq!(before, None, "placed twice at position {}", event.position);
                 self.shift(&drop, [-quantity, quantity, 0]);
             }
+            "HoldChanged" => {
+                let (before, after) = (signed("previous_quantity"), signed("quantity"));
+                let hold = text(&fields["hold_id"]);
+                let held = self.holds.get_mut(&hold).expect("a hold that was placed");
+                assert_eq!((held.quantity, &held.ended), (before, &None));
+                held.quantity = after;
+                self.shift(&drop, [before - after, after - before, 0]);
+            }
             "HoldExpired" | "HoldReleased" => {
                 let quantity = self.end(&drop, &fields, event);
                 self.shift(&drop, [quantity, -quantity, 0]);
@@ -212,12 +220,22 @@ impl Ledger {
                 let quantity = self.end(&drop, &fields, event);
                 self.shift(&drop, [0, -quantity, quantity]);
             }
+            "PurchaseRefunded" => {
+                let (quantity, is_back) = (signed("quantity"), fields["restocked"] == true);
+                let hold = &self.holds[&text(&fields["hold_id"])];
+                assert_eq!(hold.ended.as_deref(), Some("PurchaseConfirmed"));
+                self.shift(&drop, [if is_back { quantity } else { 0 }, 0, -quantity]);
+                if !is_back {
+                    self.drops.entry(drop).or_default().total -= quantity;
+                }
+            }
             "StockAdjusted" => {
                 let units = self.drops.entry(drop).or_default();
                 units.total += signed("delta");
                 units.available += signed("delta");
             }
-            "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft" => {}
+            "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft"
+            | "HoldExtended" => {}
             other => panic!("unknown event type {other}"),
         }
     }

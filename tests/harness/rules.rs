@@ -113,11 +113,31 @@ impl Rules {
                 *model.taken.entry(buyer()).or_default() += quantity;
                 model.available -= quantity;
             }
+            "HoldChanged" => {
+                let before = crate::number(&fields["previous_quantity"]);
+                let (added, freed) = (
+                    quantity.saturating_sub(before),
+                    before.saturating_sub(quantity),
+                );
+                let taken = model.taken.entry(buyer()).or_default();
+                *taken = *taken + added - freed;
+                let taken = *taken;
+                model.available = model.available + freed - added;
+                let is_allowed = quantity <= self.max_per_hold
+                    && self.max_per_buyer.is_none_or(|max| taken <= max);
+                assert!(added == 0 || is_allowed, "limit exceeded at {position}");
+            }
+            "PurchaseRefunded" => {
+                *model.taken.entry(buyer()).or_default() -= quantity;
+                if fields["restocked"] == true {
+                    model.available += quantity;
+                }
+            }
             "HoldReleased" | "HoldExpired" => {
                 *model.taken.entry(buyer()).or_default() -= quantity;
                 model.available += quantity;
             }
-            "PurchaseConfirmed" | "DropRescheduled" | "DropCancelled" => {}
+            "PurchaseConfirmed" | "DropRescheduled" | "DropCancelled" | "HoldExtended" => {}
             other => panic!("unknown event type {other}"),
         }
     }

@@ -40,7 +40,10 @@ impl SampleLog {
     pub async fn create() -> Self {
         let app = App::start().await;
         let shop = app
-            .create_drop(20, json!({ "hold_seconds": 3600, "max_per_hold": 3 }))
+            .create_drop(
+                20,
+                json!({ "hold_seconds": 3600, "max_hold_seconds": 86_400, "max_per_hold": 3 }),
+            )
             .await;
         let brief = app.create_drop(5, json!({ "hold_seconds": 1 })).await;
         app.held(&brief, "dora").await;
@@ -48,9 +51,24 @@ impl SampleLog {
             let body = json!({ "buyer_id": buyer, "quantity": 2, "display_name": format!("The real {buyer}") });
             let hold = text(&app.hold_with(&shop, &key(), &body).await.ok(201)["id"]);
             match buyer {
-                "alice" => drop(app.purchase(&hold).await.ok(201)),
+                "alice" => {
+                    let purchase = text(&app.purchase(&hold).await.ok(201)["id"]);
+                    let path = format!("/v1/purchases/{purchase}/refunds");
+                    let refund = app.admin(Method::POST, &path);
+                    let refund = refund.header("idempotency-key", key());
+                    let body = json!({ "quantity": 1, "reason": "arrived broken" });
+                    fetch(refund.json(&body)).await.ok(201);
+                }
                 "bob" => drop(app.release(&hold).await.ok(204)),
-                _ => {}
+                _ => {
+                    let path = format!("/v1/holds/{hold}");
+                    let change = app.request(Method::PATCH, &path);
+                    fetch(change.json(&json!({ "quantity": 3 }))).await.ok(200);
+                    let extend = app.admin(Method::POST, &format!("{path}/extend"));
+                    fetch(extend.json(&json!({ "seconds": 7200 })))
+                        .await
+                        .ok(200);
+                }
             }
         }
         let adjustment = json!({ "delta": 5, "reason": "found a box" });

@@ -59,7 +59,7 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let hold = find_anywhere(&app, &visitor, id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
-    let position = hold.position;
+    let position = hold.purchased.unwrap_or(hold.position);
     let purchase = PurchaseBody::new(hold).ok_or_else(purchase_not_found)?;
     let payment_reference = match visitor.is_admin {
         true => Some(references(&app, &[position]).await?.remove(&position)),
@@ -73,7 +73,11 @@ pub(crate) async fn read(
 }
 
 /// Finds a purchase. One that is unknown here may have been recorded by another node a moment ago.
-async fn find_anywhere(app: &App, visitor: &Visitor, id: PurchaseId) -> Result<HoldView, Problem> {
+pub(super) async fn find_anywhere(
+    app: &App,
+    visitor: &Visitor,
+    id: PurchaseId,
+) -> Result<HoldView, Problem> {
     if let Some(hold) = app.views.purchase(id) {
         return Ok(hold);
     }
@@ -91,7 +95,7 @@ fn purchase_not_found() -> Problem {
 /// The purchase id in the path. A value that is not a UUID gets the same problem as an unknown
 /// purchase.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PurchasePath(PurchaseId);
+pub(crate) struct PurchasePath(pub(super) PurchaseId);
 
 impl FromRequestParts<App> for PurchasePath {
     type Rejection = Problem;
@@ -164,10 +168,10 @@ async fn slice(
             )
         })
     })?;
-    let positions: Vec<Position> = holds.iter().map(|hold| hold.position).collect();
+    let positions: Vec<Position> = holds.iter().filter_map(|hold| hold.purchased).collect();
     let mut references = references(app, &positions).await?;
     let recorded = holds.into_iter().filter_map(|hold| {
-        let position = hold.position;
+        let position = hold.purchased?;
         Some(RecordedPurchase {
             purchase: PurchaseBody::new(hold)?,
             payment_reference: Some(references.remove(&position)),
@@ -253,7 +257,7 @@ impl Lines {
     }
 }
 
-const HEAD: &str = "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position\r\n";
+const HEAD: &str = "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position,refunded_quantity,refunded_amount\r\n";
 
 fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
     let mut writer = csv::WriterBuilder::new()
@@ -277,6 +281,8 @@ fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
             purchase.purchased_at.to_string(),
             inert(reference.map_or("", PaymentReference::as_str)).into_owned(),
             purchase.position.to_string(),
+            purchase.refunded.quantity.to_string(),
+            purchase.refunded.amount.amount.to_string(),
         ];
         writer
             .write_record(&cells)

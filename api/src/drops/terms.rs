@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, Money, Quantity,
-    StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
+    BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, MaxHoldSeconds,
+    Money, OfferSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
 };
 use engine::NewTerms;
 use schemars::JsonSchema;
@@ -52,6 +52,12 @@ pub(crate) struct NewDrop {
     /// The duration of a hold, in seconds.
     #[schemars(extend("default" = 60))]
     hold_seconds: Option<HoldSeconds>,
+    /// How long a hold may last with all of its extensions, in seconds. Default, and at least:
+    /// `hold_seconds`.
+    max_hold_seconds: Option<MaxHoldSeconds>,
+    /// The duration of a hold that is offered to a waitlist entry, in seconds. Default:
+    /// `hold_seconds`.
+    offer_seconds: Option<OfferSeconds>,
     /// The maximum number of units in one hold.
     #[schemars(extend("default" = 1))]
     max_per_hold: Option<Quantity>,
@@ -116,6 +122,8 @@ impl NewDrop {
             max_per_hold: self
                 .max_per_hold
                 .map_or_else(|| Quantity::new(1).map_err(default), Ok)?,
+            max_hold_seconds: self.max_hold_seconds,
+            offer_seconds: self.offer_seconds,
             max_per_buyer: self.max_per_buyer,
             throttle: self.throttle.map(Throttle::from),
         };
@@ -158,6 +166,12 @@ pub(crate) struct EditedDrop {
     #[schemars(with = "HoldSeconds")]
     hold_seconds: Option<HoldSeconds>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<MaxHoldSeconds>")]
+    max_hold_seconds: Option<Option<MaxHoldSeconds>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<OfferSeconds>")]
+    offer_seconds: Option<Option<OfferSeconds>>,
+    #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Quantity")]
     max_per_hold: Option<Quantity>,
     #[serde(default, deserialize_with = "present")]
@@ -192,6 +206,8 @@ impl EditedDrop {
             starts_at: self.starts_at,
             ends_at: self.ends_at,
             hold_seconds: self.hold_seconds,
+            max_hold_seconds: self.max_hold_seconds,
+            offer_seconds: self.offer_seconds,
             max_per_hold: self.max_per_hold,
             max_per_buyer: self.max_per_buyer,
             throttle: self.throttle.map(|throttle| throttle.map(Throttle::from)),

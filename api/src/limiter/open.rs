@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use domain::DropEvent;
-use domain::event::HoldPlaced;
+use domain::event::{HoldExtended, HoldPlaced};
 use domain::values::{DropId, HoldId, KeyDigest, Timestamp, WaitlistId};
 
 use infrastructure::codec::RecordedEvent;
@@ -200,12 +200,15 @@ impl Open {
                 }
             }
             DropEvent::WaitlistLeft(event) => drop(self.entry_ended(event.entry_id)),
+            DropEvent::HoldExtended(event) => self.extended(event),
             DropEvent::HoldExpired(event) => return self.resolved(event.hold_id),
             DropEvent::HoldReleased(event) => drop(self.resolved(event.hold_id)),
             DropEvent::PurchaseConfirmed(event) => drop(self.resolved(event.hold_id)),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldChanged(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {}
         }
         None
@@ -247,6 +250,21 @@ impl Open {
             let (hold_id, expires_at) = (event.hold_id, event.expires_at);
             self.holds.insert(hold_id, (client, expires_at));
             self.change(client, |account| {
+                account.holds.insert((expires_at, hold_id));
+            });
+        }
+    }
+
+    fn extended(&mut self, event: &HoldExtended) {
+        let HoldExtended {
+            hold_id,
+            expires_at,
+            ..
+        } = *event;
+        if let Some((client, at)) = self.holds.get_mut(&hold_id) {
+            let (client, before) = (*client, std::mem::replace(at, expires_at));
+            self.change(client, |account| {
+                account.holds.remove(&(before, hold_id));
                 account.holds.insert((expires_at, hold_id));
             });
         }
@@ -315,6 +333,18 @@ mod tests {
         open.settle(key("a"), RequestKind::Hold, true, NOW);
         open.settle(key("b"), RequestKind::Hold, true, NOW);
         assert!(is_empty(&open));
+    }
+
+    #[test]
+    fn extended_hold_counts_until_its_new_deadline() {
+        let mut open = a_hold_and_an_entry();
+        assert_eq!(open.first_expiry(client(1)), Some(second(60)));
+        open.follow(&hold_extended("h", 300));
+        assert_eq!(open.first_expiry(client(1)), Some(second(300)));
+        assert_eq!(counts(&open), [1, 1]);
+        open.follow(&hold_changed("h", 1, 2));
+        assert_eq!(open.follow(&hold_expired("h", 2)), Some(client(1)));
+        assert_eq!(counts(&open), [0, 1]);
     }
 
     #[test]

@@ -20,11 +20,15 @@ pub struct EventCounts {
     drops_rescheduled: IntCounter,
     drops_cancelled: IntCounter,
     holds_placed: IntCounter,
+    holds_extended: IntCounter,
+    holds_changed: IntCounter,
     holds_expired: IntCounter,
     holds_released: IntCounter,
     purchases_confirmed: IntCounter,
+    purchases_refunded: IntCounter,
     units_held: IntCounter,
     units_sold: IntCounter,
+    units_refunded: IntCounter,
     stock_adjustments: IntCounter,
     waitlist_joined: IntCounter,
     waitlist_left: IntCounter,
@@ -51,14 +55,21 @@ impl EventCounts {
             drops_rescheduled: counter("drops_rescheduled", "Edits of drops"),
             drops_cancelled: counter("drops_cancelled", "Drops cancelled"),
             holds_placed: counter("holds_placed", "Holds placed"),
+            holds_extended: counter("holds_extended", "Extensions of holds"),
+            holds_changed: counter("holds_changed", "Changes of the number of units in a hold"),
             holds_expired: counter("holds_expired", "Holds expired"),
             holds_released: counter(
                 "holds_released",
                 "Holds released by their buyer or by the cancellation of their drop",
             ),
             purchases_confirmed: counter("purchases_confirmed", "Holds purchased"),
-            units_held: counter("units_held", "Units in all holds placed"),
-            units_sold: counter("units_sold", "Units purchased"),
+            units_held: counter(
+                "units_held",
+                "Units set aside by new holds and by changes of holds",
+            ),
+            purchases_refunded: counter("purchases_refunded", "Refunds of purchases"),
+            units_sold: counter("units_sold", "Units purchased, refunded ones included"),
+            units_refunded: counter("units_refunded", "Units refunded"),
             stock_adjustments: counter("stock_adjustments", "Stock adjustments"),
             waitlist_joined: counter("waitlist_joined", "Waitlist entries joined"),
             waitlist_left: counter(
@@ -81,6 +92,11 @@ impl EventCounts {
                 self.holds_placed.inc();
                 self.units_held.inc_by(event.quantity.get().into());
             }
+            DropEvent::HoldExtended(_) => self.holds_extended.inc(),
+            DropEvent::HoldChanged(event) => {
+                self.holds_changed.inc();
+                self.units_held.inc_by(event.units_held().into());
+            }
             DropEvent::HoldExpired(event) => {
                 self.holds_expired.inc();
                 let late = recorded.recorded_at.millis() - event.expired_at.millis();
@@ -91,6 +107,10 @@ impl EventCounts {
             DropEvent::PurchaseConfirmed(event) => {
                 self.purchases_confirmed.inc();
                 self.units_sold.inc_by(event.quantity.get().into());
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                self.purchases_refunded.inc();
+                self.units_refunded.inc_by(event.quantity.get().into());
             }
             DropEvent::StockAdjusted(_) => self.stock_adjustments.inc(),
             DropEvent::WaitlistJoined(_) => self.waitlist_joined.inc(),

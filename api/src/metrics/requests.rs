@@ -26,7 +26,7 @@ const DURATIONS: [f64; 13] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
 /// Any other method is counted as `other`, because a client can choose any name.
-const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PATCH", "DELETE", "other"];
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// The label of requests that no route matches.
 const UNMATCHED: &str = "none";
@@ -118,7 +118,8 @@ fn method(method: &Method) -> usize {
         Method::POST => 2,
         Method::PATCH => 3,
         Method::DELETE => 4,
-        _ => 5,
+        Method::PUT => 5,
+        _ => 6,
     }
 }
 

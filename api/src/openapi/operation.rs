@@ -150,6 +150,7 @@ constructors! {
     get is get, page: false;
     post is post, page: false;
     patch is patch, page: false;
+    put is put, page: false;
     delete is delete, page: false;
     /// An HTML page.
     page is get, page: true;
@@ -408,6 +409,9 @@ pub(super) fn parameters() -> Value {
             adjusted, or several, one of which must match; weak tags never match. The comparison \
             covers `stock.total`, which only adjustments change. Without this header, or with \
             `*`, nothing is compared.", text()),
+        "Set-Stock-If-Match": header("If-Match", true, "The `ETag` of the drop whose stock is set, \
+            or several, one of which must match; weak tags never match. The comparison covers \
+            `stock.total`. `*` sets the total of any stock.", text()),
         "If-None-Match": header("If-None-Match", false, "The `ETag` of the stored response, or \
             several.", text()),
         "Last-Event-ID": header(

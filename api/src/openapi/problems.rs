@@ -121,8 +121,10 @@ fn members(code: Code) -> Vec<Member> {
                 required("purchased_at", time(), AT),
             ]
         }
+        Code::ExtensionLimit => vec![required("expires_at_max", time(), AT)],
         Code::HoldExpired => vec![required("expired_at", time(), AT)],
         Code::HoldReleased => vec![required("released_at", time(), AT)],
+        Code::NothingToRefund => vec![required("refundable", integer(), 0)],
         Code::InsufficientStock => vec![
             required("delta", integer(), -5),
             required("available", integer(), 3),

@@ -1,6 +1,6 @@
 //! One drop's units and terms, and their rules.
 
-use domain::event::StockAdjusted;
+use domain::event::{PurchaseRefunded, StockAdjusted};
 use domain::terms::DropTerms;
 use domain::values::{Money, Sequence, StockCount, Timestamp};
 
@@ -63,6 +63,24 @@ impl Account {
         }
         if self.total > i64::from(StockCount::MAX) {
             return Err(format!("{} units exceed the largest stock of a drop", self.total).into());
+        }
+        Ok(())
+    }
+
+    /// Takes the units of a refund back. They are compared with the purchase at the end of the log.
+    pub(super) fn refunded(&mut self, event: &PurchaseRefunded) -> Check {
+        if event.refunded_at < event.purchased_at {
+            return Err(format!(
+                "refunded at {}, before the purchase at {}",
+                event.refunded_at, event.purchased_at
+            )
+            .into());
+        }
+        let units = i64::from(event.quantity.get());
+        self.sold -= units;
+        match event.restocked {
+            true => self.available += units,
+            false => self.total -= units,
         }
         Ok(())
     }

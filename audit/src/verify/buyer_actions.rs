@@ -27,15 +27,18 @@ pub(super) enum ActionKind {
     Offered,
     /// A waitlist entry, without units yet; the same rules apply to its request.
     Joined,
-    /// A hold that expired or was released.
+    /// A hold that expired or was released, or units that a hold or a refund gave back.
     Returned,
+    /// Units that were added to a hold. The throttle does not count them.
+    Added,
 }
 
-const ACTION_KINDS: [ActionKind; 4] = [
+const ACTION_KINDS: [ActionKind; 5] = [
     ActionKind::Requested,
     ActionKind::Offered,
     ActionKind::Joined,
     ActionKind::Returned,
+    ActionKind::Added,
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +144,7 @@ impl Buyer {
             ActionKind::Requested | ActionKind::Joined => {
                 self.within_limit(action).and(self.in_time(action))
             }
-            ActionKind::Offered => self.within_limit(action),
+            ActionKind::Offered | ActionKind::Added => self.within_limit(action),
             ActionKind::Returned => Ok(()),
         };
         match action.kind {
@@ -154,6 +157,7 @@ impl Buyer {
             }
             ActionKind::Joined => {}
             ActionKind::Returned => self.units_taken -= units,
+            ActionKind::Added => self.units_taken += units,
         }
         judged
     }
@@ -294,6 +298,8 @@ mod tests {
         assert_eq!(first_excess(&actions), None);
         actions.push(action(7, 5, Offered, 1, 6));
         assert_eq!(first_excess(&actions), Some(5));
+        actions[3].kind = ActionKind::Added;
+        assert_eq!(first_excess(&actions), Some(5));
         actions.push(action(8, 6, Returned, 3, 7));
         assert_eq!(first_excess(&actions), Some(5));
     }
@@ -325,6 +331,7 @@ mod tests {
         assert_eq!(then(Joined, 9), Some(4));
         assert_eq!(then(Requested, 10), None);
         assert_eq!(then(Offered, 9), None);
+        assert_eq!(then(ActionKind::Added, 9), None);
     }
 
     #[test]

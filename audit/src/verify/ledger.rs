@@ -4,20 +4,23 @@
 //! Promise: every engine can load a log that passes, and every rule held in it: units are conserved
 //! and never negative; a hold is resolved at most once, by its buyer, in time; a purchase has the
 //! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
-//! terms, within each buyer's limit and throttle; a waitlist entry is settled at most once; in a
+//! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist entry is settled at most once; in a
 //! cancelled drop only the consequences of the cancellation follow (see [`super::closing`]).
 //! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
-//! per buyer and repeated ids are found only at the end. The order in which the waitlist was served
+//! per buyer, refunds and repeated ids are found only at the end. The order in which the waitlist was served
 //! is not checked.
 
 use std::io;
 
 use domain::DropEvent;
 use domain::event::{
-    HoldExpired, HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause,
-    WaitlistJoined, WaitlistLeft,
+    HoldChanged, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, LeaveCause,
+    PurchaseConfirmed, ReleaseCause, WaitlistJoined, WaitlistLeft,
 };
-use domain::values::{DropId, HoldId, Money, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
+use domain::values::{
+    DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, Position, Pseudonym, Sequence, Timestamp,
+    WaitlistId,
+};
 use hashbrown::{HashMap, HashSet};
 use infrastructure::codec::RecordedEvent;
 
@@ -26,6 +29,7 @@ use super::account::{Account, on_sale, within_one_hold};
 use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
+use super::refunds::Refunds;
 use crate::distinct::{Distinct, Kind, key_within};
 use crate::violation::{Fault, Violation, expect};
 
@@ -38,6 +42,7 @@ struct OpenHold {
     drop_id: DropId,
     buyer: Pseudonym,
     quantity: u32,
+    placed_at: Timestamp,
     expires_at: Timestamp,
     /// When the hold was recorded as placed.
     recorded_at: Timestamp,
@@ -80,6 +85,7 @@ pub(super) struct Ledger {
     clocks: Clocks,
     ids: Distinct,
     actions: BuyerActions,
+    refunds: Refunds,
 }
 
 impl Ledger {
@@ -175,9 +181,12 @@ impl Ledger {
                 self.open_account(drop_id)?.cancelled = Some(cancelled);
             }
             DropEvent::HoldPlaced(event) => self.placed(recorded, event, is_old)?,
+            DropEvent::HoldExtended(event) => self.extended(recorded, event)?,
+            DropEvent::HoldChanged(event) => self.changed(recorded, event)?,
             DropEvent::HoldExpired(event) => self.expired(recorded, event)?,
             DropEvent::HoldReleased(event) => self.released(recorded, event)?,
             DropEvent::PurchaseConfirmed(event) => self.purchased(recorded, event)?,
+            DropEvent::PurchaseRefunded(event) => self.account(drop_id)?.refunded(event)?,
             DropEvent::StockAdjusted(event) => self.open_account(drop_id)?.adjusted(event)?,
             DropEvent::WaitlistJoined(event) => self.joined(recorded, event)?,
             DropEvent::WaitlistLeft(event) => self.left(drop_id, event)?,
@@ -205,7 +214,14 @@ impl Ledger {
                 self.keep_action(recorded, kind, event.quantity.get(), event.placed_at)
             }
             DropEvent::PurchaseConfirmed(event) => {
+                self.refunds.purchased(recorded, event)?;
                 self.ids.add(Kind::Purchase, event.purchase_id, position)
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                self.ids.add(Kind::Refund, event.refund_id, position)?;
+                self.refunds.refunded(recorded, event)?;
+                let at = event.refunded_at;
+                self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
             }
             DropEvent::StockAdjusted(event) => {
                 self.ids
@@ -221,6 +237,15 @@ impl Ledger {
                     event.joined_at,
                 )
             }
+            DropEvent::HoldChanged(event) => {
+                let (units, at) = (event.units_added(), event.changed_at);
+                let kind = match units > 0 {
+                    true => ActionKind::Added,
+                    false => ActionKind::Returned,
+                };
+                let units = u32::try_from(units.unsigned_abs()).unwrap_or(u32::MAX);
+                self.keep_action(recorded, kind, units, at)
+            }
             DropEvent::HoldExpired(event) => {
                 let at = event.expired_at;
                 self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
@@ -232,6 +257,7 @@ impl Ledger {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::WaitlistLeft(_) => Ok(()),
         }
     }
@@ -260,7 +286,8 @@ impl Ledger {
         })
     }
 
-    /// Judges the kept facts: returns the first repeated id and the first excess of a buyer.
+    /// Judges the kept facts: returns the first repeated id, the first excess of a buyer, and the first
+    /// excessive refund.
     ///
     /// # Errors
     /// When a scratch file cannot be read.
@@ -272,7 +299,8 @@ impl Ledger {
             stream: Some(action.drop_id.to_string()),
             ..fault.at(action.position)
         });
-        Ok(repeat.into_iter().chain(excess).collect())
+        let refunds = self.refunds.first_excess()?;
+        Ok(repeat.into_iter().chain(excess).chain(refunds).collect())
     }
 
     fn note_time(&mut self, recorded: &RecordedEvent) {
@@ -306,13 +334,16 @@ impl Ledger {
         on_sale(terms, event.placed_at)?;
         within_one_hold(terms, quantity)?;
         if !is_old {
-            let over_at = event.placed_at.plus_seconds(terms.hold_seconds.get());
+            let offered = event.waitlist_entry.and(terms.offer_seconds);
+            let lasts = offered.map_or(terms.hold_seconds.get(), OfferSeconds::get);
+            let over_at = event.placed_at.plus_seconds(lasts);
             expect("expires_at", over_at, event.expires_at)?;
         }
         let hold = OpenHold {
             drop_id,
             buyer: event.buyer,
             quantity,
+            placed_at: event.placed_at,
             expires_at: event.expires_at,
             recorded_at: recorded.recorded_at,
             price: terms.price,
@@ -320,6 +351,67 @@ impl Ledger {
         };
         self.holds.insert(event.hold_id, hold);
         Ok(())
+    }
+
+    fn extended(&mut self, recorded: &RecordedEvent, event: &HoldExtended) -> Check {
+        let drop_id = recorded.drop_id;
+        let account = self.open_account(drop_id)?;
+        let terms = account.terms()?;
+        let limit = terms.max_hold_seconds.map_or(0, MaxHoldSeconds::get);
+        let limit = limit.max(terms.hold_seconds.get());
+        let hold = self.open_hold(event.hold_id, drop_id, event.buyer)?;
+        in_time(
+            hold,
+            event.hold_id,
+            "extended",
+            event.extended_at,
+            recorded.recorded_at,
+        )?;
+        expect(
+            "previous_expires_at",
+            hold.expires_at,
+            event.previous_expires_at,
+        )?;
+        if event.expires_at <= hold.expires_at {
+            return Err(format!(
+                "hold {} was extended to {}, which is not later than its deadline {}",
+                event.hold_id, event.expires_at, hold.expires_at
+            )
+            .into());
+        }
+        let latest = hold.placed_at.plus_seconds(limit);
+        if event.expires_at > latest {
+            return Err(format!(
+                "hold {} was extended to {}, but holds of this drop last {limit} seconds at most, until {latest}",
+                event.hold_id, event.expires_at
+            )
+            .into());
+        }
+        hold.expires_at = event.expires_at;
+        Ok(())
+    }
+
+    fn changed(&mut self, recorded: &RecordedEvent, event: &HoldChanged) -> Check {
+        let (drop_id, at) = (recorded.drop_id, event.changed_at);
+        let quantity = event.quantity.get();
+        let hold = self.open_hold(event.hold_id, drop_id, event.buyer)?;
+        in_time(hold, event.hold_id, "changed", at, recorded.recorded_at)?;
+        let before = event.previous_quantity.get();
+        expect("previous_quantity", hold.quantity, before)?;
+        if quantity == before {
+            return Err(format!("hold {} was changed to the same quantity", event.hold_id).into());
+        }
+        hold.quantity = quantity;
+        let account = self.open_account(drop_id)?;
+        account.held += event.units_added();
+        account.available -= event.units_added();
+        account.check_units()?;
+        if quantity < before {
+            return Ok(());
+        }
+        let terms = account.terms()?;
+        on_sale(terms, at)?;
+        within_one_hold(terms, quantity)
     }
 
     fn expired(&mut self, recorded: &RecordedEvent, event: &HoldExpired) -> Check {
@@ -471,6 +563,21 @@ impl Ledger {
         expect("buyer of the hold", hold.buyer, buyer)?;
         expect("quantity of the hold", hold.quantity, quantity)?;
         self.account(drop_id)?.open -= 1;
+        Ok(hold)
+    }
+
+    /// Returns an open hold, which is about to change.
+    fn open_hold(
+        &mut self,
+        hold_id: HoldId,
+        drop_id: DropId,
+        buyer: Pseudonym,
+    ) -> Result<&mut OpenHold, Fault> {
+        let hold = self.holds.get_mut(&hold_id).ok_or_else(|| {
+            format!("hold {hold_id} is changed, but it is not open: it was never placed, or resolved before")
+        })?;
+        expect("drop of the hold", hold.drop_id, drop_id)?;
+        expect("buyer of the hold", hold.buyer, buyer)?;
         Ok(hold)
     }
 

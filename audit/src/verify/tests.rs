@@ -1,6 +1,8 @@
 //! Every check of the verifier, from both sides: a valid story, and the same story with one fault,
 //! chained again as a forger in control of the log would chain it.
 
+mod changes;
+mod refunds;
 mod story;
 mod tampered;
 

@@ -91,6 +91,8 @@ impl Rival for StockCqrs {
             ends_at: None,
             hold_seconds: drop.hold_seconds,
             max_per_hold: Quantity::new(1)?,
+            max_hold_seconds: None,
+            offer_seconds: None,
             max_per_buyer: None,
             throttle: None,
         };

@@ -83,12 +83,31 @@ impl Tally {
             }
             DropEvent::StockAdjusted(event) => self.units.total += i64::from(event.delta),
             DropEvent::HoldPlaced(event) => self.placed(event),
+            DropEvent::HoldExtended(event) => {
+                if let Some(hold) = self.holds.get_mut(&event.hold_id) {
+                    hold.expires_at = event.expires_at;
+                }
+            }
+            DropEvent::HoldChanged(event) => {
+                self.units.held += event.units_added();
+                self.units.released += i64::from(event.units_freed());
+                if let Some(hold) = self.holds.get_mut(&event.hold_id) {
+                    hold.quantity = event.quantity.get();
+                }
+            }
             DropEvent::HoldExpired(event) => self.expired(event, recorded_at),
             DropEvent::HoldReleased(event) => {
                 self.ended(event.hold_id, event.quantity, End::Released)
             }
             DropEvent::PurchaseConfirmed(event) => {
                 self.ended(event.hold_id, event.quantity, End::Sold)
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                let units = i64::from(event.quantity.get());
+                self.units.sold -= units;
+                if !event.restocked {
+                    self.units.total -= units;
+                }
             }
             DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -201,6 +220,8 @@ pub(crate) mod tests {
                 ends_at: None,
                 hold_seconds: HoldSeconds::new(60).unwrap(),
                 max_per_hold: units(10),
+                max_hold_seconds: None,
+                offer_seconds: None,
                 max_per_buyer: None,
                 throttle: None,
             },

@@ -4,6 +4,7 @@
 //! Limit: see [`crate::lookup::Lookup`].
 
 use super::packed::PackedHold;
+use super::refunds::Refund;
 use super::waitlist::Waitlist;
 use super::{Adjustment, DropAggregate};
 use crate::chunks::Chunks;
@@ -15,6 +16,7 @@ pub(super) enum Keyed {
     Hold(u32),
     Adjustment(u32),
     Entry(u32),
+    Refund(u32),
 }
 
 /// [`Keyed`] in four bytes: two bits for the kind, the rest for the index.
@@ -29,6 +31,7 @@ impl From<Keyed> for PackedKeyed {
             Keyed::Hold(index) => (0, index),
             Keyed::Adjustment(index) => (1, index),
             Keyed::Entry(index) => (2, index),
+            Keyed::Refund(index) => (3, index),
         };
         let packed = index
             .checked_mul(KINDS)
@@ -43,7 +46,8 @@ impl PackedKeyed {
         match self.0 % KINDS {
             0 => Keyed::Hold(index),
             1 => Keyed::Adjustment(index),
-            _ => Keyed::Entry(index),
+            2 => Keyed::Entry(index),
+            _ => Keyed::Refund(index),
         }
     }
 
@@ -52,11 +56,13 @@ impl PackedKeyed {
         holds: &'a Chunks<PackedHold>,
         adjustments: &'a [Adjustment],
         waitlist: &'a Waitlist,
+        refunds: &'a [Refund],
     ) -> &'a KeyDigest {
         let key = match self.unpack() {
             Keyed::Hold(index) => &holds[index].key,
             Keyed::Adjustment(index) => &adjustments[index as usize].key,
             Keyed::Entry(index) => &waitlist.at(index).key,
+            Keyed::Refund(index) => &refunds[index as usize].key,
         };
         key.as_ref()
             .expect("an entry that was found by its key has a key")
@@ -111,26 +117,36 @@ impl DropAggregate {
         let Some(key) = key else { return };
         assert!(!self.knows_key(key), "a key was used twice");
         let (holds, adjustments, waitlist) = (&self.holds, &self.adjustments, &self.waitlist);
+        let refunds = &self.refunds;
         self.key_index.insert(&key, keyed.into(), |keyed| {
-            keyed.key(holds, adjustments, waitlist)
+            keyed.key(holds, adjustments, waitlist, refunds)
         });
     }
 
     pub(super) fn remove_key(&mut self, key: Option<KeyDigest>) {
         let Some(key) = key else { return };
         let (holds, adjustments, waitlist) = (&self.holds, &self.adjustments, &self.waitlist);
-        self.key_index
-            .remove(&key, |keyed| keyed.key(holds, adjustments, waitlist));
+        let refunds = &self.refunds;
+        self.key_index.remove(&key, |keyed| {
+            keyed.key(holds, adjustments, waitlist, refunds)
+        });
     }
 
     /// Returns the operation that `key` was used for, except scheduling the drop.
     pub(super) fn keyed(&self, key: KeyDigest) -> Option<Keyed> {
-        let key_at = |keyed: PackedKeyed| keyed.key(&self.holds, &self.adjustments, &self.waitlist);
+        let key_at = |keyed: PackedKeyed| {
+            keyed.key(
+                &self.holds,
+                &self.adjustments,
+                &self.waitlist,
+                &self.refunds,
+            )
+        };
         self.key_index.find(&key, key_at).map(PackedKeyed::unpack)
     }
 
     pub(super) fn index_of_hold(&self, hold_id: HoldId) -> u32 {
         self.hold_index(hold_id)
-            .expect("a hold was resolved that was never placed")
+            .expect("a hold was resolved or changed that was never placed")
     }
 }

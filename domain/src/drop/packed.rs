@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Hold, HoldStatus};
 use crate::packed::{Link, PackedQuantity, U48};
-use crate::values::{HoldId, KeyDigest, Timestamp};
+use crate::values::{HoldId, KeyDigest, Quantity, Timestamp};
 
 /// See [`Hold`] for the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,14 @@ impl PackedHold {
             terms: self.terms,
             previous: self.previous.get(),
         }
+    }
+
+    pub(super) fn set_expiry(&mut self, expires_at: Timestamp) {
+        self.expires_at = expires_at.into();
+    }
+
+    pub(super) fn set_quantity(&mut self, quantity: Quantity) {
+        self.quantity = quantity.into();
     }
 
     /// Also sets the hold back to `Held` when an event is reverted.

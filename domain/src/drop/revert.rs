@@ -32,9 +32,12 @@ impl DropAggregate {
             }
             DropEvent::DropCancelled(_) => self.cancelled_at = None,
             DropEvent::HoldPlaced(event) => self.unplace(event),
+            DropEvent::HoldExtended(event) => self.unextend(event),
+            DropEvent::HoldChanged(event) => self.unchange(event),
             DropEvent::HoldExpired(event) => self.unfree(event.hold_id),
             DropEvent::HoldReleased(event) => self.unfree(event.hold_id),
             DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
+            DropEvent::PurchaseRefunded(event) => self.unrefund(event),
             DropEvent::StockAdjusted(event) => self.unadjust(event),
             DropEvent::WaitlistJoined(event) => self.unjoin(event),
             DropEvent::WaitlistLeft(event) => self.unleave(event),

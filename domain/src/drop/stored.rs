@@ -1,15 +1,18 @@
 //! The stored form of an aggregate: all fields except the indexes, which are rebuilt on load.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::indexes::Keyed;
 use super::packed::PackedHold;
+use super::refunds::{Refund, Refunded};
 use super::waitlist::Waitlist;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
-use crate::values::{Sequence, Timestamp};
+use crate::values::{Quantity, Sequence, Timestamp};
 
 #[derive(Deserialize)]
 pub(super) struct StoredAggregate {
@@ -19,8 +22,12 @@ pub(super) struct StoredAggregate {
     cancelled_at: Option<Timestamp>,
     stock: Stock,
     holds: Chunks<PackedHold>,
+    #[serde(default)]
+    placed_quantities: BTreeMap<u32, Quantity>,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
+    #[serde(default)]
+    refunds: Vec<Refund>,
     #[serde(default, rename = "line")]
     waitlist: Waitlist,
 }
@@ -34,8 +41,10 @@ impl From<StoredAggregate> for DropAggregate {
             cancelled_at: stored.cancelled_at,
             stock: stored.stock,
             holds: stored.holds,
+            placed_quantities: stored.placed_quantities,
             buyers: stored.buyers,
             adjustments: stored.adjustments,
+            refunds: stored.refunds,
             waitlist: stored.waitlist,
             ..Self::default()
         };
@@ -51,6 +60,17 @@ impl From<StoredAggregate> for DropAggregate {
         for index in 0..index_of(aggregate.adjustments.len()) {
             let key = aggregate.adjustments[index as usize].key;
             aggregate.index_key(key, Keyed::Adjustment(index));
+        }
+        for index in 0..index_of(aggregate.refunds.len()) {
+            let refund = &aggregate.refunds[index as usize];
+            let (key, hold, units) = (refund.key, refund.hold, refund.quantity.get());
+            let purchase_id = refund.purchase_id;
+            let refunded = aggregate.refunded.entry(hold).or_insert(Refunded {
+                purchase_id,
+                units: 0,
+            });
+            refunded.units += units;
+            aggregate.index_key(key, Keyed::Refund(index));
         }
         for index in 0..index_of(aggregate.waitlist.entries().len()) {
             let key = aggregate.waitlist.at(index).key;

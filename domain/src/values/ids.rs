@@ -63,6 +63,10 @@ uuid_id!(
     PurchaseId
 );
 uuid_id!(
+    /// Identifies a refund.
+    RefundId
+);
+uuid_id!(
     /// Identifies a stock adjustment.
     AdjustmentId
 );

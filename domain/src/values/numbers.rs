@@ -103,6 +103,14 @@ bounded_number!(
     HoldSeconds, 1..=3_600, "seconds"
 );
 bounded_number!(
+    /// How long a hold may last with all of its extensions, in seconds.
+    MaxHoldSeconds, 1..=86_400, "seconds"
+);
+bounded_number!(
+    /// How long a hold lasts that was offered to a waitlist entry, in seconds.
+    OfferSeconds, 1..=604_800, "seconds"
+);
+bounded_number!(
     /// The most units that one buyer may hold and have purchased, across holds.
     BuyerLimit, 1..=10_000_000, "units"
 );

@@ -3,8 +3,8 @@
 
 use domain::DropCommand;
 use domain::command::{
-    AdjustStock, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, ServeWaitlist,
+    AdjustStock, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist, LeaveWaitlist,
+    PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist, SetStock,
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -69,9 +69,17 @@ pub enum Request {
     Cancel,
     /// With a total that differs by this much from the present one.
     Adjust(Which, Key, Option<i8>, Delta, bool),
+    /// To this many more or fewer units than are held and sold.
+    SetStock(Option<i8>, i32),
     Place(Which, Key, u8, Quantity),
+    /// By this many seconds.
+    Extend(Which, u32),
+    /// To this many units.
+    Resize(Which, Quantity),
     Release(Which),
     Buy(Which),
+    /// This many units of the purchase of a hold (all without a number), restocked or not.
+    Refund(Which, Key, Option<Quantity>, bool, bool),
     Expire(Which),
     Join(Which, Key, u8, Quantity),
     Leave(Which),
@@ -105,6 +113,8 @@ prop_compose! {
         starts in prop_oneof![Just(0), 0..5_000_i64],
         lasts in proptest::option::weighted(0.4, prop_oneof![1 => -2..=2_i64, 3 => 60_000..600_000_i64]),
         seconds in prop_oneof![1 => 1..=5_u32, 3 => 20..=120_u32],
+        longest in proptest::option::weighted(0.6, prop_oneof![1 => 1..=30_u32, 3 => 100..=400_u32]),
+        offered in proptest::option::weighted(0.3, prop_oneof![1 => 1..=5_u32, 3 => 60..=300_u32]),
         per_hold in prop_oneof![1 => 1..=4_u32, 3 => Just(1_000)],
         per_buyer in proptest::option::weighted(0.5, 1..=30_u32),
         throttled in proptest::option::weighted(0.6, (1..=4_u32, 1..=60_u32)),
@@ -115,6 +125,8 @@ prop_compose! {
             starts_at: millisecond(starts),
             ends_at: lasts.map(|lasts| millisecond(starts + lasts)),
             hold_seconds: hold_seconds(seconds),
+            max_hold_seconds: longest.map(max_hold_seconds),
+            offer_seconds: offered.map(offer_seconds),
             max_per_hold: quantity(per_hold),
             max_per_buyer: per_buyer.map(buyer_limit),
             throttle: throttled.map(|(holds, window)| throttle(holds, window)),
@@ -125,7 +137,7 @@ prop_compose! {
 
 /// Any subset of the terms of another drop.
 fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
-    (terms_strategy(), any::<u8>()).prop_map(|(terms, bits)| {
+    (terms_strategy(), any::<u16>()).prop_map(|(terms, bits)| {
         let chosen = |bit: u8| bits & (1 << bit) != 0;
         TermsPatch {
             price: chosen(0).then_some(terms.price),
@@ -135,6 +147,8 @@ fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
             max_per_hold: chosen(4).then_some(terms.max_per_hold),
             max_per_buyer: chosen(5).then_some(terms.max_per_buyer),
             throttle: chosen(6).then_some(terms.throttle),
+            max_hold_seconds: chosen(8).then_some(terms.max_hold_seconds),
+            offer_seconds: chosen(9).then_some(terms.offer_seconds),
             ..TermsPatch::default()
         }
     })
@@ -166,6 +180,7 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         1 => Just(Request::Cancel),
         40 => (which(9, 1), key_strategy(), seen(), delta, any::<bool>())
             .prop_map(|(id, key, total, delta, lost)| Request::Adjust(id, key, total, delta, lost)),
+        20 => (seen(), -1..=20_i32).prop_map(|(total, left)| Request::SetStock(total, left)),
         300 => (which(19, 1), key_strategy(), 0..BUYERS, units())
             .prop_map(|(id, key, buyer, units)| Request::Place(id, key, buyer, units)),
         120 => (which(19, 1), key_strategy(), 0..BUYERS, units())
@@ -173,8 +188,13 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         20 => which(1, 30).prop_map(Request::Leave),
         10 => Just(Request::Serve),
         5 => Just(Request::Settle),
+        60 => (which(1, 30), prop_oneof![3 => 1..=200_u32, 1 => Just(86_400_u32)])
+            .prop_map(|(hold, seconds)| Request::Extend(hold, seconds)),
+        60 => (which(1, 30), units()).prop_map(|(hold, units)| Request::Resize(hold, units)),
         60 => which(1, 30).prop_map(Request::Release),
         120 => which(1, 30).prop_map(Request::Buy),
+        80 => (which(1, 60), key_strategy(), proptest::option::of(units()), any::<bool>(), any::<bool>())
+            .prop_map(|(hold, key, units, restock, lost)| Request::Refund(hold, key, units, restock, lost)),
         50 => which(1, 30).prop_map(Request::Expire),
         60 => (any::<Index>(), any::<bool>()).prop_map(|(n, same_id)| Request::Repeat(n, same_id)),
     ]
@@ -306,12 +326,34 @@ impl Writer {
                     at,
                 })
             }
+            Request::SetStock(seen, left) => {
+                let total = seen.map(|offset| model.total() + i64::from(offset));
+                let taken = model.total() - model.available();
+                let set = (taken + i64::from(*left)).clamp(0, StockCount::MAX.into());
+                DropCommand::SetStock(SetStock {
+                    adjustment_id: adjustment_id(&self.name()),
+                    expected_total: total.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+                    total: stock_count(u32::try_from(set).expect("a total")),
+                    reason: reason(),
+                    at,
+                })
+            }
             Request::Place(which, key, by, units) => DropCommand::PlaceHold(PlaceHold {
                 hold_id: self.hold(which, model),
                 key: self.key(key),
                 buyer: buyer(&format!("buyer {by}")),
                 quantity: *units,
                 commitment: None,
+                at,
+            }),
+            Request::Extend(which, seconds) => DropCommand::ExtendHold(ExtendHold {
+                hold_id: self.hold(which, model),
+                seconds: max_hold_seconds(*seconds),
+                at,
+            }),
+            Request::Resize(which, units) => DropCommand::ChangeHold(ChangeHold {
+                hold_id: self.hold(which, model),
+                quantity: *units,
                 at,
             }),
             Request::Release(which) => {
@@ -325,6 +367,24 @@ impl Writer {
                 is_recorded: false,
                 at,
             }),
+            Request::Refund(which, key, units, restock, lost) => {
+                let hold_id = self.hold(which, model);
+                let purchase = model.hold(hold_id).and_then(|hold| hold.purchase);
+                DropCommand::RefundPurchase(RefundPurchase {
+                    refund_id: refund_id(&self.name()),
+                    key: self.key(key),
+                    purchase_id: purchase.unwrap_or_else(|| purchase_id(&self.name())),
+                    hold_id,
+                    quantity: *units,
+                    restock: *restock,
+                    reason: if *lost {
+                        Reason::new("lost").expect("a reason")
+                    } else {
+                        reason()
+                    },
+                    at,
+                })
+            }
             Request::Expire(which) => {
                 let hold_id = self.hold(which, model);
                 DropCommand::ExpireHold(ExpireHold { hold_id, at })
@@ -363,13 +423,17 @@ impl Writer {
                 DropCommand::PlaceHold(command) => command.hold_id = hold_id(&name),
                 DropCommand::AdjustStock(command) => command.adjustment_id = adjustment_id(&name),
                 DropCommand::ConfirmPurchase(command) => command.purchase_id = purchase_id(&name),
+                DropCommand::RefundPurchase(command) => command.refund_id = refund_id(&name),
                 DropCommand::JoinWaitlist(command) => {
                     command.entry_id = waitlist_id(&name);
                     command.hold_id = hold_id(&name);
                 }
+                DropCommand::SetStock(command) => command.adjustment_id = adjustment_id(&name),
                 DropCommand::ScheduleDrop(_)
                 | DropCommand::RescheduleDrop(_)
                 | DropCommand::CancelDrop(_)
+                | DropCommand::ExtendHold(_)
+                | DropCommand::ChangeHold(_)
                 | DropCommand::ReleaseHold(_)
                 | DropCommand::ExpireHold(_)
                 | DropCommand::LeaveWaitlist(_)

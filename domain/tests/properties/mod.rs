@@ -219,8 +219,8 @@ impl Counts {
     fn check(&self) {
         assert!(self.commands >= 100_000, "too few commands");
         assert!(self.replays >= 1_000, "too few replays");
-        assert_eq!(self.events.len(), 11, "an event never occurred");
-        assert_eq!(self.refusals.len(), 24, "a refusal never occurred");
+        assert_eq!(self.events.len(), 14, "an event never occurred");
+        assert_eq!(self.refusals.len(), 27, "a refusal never occurred");
         for (name, &count) in self.events.iter().chain(&self.refusals) {
             assert!(count >= 50, "{name} occurred only {count} times");
         }
@@ -234,9 +234,12 @@ fn name_of(event: &DropEvent) -> &'static str {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => event.event_type(),
@@ -261,10 +264,13 @@ fn reason_of(refusal: &Refusal) -> &'static str {
             true => "cancelled",
             false => "ended",
         },
+        Refusal::ExtensionLimit { .. } => "extension limit",
         Refusal::HoldExpired { .. } => "hold expired",
         Refusal::HoldReleased { .. } => "hold released",
         Refusal::HoldPurchased { .. } => "hold purchased",
         Refusal::PaymentReferenceConflict { .. } => "different payment",
+        Refusal::PurchaseNotFound => "purchase not found",
+        Refusal::NothingToRefund { .. } => "nothing to refund",
         Refusal::InsufficientStock { .. } => "insufficient stock",
         Refusal::TooMuchStock { .. } => "too much stock",
         Refusal::NotSoldOut { .. } => "not sold out",

@@ -4,16 +4,20 @@
 //! indexes or stock. [`Model::predict`] returns the expected result of a command; [`Model::record`]
 //! audits each event against the list alone.
 
-use domain::command::{AdjustStock, PlaceHold, RescheduleDrop, ScheduleDrop};
+use domain::command::{
+    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RefundPurchase, RescheduleDrop, ScheduleDrop,
+    SetStock,
+};
 use domain::drop::HoldStatus;
 use domain::event::{
-    DropCancelled, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced, HoldReleased,
-    LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted, WaitlistLeft,
+    DropCancelled, DropRescheduled, DropScheduled, HoldChanged, HoldExpired, HoldExtended,
+    HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
+    StockAdjusted, WaitlistLeft,
 };
 use domain::refusal::Limit;
 use domain::stock::Stock;
 use domain::terms::DropTerms;
-use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Quantity, Timestamp};
+use domain::values::{HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Timestamp};
 use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
 
 use super::waitlist::{Settled, Waiting};
@@ -30,9 +34,13 @@ enum End {
 
 #[derive(Debug, Clone)]
 pub struct Held {
+    /// With the present number of units and the present deadline.
     pub placed: HoldPlaced,
+    /// Units with which the hold was placed.
+    requested: Quantity,
     price: Money,
     end: Option<End>,
+    pub purchase: Option<PurchaseId>,
 }
 
 impl Held {
@@ -61,6 +69,7 @@ pub struct Model {
     pub(crate) cancelled: Option<Timestamp>,
     pub holds: Vec<Held>,
     pub adjustments: Vec<StockAdjusted>,
+    pub refunds: Vec<PurchaseRefunded>,
     /// Every waitlist entry, in order of arrival.
     pub entries: Vec<Waiting>,
     events: u64,
@@ -92,11 +101,25 @@ impl Model {
             .iter()
             .map(|made| i64::from(made.delta))
             .sum();
-        i64::from(first) + adjusted
+        i64::from(first) + adjusted - self.given_back(|refund| !refund.restocked)
+    }
+
+    fn given_back(&self, which: impl Fn(&PurchaseRefunded) -> bool) -> i64 {
+        let chosen = self.refunds.iter().filter(|refund| which(refund));
+        chosen.map(|refund| i64::from(refund.quantity.get())).sum()
+    }
+
+    fn sold(&self) -> i64 {
+        self.units_where(Held::is_bought) - self.given_back(|_| true)
+    }
+
+    /// Returns the units of a purchased hold that can still be refunded.
+    fn refundable(&self, hold: &Held) -> i64 {
+        hold.units() - self.given_back(|refund| refund.hold_id == hold.placed.hold_id)
     }
 
     pub fn available(&self) -> i64 {
-        self.total() - self.units_where(Held::is_live) - self.units_where(Held::is_bought)
+        self.total() - self.units_where(Held::is_live) - self.sold()
     }
 
     pub(crate) fn stock_after(&self, delta: i64) -> Stock {
@@ -105,13 +128,14 @@ impl Model {
             total: units(self.total() + delta),
             available: units(self.available() + delta),
             held: units(self.units_where(Held::is_live)),
-            sold: units(self.units_where(Held::is_bought)),
+            sold: units(self.sold()),
         }
     }
 
     fn taken_by(&self, buyer: Pseudonym) -> i64 {
         let is_taken = |hold: &Held| matches!(self.end_of(hold), None | Some(End::Bought(_)));
         self.units_where(|hold| hold.placed.buyer == buyer && is_taken(hold))
+            - self.given_back(|refund| refund.buyer == buyer)
     }
 
     pub(crate) fn allowance(&self, buyer: Pseudonym, terms: &DropTerms) -> i64 {
@@ -168,7 +192,9 @@ impl Model {
         let adjustments = self.adjustments.iter().filter_map(|made| made.key);
         let begun = self.begun.iter().filter_map(|begun| begun.key);
         let entries = self.entries.iter().filter_map(|entry| entry.joined.key);
-        let mut keys = holds.chain(adjustments).chain(begun).chain(entries);
+        let refunds = self.refunds.iter().filter_map(|refund| refund.key);
+        let keys = holds.chain(adjustments).chain(begun).chain(entries);
+        let mut keys = keys.chain(refunds);
         keys.any(|known| known == key)
     }
 }
@@ -194,7 +220,10 @@ impl Model {
             DropCommand::RescheduleDrop(command) => self.reschedule(command),
             DropCommand::CancelDrop(command) => self.cancel(command.at),
             DropCommand::AdjustStock(command) => self.adjust(command),
+            DropCommand::SetStock(command) => self.set_total(command),
             DropCommand::PlaceHold(command) => self.place(command),
+            DropCommand::ExtendHold(command) => self.extend(command),
+            DropCommand::ChangeHold(command) => self.change(command),
             DropCommand::ReleaseHold(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 match self.end_of(hold) {
@@ -233,6 +262,7 @@ impl Model {
                     ),
                 }
             }
+            DropCommand::RefundPurchase(command) => self.refund(command),
             DropCommand::ExpireHold(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 let subject = Subject::Hold(command.hold_id);
@@ -323,6 +353,12 @@ impl Model {
         }
         if let Some(hold_seconds) = patch.hold_seconds {
             edited.hold_seconds = hold_seconds;
+        }
+        if let Some(max_hold_seconds) = patch.max_hold_seconds {
+            edited.max_hold_seconds = max_hold_seconds;
+        }
+        if let Some(offer_seconds) = patch.offer_seconds {
+            edited.offer_seconds = offer_seconds;
         }
         if let Some(max_per_hold) = patch.max_per_hold {
             edited.max_per_hold = max_per_hold;
@@ -456,6 +492,40 @@ impl Model {
         )
     }
 
+    fn set_total(&self, command: &SetStock) -> Predicted {
+        self.terms().ok_or(Refusal::DropNotFound)?;
+        self.not_cancelled()?;
+        let stock = self.stock_after(0);
+        if ![None, Some(stock.total)].contains(&command.expected_total) {
+            return Err(Refusal::StaleStock {
+                total: stock.total,
+                available: stock.available,
+            });
+        }
+        let delta = i64::from(command.total.get()) - self.total();
+        if delta == 0 {
+            return replay(Subject::Drop);
+        }
+        let delta_units = i32::try_from(delta).expect("totals are bounded");
+        if self.available() + delta < 0 {
+            return Err(Refusal::InsufficientStock {
+                delta: delta_units,
+                available: stock.available,
+            });
+        }
+        one(
+            DropEvent::StockAdjusted(StockAdjusted {
+                adjustment_id: command.adjustment_id,
+                key: None,
+                delta: delta_units,
+                reason: command.reason.clone(),
+                stock: self.stock_after(delta),
+                adjusted_at: command.at,
+            }),
+            Subject::Drop,
+        )
+    }
+
     fn place(&self, command: &PlaceHold) -> Predicted {
         let terms = self.terms().ok_or(Refusal::DropNotFound)?;
         let same_key = |hold: &&Held| hold.placed.key.is_some() && hold.placed.key == command.key;
@@ -465,8 +535,11 @@ impl Model {
             None => self.hold(command.hold_id),
             by_key => by_key,
         };
-        if let Some(Held { placed, .. }) = earlier {
-            let alike = (placed.key, placed.buyer, placed.quantity)
+        if let Some(Held {
+            placed, requested, ..
+        }) = earlier
+        {
+            let alike = (placed.key, placed.buyer, *requested)
                 == (command.key, command.buyer, command.quantity);
             return if alike {
                 replay(Subject::Hold(placed.hold_id))
@@ -500,6 +573,165 @@ impl Model {
                 waitlist_entry: None,
             }),
             Subject::Hold(command.hold_id),
+        )
+    }
+
+    fn refund(&self, command: &RefundPurchase) -> Predicted {
+        self.terms().ok_or(Refusal::DropNotFound)?;
+        let same_key = |made: &&PurchaseRefunded| made.key.is_some() && made.key == command.key;
+        let same_id = |made: &&PurchaseRefunded| made.refund_id == command.refund_id;
+        let known_key = command.key.is_some_and(|key| self.key_is_known(key));
+        let earlier = match self.refunds.iter().position(|made| same_key(&made)) {
+            None if known_key => return Err(Refusal::IdempotencyKeyReused),
+            None => self.refunds.iter().position(|made| same_id(&made)),
+            by_key => by_key,
+        };
+        if let Some(earlier) = earlier {
+            let made = &self.refunds[earlier];
+            let so_far = self.refunds[..=earlier].iter();
+            let of_purchase = so_far.filter(|other| other.purchase_id == made.purchase_id);
+            let units: i64 = of_purchase.map(|one| i64::from(one.quantity.get())).sum();
+            let bought = self.hold(made.hold_id).expect("a purchased hold").units();
+            let alike = (made.key, made.purchase_id, made.restocked, &made.reason)
+                == (
+                    command.key,
+                    command.purchase_id,
+                    command.restock,
+                    &command.reason,
+                );
+            let as_many =
+                (command.quantity).map_or(units == bought, |units| units == made.quantity);
+            return if alike && as_many {
+                replay(Subject::Refund(made.refund_id))
+            } else {
+                Err(Refusal::IdempotencyKeyReused)
+            };
+        }
+        let hold = self.hold(command.hold_id).filter(|hold| hold.is_bought());
+        let hold = hold.ok_or(Refusal::PurchaseNotFound)?;
+        let Some(End::Bought(purchased_at)) = hold.end else {
+            unreachable!()
+        };
+        let left = u32::try_from(self.refundable(hold)).expect("never negative");
+        let requested = command.quantity.map_or(left, |units| units.get());
+        if requested == 0 || requested > left {
+            return Err(Refusal::NothingToRefund { refundable: left });
+        }
+        one(
+            DropEvent::PurchaseRefunded(PurchaseRefunded {
+                refund_id: command.refund_id,
+                key: command.key,
+                purchase_id: command.purchase_id,
+                hold_id: command.hold_id,
+                buyer: hold.placed.buyer,
+                quantity: Quantity::new(requested.into()).expect("units of a hold"),
+                amount: Money {
+                    amount: hold.price.amount * i64::from(requested),
+                    currency: hold.price.currency,
+                },
+                restocked: command.restock,
+                reason: command.reason.clone(),
+                purchased_at,
+                refunded_at: command.at,
+            }),
+            Subject::Refund(command.refund_id),
+        )
+    }
+
+    /// Returns a hold that can still be changed at `at`.
+    fn changeable(&self, id: HoldId, at: Timestamp) -> Result<&Held, Refusal> {
+        let hold = self.hold(id).ok_or(Refusal::HoldNotFound)?;
+        match self.end_of(hold) {
+            Some(End::Bought(purchased_at)) => Err(Refusal::HoldPurchased { purchased_at }),
+            Some(End::Released(released_at)) => Err(Refusal::HoldReleased { released_at }),
+            Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
+            None if hold.is_over_at(at) => Err(over(hold)),
+            None => Ok(hold),
+        }
+    }
+
+    /// Returns the latest deadline that an extension may set.
+    fn latest_deadline(&self, placed: &HoldPlaced) -> i64 {
+        let terms = self.terms().expect("terms of a hold");
+        let usual = terms.hold_seconds.get();
+        let longest = terms.max_hold_seconds.map_or(usual, |most| most.get());
+        placed.placed_at.millis() + i64::from(longest.max(usual)) * 1000
+    }
+
+    fn extend(&self, command: &ExtendHold) -> Predicted {
+        let placed = &self.changeable(command.hold_id, command.at)?.placed;
+        let subject = Subject::Hold(command.hold_id);
+        let until = command.at.millis() + i64::from(command.seconds.get()) * 1000;
+        let now = placed.expires_at.millis();
+        if until <= now {
+            return replay(subject);
+        }
+        if until > self.latest_deadline(placed) {
+            let most = self.latest_deadline(placed).max(now);
+            return Err(Refusal::ExtensionLimit {
+                expires_at_max: Timestamp::from_millis(most),
+            });
+        }
+        one(
+            DropEvent::HoldExtended(HoldExtended {
+                hold_id: command.hold_id,
+                buyer: placed.buyer,
+                previous_expires_at: placed.expires_at,
+                expires_at: Timestamp::from_millis(until),
+                extended_at: command.at,
+            }),
+            subject,
+        )
+    }
+
+    fn change(&self, command: &ChangeHold) -> Predicted {
+        let placed = &self.changeable(command.hold_id, command.at)?.placed;
+        let subject = Subject::Hold(command.hold_id);
+        if placed.quantity == command.quantity {
+            return replay(subject);
+        }
+        let more = i64::from(command.quantity.get()) - i64::from(placed.quantity.get());
+        if let Ok(requested) = u32::try_from(more) {
+            let terms = self.terms().ok_or(Refusal::DropNotFound)?;
+            self.on_sale(terms, command.at)?;
+            let per_hold = i64::from(terms.max_per_hold.get());
+            let room = |most: i64, taken: i64| u32::try_from((most - taken).max(0)).expect("room");
+            let in_hold = room(per_hold, placed.quantity.get().into());
+            let of_buyer = terms.max_per_buyer.map_or(u32::MAX, |max| {
+                room(max.get().into(), self.taken_by(placed.buyer))
+            });
+            let reached = |limit, max| {
+                let allowance = in_hold.min(of_buyer);
+                Err(Refusal::LimitReached {
+                    limit,
+                    max,
+                    allowance,
+                })
+            };
+            if requested > in_hold {
+                return reached(Limit::PerHold, terms.max_per_hold.get());
+            }
+            if requested > of_buyer {
+                let max = terms.max_per_buyer.expect("a limit").get();
+                return reached(Limit::PerBuyer, max);
+            }
+            let available = self.available_for_direct_holds(command.at);
+            if available < requested {
+                return Err(Refusal::SoldOut {
+                    requested,
+                    available,
+                });
+            }
+        }
+        one(
+            DropEvent::HoldChanged(HoldChanged {
+                hold_id: command.hold_id,
+                buyer: placed.buyer,
+                previous_quantity: placed.quantity,
+                quantity: command.quantity,
+                changed_at: command.at,
+            }),
+            subject,
         )
     }
 
@@ -601,6 +833,19 @@ impl Model {
                 self.cancelled = Some(event.cancelled_at);
             }
             DropEvent::HoldPlaced(event) => self.record_hold(event),
+            DropEvent::HoldExtended(event) => {
+                assert!(self.cancelled.is_none(), "extended after cancelling");
+                let placed = self.hold(event.hold_id).expect("a hold").placed.clone();
+                let limit = self.latest_deadline(&placed);
+                assert!(event.expires_at.millis() <= limit, "above the limit");
+                let placed = self.open(event.hold_id);
+                assert_eq!(event.buyer, placed.buyer);
+                assert!(event.extended_at < placed.expires_at, "extended when over");
+                assert!(event.expires_at > placed.expires_at, "shortened");
+                let before = std::mem::replace(&mut placed.expires_at, event.expires_at);
+                assert_eq!(before, event.previous_expires_at);
+            }
+            DropEvent::HoldChanged(event) => self.record_change(event),
             DropEvent::HoldExpired(event) => {
                 let end = End::Expired(event.expired_at);
                 let placed = self.end(event.hold_id, end);
@@ -642,6 +887,20 @@ impl Model {
                     (event.buyer, event.quantity),
                     (placed.buyer, placed.quantity)
                 );
+                let mut all = self.holds.iter_mut();
+                let hold = all.find(|hold| hold.placed.hold_id == event.hold_id);
+                hold.expect("a hold").purchase = Some(event.purchase_id);
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                self.claim_key(event.key);
+                let hold = self.hold(event.hold_id).expect("a hold to refund");
+                assert_eq!(hold.purchase, Some(event.purchase_id));
+                assert_eq!(hold.placed.buyer, event.buyer);
+                assert_eq!(hold.end, Some(End::Bought(event.purchased_at)));
+                let units = i64::from(event.quantity.get());
+                assert!(units <= self.refundable(hold), "refunded twice");
+                assert_eq!(event.amount.amount, hold.price.amount * units);
+                self.refunds.push(event.clone());
             }
             DropEvent::StockAdjusted(event) => {
                 assert!(self.cancelled.is_none(), "adjusted after cancelling");
@@ -684,8 +943,10 @@ impl Model {
         self.record_turn(event);
         self.holds.push(Held {
             placed: event.clone(),
+            requested: event.quantity,
             price: terms.price,
             end: None,
+            purchase: None,
         });
         if let Some(max) = terms.max_per_buyer {
             assert!(
@@ -703,6 +964,36 @@ impl Model {
                 "above the throttle"
             );
         }
+    }
+
+    fn record_change(&mut self, event: &HoldChanged) {
+        assert!(self.cancelled.is_none(), "changed after cancelling");
+        let more = i64::from(event.quantity.get()) - i64::from(event.previous_quantity.get());
+        let left = i64::from(self.left_after_offers(event.changed_at));
+        assert!(more <= left, "takes units of a waitlist entry");
+        let placed = self.open(event.hold_id);
+        assert_eq!(event.buyer, placed.buyer);
+        assert!(event.changed_at < placed.expires_at, "changed when over");
+        let before = std::mem::replace(&mut placed.quantity, event.quantity);
+        assert_eq!(before, event.previous_quantity);
+        assert_ne!(more, 0, "nothing changed");
+        if more < 0 {
+            return;
+        }
+        let terms = self.terms().expect("terms of a hold");
+        assert!(event.quantity <= terms.max_per_hold, "too many in one hold");
+        assert!(
+            (terms.max_per_buyer)
+                .is_none_or(|max| self.taken_by(event.buyer) <= i64::from(max.get())),
+            "above the limit of a buyer"
+        );
+    }
+
+    fn open(&mut self, id: HoldId) -> &mut HoldPlaced {
+        let mut all = self.holds.iter_mut();
+        let hold = all.find(|hold| hold.placed.hold_id == id).expect("a hold");
+        assert!(hold.is_live(), "changed after the hold was resolved");
+        &mut hold.placed
     }
 
     pub(crate) fn claim_key(&self, key: Option<KeyDigest>) {
@@ -739,6 +1030,12 @@ impl Model {
                 Some(End::Expired(at)) => (HoldStatus::Expired, at),
             };
             assert_eq!((theirs.status, theirs.resolved_at), (status, resolved_at));
+            assert_eq!(theirs.quantity, ours.placed.quantity);
+            assert_eq!(theirs.expires_at, ours.placed.expires_at);
+            assert_eq!(drop.placed_quantity(&theirs), ours.requested);
+            if ours.is_bought() {
+                assert_eq!(i64::from(drop.refundable(&theirs)), self.refundable(ours));
+            }
         }
         for buyer in self
             .holds

@@ -53,7 +53,10 @@ impl Model {
         let mut later = self.clone();
         let mut offers = vec![];
         while let Some(joined) = later.next_entry_to_offer(at) {
-            let seconds = later.terms().map_or(0, |terms| terms.hold_seconds.get());
+            let seconds = later.terms().map_or(0, |terms| {
+                let offer = terms.offer_seconds.map(|seconds| seconds.get());
+                offer.unwrap_or(terms.hold_seconds.get())
+            });
             let offer = DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: joined.hold_id,
                 key: None,
@@ -90,7 +93,7 @@ impl Model {
     }
 
     /// Returns the units that remain after every offer is made.
-    fn left_after_offers(&self, at: Timestamp) -> u32 {
+    pub fn left_after_offers(&self, at: Timestamp) -> u32 {
         let mut later = self.clone();
         for offer in self.offers(at) {
             later.record(&offer);

@@ -5,7 +5,7 @@ use domain::command;
 use domain::decide::{Decision, Standing};
 use domain::private::Private;
 use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId,
+    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId, RefundId,
     Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, Refusal};
@@ -13,16 +13,17 @@ use domain::{DropAggregate, Refusal};
 use super::{CandidateIds, Times};
 use crate::buyer_index::Match;
 use crate::request::{
-    AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms,
-    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, NewTerms, PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
 
 /// The inputs of a decision, apart from the request.
 ///
-/// A purchase and a release count from their arrival, even when they are decided later, because the
-/// buyer was shown `expires_at`. Everything else is decided at `now`.
+/// A purchase, a release and a change of a hold count from their arrival, even when they are decided
+/// later, because the buyer was shown `expires_at`. Everything else is decided at `now`.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(super) state: &'a State,
@@ -101,6 +102,22 @@ impl Request for AdjustStock {
     }
 }
 
+impl Request for SetStock {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let decision = drop.aggregate.set_stock(&command::SetStock {
+            adjustment_id: AdjustmentId(context.ids.subject),
+            expected_total: self.expected_total,
+            total: self.total,
+            reason: self.reason.clone(),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
+    }
+}
+
 impl Request for PlaceHold {
     type Subject = HoldId;
 
@@ -136,6 +153,38 @@ impl Request for LookUpBuyer {
             subject: drop.aggregate.standing(buyer, context.times.now)?,
         };
         Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for ExtendHold {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let Self { hold_id, seconds } = *self;
+        let drop = context.state.drop_of(hold_id);
+        let drop = drop.ok_or(Refusal::HoldNotFound)?;
+        let command = command::ExtendHold {
+            hold_id,
+            seconds,
+            at: context.times.of_arrival(drop, hold_id),
+        };
+        Ok((drop.id, drop.aggregate.extend_hold(&command)?, None))
+    }
+}
+
+impl Request for ChangeHold {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let Self { hold_id, quantity } = *self;
+        let drop = context.state.drop_of(hold_id);
+        let drop = drop.ok_or(Refusal::HoldNotFound)?;
+        let command = command::ChangeHold {
+            hold_id,
+            quantity,
+            at: context.times.of_arrival(drop, hold_id),
+        };
+        Ok((drop.id, drop.aggregate.change_hold(&command)?, None))
     }
 }
 
@@ -176,6 +225,26 @@ impl Request for ConfirmPurchase {
             at: context.times.of_arrival(drop, *hold_id),
         })?;
         Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for RefundPurchase {
+    type Subject = RefundId;
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<RefundId> {
+        let drop = context.state.drop_of(self.hold_id);
+        let drop = drop.ok_or(Refusal::PurchaseNotFound)?;
+        let decision = drop.aggregate.refund_purchase(&command::RefundPurchase {
+            refund_id: RefundId(context.ids.subject),
+            key: self.key,
+            purchase_id: self.purchase_id,
+            hold_id: self.hold_id,
+            quantity: self.quantity,
+            restock: self.restock,
+            reason: self.reason.clone(),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
     }
 }
 

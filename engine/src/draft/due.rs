@@ -11,11 +11,11 @@
 
 use domain::command::{ExpireHold, LeaveWaitlist, ServeWaitlist};
 use domain::drop::HoldStatus;
-use domain::values::{BuyerId, DropId, HoldId, Timestamp};
+use domain::values::{BuyerId, DropId, HoldId, Pseudonym, Timestamp};
 
 use super::{Draft, Times};
 use crate::request::{
-    AdjustStock, ConfirmPurchase, JoinWaitlist, LookUpBuyer, PlaceHold, ReleaseHold,
+    ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold, ReleaseHold,
 };
 use crate::state::{DropState, Due, State};
 use crate::submission::{AnyRequest, Submitted};
@@ -69,7 +69,13 @@ impl Draft {
                 self.expire_for_hold(state, request, times);
             }
             AnyRequest::AdjustStock(Submitted { request, .. }) => {
-                self.expire_for_adjustment(state, request, times);
+                self.expire_for_adjustment(state, request.drop_id, request.delta.into(), times);
+            }
+            AnyRequest::SetStock(Submitted { request, .. }) => {
+                let present = state.drop(request.drop_id);
+                let present = present.map_or(0, |drop| drop.aggregate.stock().total);
+                let delta = i64::from(request.total.get()) - i64::from(present);
+                self.expire_for_adjustment(state, request.drop_id, delta, times);
             }
             AnyRequest::JoinWaitlist(Submitted {
                 request: JoinWaitlist {
@@ -87,10 +93,17 @@ impl Draft {
                     self.expire_of_buyer(state, *drop_id, buyer_id, times);
                 }
             }
+            AnyRequest::ChangeHold(Submitted { request, .. }) => {
+                self.expire_for_change(state, request, times);
+            }
             // A refusal because a hold has expired must rest on a recorded expiry: otherwise
             // another node, with a clock behind ours, could still sell the hold.
             AnyRequest::ReleaseHold(Submitted {
                 request: ReleaseHold { hold_id },
+                ..
+            })
+            | AnyRequest::ExtendHold(Submitted {
+                request: ExtendHold { hold_id, .. },
                 ..
             })
             | AnyRequest::ConfirmPurchase(Submitted {
@@ -102,6 +115,7 @@ impl Draft {
             AnyRequest::ScheduleDrop(_)
             | AnyRequest::RescheduleDrop(_)
             | AnyRequest::CancelDrop(_)
+            | AnyRequest::RefundPurchase(_)
             | AnyRequest::LeaveWaitlist(_) => {}
         }
     }
@@ -112,7 +126,29 @@ impl Draft {
             return;
         }
         self.expire_of_buyer(state, drop_id, &request.buyer_id, times);
-        let units = request.quantity.get();
+        self.expire_for_units(state, drop_id, request.quantity.get(), times);
+    }
+
+    fn expire_for_change(&mut self, state: &mut State, request: &ChangeHold, times: Times) {
+        let hold_id = request.hold_id;
+        self.expire_hold(state, hold_id, times);
+        let found = state.drop_of(hold_id).and_then(|drop| {
+            let hold = drop.aggregate.hold(hold_id)?;
+            let more = request.quantity.get().checked_sub(hold.quantity.get())?;
+            let is_held = hold.status == HoldStatus::Held;
+            is_held.then(|| (drop.id, drop.aggregate.buyer_of(&hold), more))
+        });
+        if let Some((drop_id, buyer, more)) = found
+            && more > 0
+            && state.may_be_overdue(drop_id, times.arrived)
+        {
+            self.expire_overdue_of(state, drop_id, buyer, times);
+            self.expire_for_units(state, drop_id, more, times);
+        }
+    }
+
+    /// Records expired holds of a drop until `units` may be held directly.
+    fn expire_for_units(&mut self, state: &mut State, drop_id: DropId, units: u32, times: Times) {
         let lacks = |drop: &DropState| {
             drop.aggregate.available_for_direct_holds(times.now) < units
                 && drop.aggregate.waitlist().wanted() <= SHORT_WAITLIST
@@ -120,11 +156,16 @@ impl Draft {
         self.expire_while(state, drop_id, times, lacks);
     }
 
-    fn expire_for_adjustment(&mut self, state: &mut State, request: &AdjustStock, times: Times) {
-        let AdjustStock { drop_id, delta, .. } = *request;
+    fn expire_for_adjustment(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        delta: i64,
+        times: Times,
+    ) {
         if delta < 0 && state.may_be_overdue(drop_id, times.arrived) {
             let units = delta.unsigned_abs();
-            let lacks = |drop: &DropState| drop.aggregate.stock().available < units;
+            let lacks = |drop: &DropState| u64::from(drop.aggregate.stock().available) < units;
             self.expire_while(state, drop_id, times, lacks);
         }
     }
@@ -177,9 +218,24 @@ impl Draft {
         buyer_id: &BuyerId,
         times: Times,
     ) {
+        let known = state
+            .drop(drop_id)
+            .and_then(|drop| Some(drop.pseudonym(drop.buyer(buyer_id)?.0)));
+        if let Some(buyer) = known {
+            self.expire_overdue_of(state, drop_id, buyer, times);
+        }
+    }
+
+    fn expire_overdue_of(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        buyer: Pseudonym,
+        times: Times,
+    ) {
         let overdue: Vec<HoldId> = state
             .drop(drop_id)
-            .map_or_else(Vec::new, |drop| overdue_of(drop, buyer_id, times.arrived));
+            .map_or_else(Vec::new, |drop| overdue_of(drop, buyer, times.arrived));
         for hold_id in overdue {
             let due = Due::Expiry(drop_id, hold_id);
             self.record(state, due, times.arrived, times.now);
@@ -214,11 +270,7 @@ impl Draft {
 
 /// The newest of the buyer's holds that expired by `until` without a recorded expiry. Empty when
 /// the drop has no held units.
-fn overdue_of(drop: &DropState, buyer_id: &BuyerId, until: Timestamp) -> Vec<HoldId> {
-    let Some((known, _)) = drop.buyer(buyer_id) else {
-        return vec![];
-    };
-    let buyer = drop.pseudonym(known);
+fn overdue_of(drop: &DropState, buyer: Pseudonym, until: Timestamp) -> Vec<HoldId> {
     let mut held = drop.aggregate.buyer(buyer).map_or(0, |buyer| buyer.held);
     let mut overdue = vec![];
     for hold in drop.aggregate.holds_of(buyer) {

@@ -205,7 +205,10 @@ fn was_due(event: &DropEvent) -> bool {
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_) => false,
     }

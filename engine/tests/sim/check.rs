@@ -7,8 +7,8 @@ use domain::decide::Subject;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::private::Private;
 use domain::values::{
-    DropId, HoldId, KeyDigest, PaymentReference, Position, Pseudonym, PurchaseId, Sequence,
-    Timestamp, WaitlistId,
+    DropId, HoldId, KeyDigest, PaymentReference, Position, Pseudonym, PurchaseId, Quantity,
+    Sequence, Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent, Refusal};
 use engine::CommandError;
@@ -20,7 +20,7 @@ use super::client::SentRequest;
 use super::fleet::Life;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
-use crate::support::build::{assert_is_chain, decoded};
+use crate::support::build::{LONGEST_HOLD, assert_is_chain, decoded};
 use crate::support::request::Request;
 
 /// Panics at the first broken invariant of this log.
@@ -74,6 +74,9 @@ struct HoldRow {
     placed_at: Timestamp,
     expires_at: Timestamp,
     end: Option<End>,
+    purchase: Option<PurchaseId>,
+    /// Units that were refunded.
+    refunded: i64,
 }
 
 impl HoldRow {
@@ -153,21 +156,55 @@ impl Ledger {
                     placed_at: event.placed_at,
                     expires_at: event.expires_at,
                     end: None,
+                    purchase: None,
+                    refunded: 0,
                 };
                 assert!(
                     self.holds.insert(event.hold_id, row).is_none(),
                     "held twice"
                 );
             }
+            DropEvent::HoldExtended(event) => {
+                let row = self.open(event.hold_id, recorded);
+                row.was_in_time(event.extended_at, now);
+                assert_eq!(event.previous_expires_at, row.expires_at);
+                assert!(event.expires_at > row.expires_at, "shortened");
+                let longest = row.placed_at.plus_seconds(LONGEST_HOLD);
+                assert!(event.expires_at <= longest, "extended too far");
+                row.expires_at = event.expires_at;
+            }
+            DropEvent::HoldChanged(event) => {
+                let row = self.open(event.hold_id, recorded);
+                row.was_in_time(event.changed_at, now);
+                assert_eq!(i64::from(event.previous_quantity.get()), row.units);
+                let more = i64::from(event.quantity.get()) - row.units;
+                assert_ne!(more, 0, "nothing changed");
+                row.units += more;
+                self.units.entry(drop_id).or_default().held += more;
+            }
             DropEvent::PurchaseConfirmed(event) => {
                 let row = self.end(event.hold_id, End::Purchased, recorded);
                 row.was_in_time(event.purchased_at, now);
                 let units_of_hold = row.units;
+                row.purchase = Some(event.purchase_id);
                 self.units.entry(drop_id).or_default().sold += units_of_hold;
                 assert!(
                     !self.cancelled.contains_key(&drop_id),
                     "sold when cancelled"
                 );
+            }
+            DropEvent::PurchaseRefunded(event) => {
+                assert_eq!(event.refunded_at, now);
+                let row = self.holds.get_mut(&event.hold_id).expect("a hold");
+                assert_eq!(row.drop_id, drop_id);
+                assert_eq!(row.purchase, Some(event.purchase_id));
+                let back = i64::from(event.quantity.get());
+                assert_eq!(event.amount.amount, 19_999 * back);
+                row.refunded += back;
+                assert!(row.refunded <= row.units, "refunded twice");
+                let units = self.units.entry(drop_id).or_default();
+                units.sold -= back;
+                units.total -= if event.restocked { 0 } else { back };
             }
             DropEvent::HoldReleased(event) => {
                 let row = self.end(event.hold_id, End::Released, recorded);
@@ -195,6 +232,16 @@ impl Ledger {
         }
     }
 
+    /// A hold that is changed.
+    fn open(&mut self, hold_id: HoldId, recorded: &RecordedEvent) -> &mut HoldRow {
+        let is_cancelled = self.cancelled.contains_key(&recorded.drop_id);
+        assert!(!is_cancelled, "changed when cancelled");
+        let row = self.holds.get_mut(&hold_id).expect("the hold was placed");
+        assert_eq!(row.drop_id, recorded.drop_id);
+        assert_eq!(row.end, None, "changed when resolved");
+        row
+    }
+
     fn available_now(&self, drop_id: DropId) -> i64 {
         let units = self.units.get(&drop_id).copied().unwrap_or_default();
         units.total - units.held - units.sold
@@ -209,7 +256,7 @@ impl Ledger {
         }
     }
 
-    fn end(&mut self, hold_id: HoldId, end: End, recorded: &RecordedEvent) -> &HoldRow {
+    fn end(&mut self, hold_id: HoldId, end: End, recorded: &RecordedEvent) -> &mut HoldRow {
         let row = self.holds.get_mut(&hold_id).expect("the hold was placed");
         assert_eq!(row.drop_id, recorded.drop_id);
         assert_eq!(row.end, None, "resolved twice, at {}", recorded.position);
@@ -284,9 +331,12 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistLeft(_) => None,
     }
@@ -306,6 +356,8 @@ struct Recorded {
 enum KeylessRequest {
     Purchase(HoldId),
     Release(HoldId),
+    Extend(HoldId),
+    Change(HoldId, Quantity),
     Cancel(DropId),
     Leave(WaitlistId),
 }
@@ -323,6 +375,7 @@ impl Recorded {
                 DropEvent::DropScheduled(event) => event.key.map(|key| (None, key)),
                 DropEvent::HoldPlaced(event) => event.key.map(|key| (scope, key)),
                 DropEvent::StockAdjusted(event) => event.key.map(|key| (scope, key)),
+                DropEvent::PurchaseRefunded(event) => event.key.map(|key| (scope, key)),
                 DropEvent::WaitlistJoined(event) => event.key.map(|key| (scope, key)),
                 DropEvent::PurchaseConfirmed(event) => {
                     let of_hold = found.purchases.entry(event.hold_id).or_default();
@@ -332,6 +385,8 @@ impl Recorded {
                 DropEvent::HoldReleased(_)
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropCancelled(_)
+                | DropEvent::HoldExtended(_)
+                | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
                 | DropEvent::WaitlistLeft(_) => None,
             };
@@ -355,6 +410,10 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::Buyer => {
             Some(KeylessRequest::Release(event.hold_id))
         }
+        DropEvent::HoldExtended(event) => Some(KeylessRequest::Extend(event.hold_id)),
+        DropEvent::HoldChanged(event) => {
+            Some(KeylessRequest::Change(event.hold_id, event.quantity))
+        }
         DropEvent::DropCancelled(_) => Some(KeylessRequest::Cancel(recorded.drop_id)),
         DropEvent::WaitlistLeft(event) if event.cause == LeaveCause::Buyer => {
             Some(KeylessRequest::Leave(event.entry_id))
@@ -366,6 +425,7 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::DropRescheduled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_) => None,
     }
 }
@@ -374,12 +434,18 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
     match request {
         Request::ConfirmPurchase { hold_id, .. } => Some(KeylessRequest::Purchase(*hold_id)),
         Request::ReleaseHold { hold_id } => Some(KeylessRequest::Release(*hold_id)),
+        Request::ExtendHold { hold_id, .. } => Some(KeylessRequest::Extend(*hold_id)),
+        Request::ChangeHold { hold_id, quantity } => {
+            Some(KeylessRequest::Change(*hold_id, *quantity))
+        }
         Request::CancelDrop { drop_id } => Some(KeylessRequest::Cancel(*drop_id)),
         Request::LeaveWaitlist { entry_id } => Some(KeylessRequest::Leave(*entry_id)),
         Request::JoinWaitlist { .. }
         | Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
+        | Request::SetStock { .. }
+        | Request::RefundPurchase { .. }
         | Request::PlaceHold { .. } => None,
     }
 }
@@ -389,10 +455,14 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         Request::ScheduleDrop { key, .. } => key.map(|key| (None, key)),
         Request::PlaceHold { drop_id, key, .. }
         | Request::AdjustStock { drop_id, key, .. }
+        | Request::RefundPurchase { drop_id, key, .. }
         | Request::JoinWaitlist { drop_id, key, .. } => key.map(|key| (Some(*drop_id), key)),
         Request::LeaveWaitlist { .. }
+        | Request::SetStock { .. }
         | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
+        | Request::ExtendHold { .. }
+        | Request::ChangeHold { .. }
         | Request::ReleaseHold { .. }
         | Request::ConfirmPurchase { .. } => None,
     }
@@ -404,6 +474,8 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
 fn may_belong_to_any_node(event: &DropEvent) -> bool {
     match event {
         DropEvent::HoldReleased(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::WaitlistLeft(_) => true,
@@ -413,6 +485,7 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::WaitlistJoined(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_) => false,
     }
 }
@@ -429,7 +502,7 @@ fn response_is_in_the_log(sent: &SentRequest, ledger: &Ledger, events: &[Recorde
         );
     }
     match answer.subject {
-        Subject::Drop | Subject::Adjustment(_) => {}
+        Subject::Drop | Subject::Adjustment(_) | Subject::Refund(_) => {}
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => {
             let row = ledger.holds.get(&hold_id).expect("a hold in the log");
             assert!(row.placed <= answer.position());
@@ -516,15 +589,55 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
             let most = seen.last().copied().unwrap_or_default();
             assert!(available < requested && i64::from(*available) <= most);
         }
+        (
+            Refusal::SoldOut {
+                requested,
+                available,
+            },
+            Request::ChangeHold { hold_id, .. },
+        ) => {
+            let drop_id = ledger.holds[hold_id].drop_id;
+            let seen = ledger.available_within(drop_id, sent.window);
+            let most = seen.last().copied().unwrap_or_default();
+            assert!(available < requested && i64::from(*available) <= most);
+        }
+        (Refusal::ExtensionLimit { expires_at_max }, Request::ExtendHold { hold_id, .. }) => {
+            let longest = ledger.holds[hold_id].placed_at.plus_seconds(LONGEST_HOLD);
+            assert!(*expires_at_max <= longest, "{sent:?}");
+        }
         (Refusal::WaitlistFull { .. }, Request::JoinWaitlist { .. }) => {}
-        (Refusal::InsufficientStock { available, .. }, Request::AdjustStock { drop_id, .. }) => {
+        (
+            Refusal::InsufficientStock { available, .. },
+            Request::AdjustStock { drop_id, .. } | Request::SetStock { drop_id, .. },
+        ) => {
             let seen = ledger.available_within(*drop_id, sent.window);
             assert!(seen.contains(&i64::from(*available)), "{seen:?} {sent:?}");
         }
-        (Refusal::HoldPurchased { .. }, Request::ReleaseHold { hold_id }) => {
+        (
+            Refusal::NothingToRefund { refundable },
+            Request::RefundPurchase {
+                hold_id, quantity, ..
+            },
+        ) => {
+            let row = &ledger.holds[hold_id];
+            assert!(i64::from(*refundable) >= row.units - row.refunded);
+            let requested = quantity.map_or(1, |quantity| quantity.get());
+            assert!(*refundable < requested, "{sent:?}");
+        }
+        (
+            Refusal::HoldPurchased { .. },
+            Request::ReleaseHold { hold_id }
+            | Request::ExtendHold { hold_id, .. }
+            | Request::ChangeHold { hold_id, .. },
+        ) => {
             assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
         }
-        (Refusal::HoldReleased { .. }, Request::ConfirmPurchase { hold_id, .. }) => {
+        (
+            Refusal::HoldReleased { .. },
+            Request::ConfirmPurchase { hold_id, .. }
+            | Request::ExtendHold { hold_id, .. }
+            | Request::ChangeHold { hold_id, .. },
+        ) => {
             assert!(resolved_as(hold_id, End::Released) <= sent.window.1);
         }
         (
@@ -539,7 +652,10 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
         }
         (
             Refusal::HoldExpired { expired_at },
-            Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. },
+            Request::ReleaseHold { hold_id }
+            | Request::ConfirmPurchase { hold_id, .. }
+            | Request::ExtendHold { hold_id, .. }
+            | Request::ChangeHold { hold_id, .. },
         ) => {
             assert_eq!(*expired_at, ledger.holds[hold_id].expires_at);
             assert!(resolved_as(hold_id, End::Expired) <= sent.window.1);
@@ -646,7 +762,10 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
                     tally.introductions += 1;
                 }
             }
+            DropEvent::HoldExtended(_) => tally.extensions += 1,
+            DropEvent::HoldChanged(_) => tally.changes += 1,
             DropEvent::PurchaseConfirmed(_) => tally.purchases += 1,
+            DropEvent::PurchaseRefunded(_) => tally.refunds += 1,
             DropEvent::HoldReleased(_) => tally.releases += 1,
             DropEvent::HoldExpired(_) => tally.expiries += 1,
             DropEvent::DropCancelled(_) => tally.cancellations += 1,

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
+use domain::DropEvent;
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    DropId, HoldId, HoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
+    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, PurchaseId,
+    StockCount, Timestamp, WaitlistId,
 };
 use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
@@ -15,7 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::World;
-use crate::support::build::{adjust, hold_as, join, release, schedule};
+use crate::support::build::{
+    LONGEST_HOLD, adjust, hold_as, join, key, quantity, reason, release, schedule,
+};
 use crate::support::request::{self, Answer, Request};
 
 /// One request and its outcome.
@@ -41,6 +45,7 @@ pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
                 drops: vec![],
                 holds: vec![],
                 entries: vec![],
+                purchases: vec![],
             };
             tokio::spawn(client.shop())
         })
@@ -55,6 +60,7 @@ struct Client {
     drops: Vec<DropId>,
     holds: Vec<HoldId>,
     entries: Vec<WaitlistId>,
+    purchases: Vec<(DropId, PurchaseId, HoldId)>,
 }
 
 impl Client {
@@ -89,13 +95,25 @@ impl Client {
             0..3 => self.schedule(&key),
             3 if self.random.random_bool(0.3) => Request::CancelDrop { drop_id },
             3..6 => self.reschedule(drop_id),
-            6..12 => adjust(drop_id, &key, self.random.random_range(-3..=4)),
+            6 => Request::SetStock {
+                drop_id,
+                expected_total: None,
+                total: StockCount::new(self.random.random_range(0..=20)).unwrap(),
+                reason: reason("counted"),
+            },
+            7..12 => adjust(drop_id, &key, self.random.random_range(-3..=4)),
             12..40 => match self.some_hold() {
+                Some(held) if self.random.random_bool(0.15) => self.extend(held),
+                Some(held) if self.random.random_bool(0.15) => self.change(held),
                 Some(held) if self.random.random_bool(0.6) => self.purchase(held),
                 Some(held) => release(held),
                 None => self.hold(drop_id, &key),
             },
             40..52 => self.join(drop_id, &key),
+            54..58 => match self.pick(&self.purchases.clone()) {
+                Some(purchase) => self.refund(purchase, &key),
+                None => self.hold(drop_id, &key),
+            },
             52..54 => match self.pick(&self.entries.clone()) {
                 Some(entry_id) => Request::LeaveWaitlist { entry_id },
                 None => self.join(drop_id, &key),
@@ -111,6 +129,34 @@ impl Client {
             return self.pick(&strays);
         }
         self.pick(&self.holds.clone())
+    }
+
+    fn extend(&mut self, hold_id: HoldId) -> Request {
+        let seconds = self.random.random_range(1..=i64::from(LONGEST_HOLD) + 1);
+        let seconds = MaxHoldSeconds::new(seconds).unwrap();
+        Request::ExtendHold { hold_id, seconds }
+    }
+
+    fn change(&mut self, hold_id: HoldId) -> Request {
+        let quantity = quantity(self.random.random_range(1..=3));
+        Request::ChangeHold { hold_id, quantity }
+    }
+
+    fn refund(
+        &mut self,
+        (drop_id, purchase_id, hold_id): (DropId, PurchaseId, HoldId),
+        key_text: &str,
+    ) -> Request {
+        let units = quantity(self.random.random_range(1..=2));
+        Request::RefundPurchase {
+            drop_id,
+            purchase_id,
+            hold_id,
+            key: Some(key(key_text)),
+            quantity: self.random.random_bool(0.7).then_some(units),
+            restock: self.random.random_bool(0.7),
+            reason: reason("returned"),
+        }
     }
 
     fn purchase(&mut self, hold_id: HoldId) -> Request {
@@ -240,6 +286,12 @@ impl Client {
     fn remember(&mut self, answer: &Answer) {
         if let Subject::Hold(hold_id) = answer.subject {
             self.holds.push(hold_id);
+        }
+        for recorded in answer.events() {
+            if let DropEvent::PurchaseConfirmed(event) = &recorded.event {
+                let purchase = (answer.drop_id, event.purchase_id, event.hold_id);
+                self.purchases.push(purchase);
+            }
         }
         if let Subject::Waitlist(entry_id) = answer.subject {
             self.entries.push(entry_id);

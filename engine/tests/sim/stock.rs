@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use domain::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold,
-    ReleaseHold, ScheduleDrop,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist,
+    LeaveWaitlist, PlaceHold, ReleaseHold, ScheduleDrop,
 };
 use domain::values::{
-    AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, Sequence, StockCount, Timestamp,
-    WaitlistId,
+    AdjustmentId, DropId, HoldId, MaxHoldSeconds, Pseudonym, PurchaseId, Sequence, StockCount,
+    Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropCommand, DropEvent};
 use engine::Clock;
@@ -119,7 +119,17 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             at,
         }),
         (6..9, Some(hold_id)) => DropCommand::ExpireHold(ExpireHold { hold_id, at }),
-        (9..12, Some(hold_id)) => DropCommand::ReleaseHold(ReleaseHold { hold_id, at }),
+        (9, Some(hold_id)) => DropCommand::ChangeHold(ChangeHold {
+            hold_id,
+            quantity: quantity(random.random_range(1..=3)),
+            at,
+        }),
+        (10, Some(hold_id)) => DropCommand::ExtendHold(ExtendHold {
+            hold_id,
+            seconds: MaxHoldSeconds::new(random.random_range(1..=6)).unwrap(),
+            at,
+        }),
+        (11, Some(hold_id)) => DropCommand::ReleaseHold(ReleaseHold { hold_id, at }),
         (12..15, Some(hold_id)) => DropCommand::ConfirmPurchase(ConfirmPurchase {
             purchase_id: PurchaseId(uuid(random)),
             hold_id,

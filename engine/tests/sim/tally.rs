@@ -17,7 +17,10 @@ pub struct Tally {
     pub clocks_set: usize,
     pub stock_events: usize,
     pub holds: usize,
+    pub extensions: usize,
+    pub changes: usize,
     pub purchases: usize,
+    pub refunds: usize,
     pub releases: usize,
     pub expiries: usize,
     pub cancellations: usize,
@@ -44,7 +47,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 24] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 27] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -60,7 +63,10 @@ impl Tally {
             ("clocks set", &mut self.clocks_set),
             ("stock events", &mut self.stock_events),
             ("holds", &mut self.holds),
+            ("extensions", &mut self.extensions),
+            ("changes", &mut self.changes),
             ("purchases", &mut self.purchases),
+            ("refunds", &mut self.refunds),
             ("releases", &mut self.releases),
             ("expiries", &mut self.expiries),
             ("cancellations", &mut self.cancellations),

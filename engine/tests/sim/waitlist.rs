@@ -69,14 +69,25 @@ impl Waitlists {
                 let promised = (entry.hold_id, entry.units);
                 assert_eq!((event.hold_id, units), promised);
             }
+            DropEvent::HoldChanged(event) => {
+                let more = event.units_added();
+                let left = self.left(recorded.drop_id, available);
+                assert!(
+                    more <= left,
+                    "passed over an entry at {}",
+                    recorded.position
+                );
+            }
             DropEvent::DropCancelled(event) => {
                 self.cancelled.insert(recorded.drop_id, event.cancelled_at);
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::HoldExtended(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {}
         }
     }

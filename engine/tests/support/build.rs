@@ -6,8 +6,8 @@ mod events;
 use domain::command::{AdjustStock, PlaceHold, ScheduleDrop};
 use domain::terms::DropTerms;
 use domain::values::{
-    AdjustmentId, Currency, DisplayName, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money,
-    Pseudonym, Reason, StockCount, Timestamp,
+    AdjustmentId, Currency, DisplayName, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
+    MaxHoldSeconds, Money, Pseudonym, Reason, StockCount, Timestamp,
 };
 use domain::{DropAggregate, DropCommand, DropEvent};
 use engine::NewTerms;
@@ -52,6 +52,10 @@ pub fn reason(text: &str) -> Reason {
     Reason::new(text).unwrap()
 }
 
+/// How long a hold may last with all of its extensions, in seconds; holds of the usual tests are
+/// shorter.
+pub const LONGEST_HOLD: u32 = 6;
+
 /// Plain terms: holds of `hold_seconds`, up to 1,000 units each, no other limits, open from the
 /// epoch.
 pub fn terms(hold_seconds: i64) -> DropTerms {
@@ -64,6 +68,8 @@ pub fn terms(hold_seconds: i64) -> DropTerms {
         ends_at: None,
         hold_seconds: HoldSeconds::new(hold_seconds).unwrap(),
         max_per_hold: quantity(1_000),
+        max_hold_seconds: Some(MaxHoldSeconds::new(LONGEST_HOLD.into()).unwrap()),
+        offer_seconds: None,
         max_per_buyer: None,
         throttle: None,
     }

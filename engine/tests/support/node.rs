@@ -173,7 +173,10 @@ impl Node {
 pub fn hold_of(answer: &Answer) -> HoldId {
     match &answer.subject {
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => *hold_id,
-        other @ (Subject::Drop | Subject::Waitlist(_) | Subject::Adjustment(_)) => {
+        other @ (Subject::Drop
+        | Subject::Waitlist(_)
+        | Subject::Adjustment(_)
+        | Subject::Refund(_)) => {
             panic!("about {other:?}, not a hold")
         }
     }

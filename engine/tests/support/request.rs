@@ -4,12 +4,13 @@
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Quantity, Reason,
-    StockCount, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, PurchaseId,
+    Quantity, Reason, StockCount, WaitlistId,
 };
 use engine::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, EngineHandle, JoinWaitlist,
-    LeaveWaitlist, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, EngineHandle,
+    ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock,
 };
 
 /// An accepted request of any kind.
@@ -38,6 +39,12 @@ pub enum Request {
         delta: i32,
         reason: Reason,
     },
+    SetStock {
+        drop_id: DropId,
+        expected_total: Option<u32>,
+        total: StockCount,
+        reason: Reason,
+    },
     PlaceHold {
         drop_id: DropId,
         key: Option<KeyDigest>,
@@ -46,12 +53,30 @@ pub enum Request {
         display_name: Option<DisplayName>,
         quantity: Quantity,
     },
+    ExtendHold {
+        hold_id: HoldId,
+        seconds: MaxHoldSeconds,
+    },
+    ChangeHold {
+        hold_id: HoldId,
+        quantity: Quantity,
+    },
     ReleaseHold {
         hold_id: HoldId,
     },
     ConfirmPurchase {
         hold_id: HoldId,
         payment_reference: Option<PaymentReference>,
+    },
+    RefundPurchase {
+        /// The drop of the purchase.
+        drop_id: DropId,
+        purchase_id: PurchaseId,
+        hold_id: HoldId,
+        key: Option<KeyDigest>,
+        quantity: Option<Quantity>,
+        restock: bool,
+        reason: Reason,
     },
     JoinWaitlist {
         drop_id: DropId,
@@ -114,6 +139,20 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             let accepted = engine.adjust_stock(request).await?;
             Ok(accepted.map(Subject::Adjustment))
         }
+        Request::SetStock {
+            drop_id,
+            expected_total,
+            total,
+            reason,
+        } => {
+            let request = SetStock {
+                drop_id,
+                expected_total,
+                total,
+                reason,
+            };
+            about(engine.set_stock(request).await, Subject::Drop)
+        }
         Request::PlaceHold {
             drop_id,
             key,
@@ -133,6 +172,14 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             };
             Ok(engine.place_hold(request).await?.map(Subject::Hold))
         }
+        Request::ExtendHold { hold_id, seconds } => {
+            let request = ExtendHold { hold_id, seconds };
+            about(engine.extend_hold(request).await, Subject::Hold(hold_id))
+        }
+        Request::ChangeHold { hold_id, quantity } => {
+            let request = ChangeHold { hold_id, quantity };
+            about(engine.change_hold(request).await, Subject::Hold(hold_id))
+        }
         Request::ReleaseHold { hold_id } => {
             let request = ReleaseHold { hold_id };
             about(engine.release_hold(request).await, Subject::Hold(hold_id))
@@ -147,6 +194,25 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             };
             let outcome = engine.confirm_purchase(request).await;
             about(outcome, Subject::Purchase(hold_id))
+        }
+        Request::RefundPurchase {
+            drop_id: _,
+            purchase_id,
+            hold_id,
+            key,
+            quantity,
+            restock,
+            reason,
+        } => {
+            let request = RefundPurchase {
+                purchase_id,
+                hold_id,
+                key,
+                quantity,
+                restock,
+                reason,
+            };
+            Ok(engine.refund_purchase(request).await?.map(Subject::Refund))
         }
         Request::JoinWaitlist {
             drop_id,

@@ -45,9 +45,10 @@ fn metrics(schemas: &mut Schemas) -> Operation {
 fn example() -> Value {
     let drop = json!({
         "id": DROP_ID, "name": "Harbour jacket", "status": "live", "total": 100, "available": 97, "held": 1, "sold": 2, "expired": 1,
+        "refunded": 0,
     });
     json!({
-        "holds_placed": 4, "holds_expired": 1, "holds_released": 0, "purchases_confirmed": 2, "units_held": 4, "units_sold": 2,
+        "holds_placed": 4, "holds_expired": 1, "holds_released": 0, "purchases_confirmed": 2, "units_held": 4, "units_sold": 2, "units_refunded": 0,
         "units_expired": 1, "units_released": 0,
         "oversell_attempts_blocked": 0, "throttle_blocks": 0, "drops": [drop], "has_more": false,
         "timeline": [{ "start": NOON, "held": 4, "sold": 2, "expired": 1 }],
@@ -58,10 +59,10 @@ fn example() -> Value {
 }
 
 fn timeline(schemas: &mut Schemas) -> Operation {
-    let example = json!({ "buckets": [{ "start": NOON, "held": 4, "sold": 2, "expired": 1, "released": 0 }] });
+    let example = json!({ "buckets": [{ "start": NOON, "held": 4, "sold": 2, "expired": 1, "released": 0, "refunded": 0 }] });
     let csv = json!({
         "schema": { "type": "string" },
-        "example": "start,held,sold,expired,released\r\n2026-03-01T12:00:00.000Z,4,2,1,0\r\n",
+        "example": "start,held,sold,expired,released,refunded\r\n2026-03-01T12:00:00.000Z,4,2,1,0,0\r\n",
     });
     let timeline = ResponseSpec::new(200, "Units by time, oldest first, including empty buckets.")
         .json(schemas.response::<Timeline>(), example)

@@ -23,6 +23,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         edit(schemas),
         cancel(schemas),
         adjust(schemas),
+        set_stock(schemas),
         purchasers(schemas),
         purchases(schemas),
         standing(schemas),
@@ -152,6 +153,32 @@ fn adjust(schemas: &mut Schemas) -> Operation {
     ])
 }
 
+fn set_stock(schemas: &mut Schemas) -> Operation {
+    Operation::put(
+        schemas,
+        "/v1/drops/{id}/stock",
+        drops::set_stock,
+        "setStock",
+        "Set the total stock",
+    )
+    .description(
+        "Sets the total instead of adding to it, after a stock count; recorded as an \
+             adjustment by the difference. The present total changes nothing. Added units are \
+             offered to the waitlist first. `If-Match` compares the total, not the sales: 412 \
+             means that it changed since the `ETag` was read.",
+    )
+    .parameter("Set-Stock-If-Match")
+    .body_example(json!({ "total": 120, "reason": "stock count" }))
+    .response(drop_response(schemas, 200, "The drop.").headers(&["ETag"]))
+    .problems(&[
+        Code::InsufficientStock,
+        Code::StaleStock,
+        Code::PreconditionRequired,
+        Code::Ended,
+        Code::Unavailable,
+    ])
+}
+
 fn purchasers(schemas: &mut Schemas) -> Operation {
     let page = schemas.response::<Page<PurchaserBody>>();
     Operation::get(
@@ -181,7 +208,7 @@ fn purchases(schemas: &mut Schemas) -> Operation {
     let example = json!({ "data": [example], "has_more": false });
     let csv = json!({
         "schema": { "type": "string" },
-        "example": "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position\r\n",
+        "example": "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position,refunded_quantity,refunded_amount\r\n",
     });
     let page = ResponseSpec::new(200, "Purchases, earliest first.")
         .json(schemas.response::<Page<RecordedPurchase>>(), example)

@@ -1,9 +1,10 @@
-//! Operations of holds and purchases: place, read, release, purchase.
+//! Operations of holds and purchases: place, read, change, extend, release, purchase.
 
 use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
 use crate::drops::purchases::{self, RecordedPurchase};
+use crate::drops::refunds::{self, RefundBody};
 use crate::holds;
 use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
@@ -16,9 +17,12 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let operations = [
         place(schemas),
         read(schemas),
+        change(schemas),
+        extend(schemas),
         release(schemas),
         purchase(schemas),
         read_purchase(schemas),
+        refund(schemas),
     ];
     operations
         .into_iter()
@@ -66,6 +70,63 @@ fn read(schemas: &mut Schemas) -> Operation {
         .conditional_response_with_time(hold)
 }
 
+fn change(schemas: &mut Schemas) -> Operation {
+    let hold = ResponseSpec::new(200, "The hold.").json(schemas.response::<HoldBody>(), example());
+    Operation::patch(
+        schemas,
+        ONE,
+        holds::change,
+        "changeHold",
+        "Change the number of units in a hold",
+    )
+    .description(
+        "The hold is changed, not replaced: `expires_at` and the price stay, and the throttle \
+             does not count the change. Units are added within the limits of the drop, from units \
+             that no waitlist entry can use; `requested` in a 409 `sold_out` is the number of \
+             added units, and `allowance` in a 409 `limit_reached` is the number that may still be \
+             added. Units that are given back are offered to the waitlist first. The same number \
+             of units has no effect.",
+    )
+    .body_example(json!({ "quantity": 2 }))
+    .response(hold.headers(&["Cache-Control"]))
+    .problems(&[
+        Code::SoldOut,
+        Code::LimitReached,
+        Code::NotLive,
+        Code::Ended,
+        Code::HoldPurchased,
+        Code::HoldExpired,
+        Code::HoldReleased,
+        Code::Unavailable,
+    ])
+}
+
+fn extend(schemas: &mut Schemas) -> Operation {
+    let hold = ResponseSpec::new(200, "The hold.").json(schemas.response::<HoldBody>(), example());
+    Operation::post(
+        schemas,
+        "/v1/holds/{id}/extend",
+        holds::extend,
+        "extendHold",
+        "Extend a hold",
+    )
+    .description(
+        "The hold then lasts until `seconds` from now, but never shorter than before: if it \
+             lasts as long already, nothing changes. It never lasts longer than the drop's \
+             `max_hold_seconds` from `placed_at`: 409 `extension_limit` with the latest possible \
+             end.",
+    )
+    .body_example(json!({ "seconds": 300 }))
+    .response(hold.headers(&["Cache-Control"]))
+    .problems(&[
+        Code::ExtensionLimit,
+        Code::HoldPurchased,
+        Code::HoldExpired,
+        Code::HoldReleased,
+        Code::Unavailable,
+    ])
+}
+
 fn release(schemas: &mut Schemas) -> Operation {
     let released = ResponseSpec::new(204, "The hold is released, now or earlier.");
     Operation::delete(
@@ -82,7 +143,8 @@ fn release(schemas: &mut Schemas) -> Operation {
 pub(super) fn example_purchase() -> Value {
     json!({
         "id": "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c", "hold_id": HOLD_ID, "drop_id": DROP_ID, "buyer_id": "buyer-1",
-        "quantity": 1, "total": { "amount": 19_999, "currency": "EUR" }, "purchased_at": NOON, "position": 18,
+        "quantity": 1, "total": { "amount": 19_999, "currency": "EUR" }, "purchased_at": NOON,
+        "refunded": { "quantity": 0, "amount": { "amount": 0, "currency": "EUR" } }, "position": 18,
     })
 }
 
@@ -103,6 +165,34 @@ fn read_purchase(schemas: &mut Schemas) -> Operation {
                       `payment_reference`.",
     )
     .conditional_response(purchase)
+}
+
+fn refund(schemas: &mut Schemas) -> Operation {
+    let example = json!({
+        "id": "0197d3f4-0a1b-4c2d-8e3f-405162738495", "purchase_id": "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c",
+        "drop_id": DROP_ID, "amount": { "amount": 19_999, "currency": "EUR" }, "quantity": 1,
+        "restocked": true, "reason": "arrived broken", "status": "succeeded", "refunded_at": NOON,
+        "position": 19,
+    });
+    let made =
+        ResponseSpec::new(201, "The refund.").json(schemas.response::<RefundBody>(), example);
+    Operation::post(
+        schemas,
+        "/v1/purchases/{id}/refunds",
+        refunds::refund,
+        "refundPurchase",
+        "Refund a purchase",
+    )
+    .description(
+        "Gives units of a purchase back, at the unit price of the purchase, and with them the \
+         buyer's allowance. The money is the shop's to return; the log records that it was. \
+         Restocked units are offered to the waitlist first; with `restock: false` they leave the \
+         drop's total. Possible after the drop has ended or was cancelled as well: units that are \
+         restocked then are counted as available, and nothing sells them.",
+    )
+    .body_example(json!({ "quantity": 1, "reason": "arrived broken" }))
+    .response(made.headers(&["Idempotent-Replayed"]))
+    .problems(&[Code::NothingToRefund, Code::Unavailable])
 }
 
 fn purchase(schemas: &mut Schemas) -> Operation {
