@@ -7,6 +7,7 @@ mod history;
 mod holds;
 mod idempotency;
 mod limits;
+mod orders;
 mod properties;
 mod purchases;
 mod schedule;

@@ -1,5 +1,7 @@
 //! The stored form of an aggregate: all fields except the indexes, which are rebuilt on load.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
 use super::indexes::Keyed;
@@ -9,7 +11,7 @@ use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
-use crate::values::{Sequence, Timestamp};
+use crate::values::{OrderId, Sequence, Timestamp};
 
 #[derive(Deserialize)]
 pub(super) struct StoredAggregate {
@@ -23,6 +25,8 @@ pub(super) struct StoredAggregate {
     adjustments: Vec<Adjustment>,
     #[serde(default, rename = "line")]
     waitlist: Waitlist,
+    #[serde(default)]
+    orders: HashMap<u32, OrderId>,
 }
 
 impl From<StoredAggregate> for DropAggregate {
@@ -37,6 +41,7 @@ impl From<StoredAggregate> for DropAggregate {
             buyers: stored.buyers,
             adjustments: stored.adjustments,
             waitlist: stored.waitlist,
+            orders: stored.orders,
             ..Self::default()
         };
         for index in 0..index_of(aggregate.holds.len()) {

@@ -208,6 +208,10 @@ bounded_text!(
     PaymentReference, 1..=200, foreign_identifier, stored: one_line
 );
 bounded_text!(
+    /// The carrier's identifier of a parcel, or the address where it is followed.
+    Tracking, 1..=500, foreign_identifier, stored: one_line
+);
+bounded_text!(
     /// The shop's identifier of a buyer. Two ids that are canonically equivalent (Unicode, UAX
     /// #15), or differ only in case or surrounding white space, are one buyer.
     BuyerId, 1..=128, identifier, stored: one_line
