@@ -19,6 +19,7 @@ mod deadlines;
 mod draft;
 mod due_work;
 mod handle;
+mod orders;
 mod quarantine;
 mod request;
 mod skew;
@@ -36,8 +37,9 @@ use tokio_util::sync::CancellationToken;
 use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
-    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, CommandError, ConfirmPurchase, FulfilOrder,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, OrderedItem, PlaceHold, PlaceOrder,
+    PurchaseOrder, ReleaseHold, RescheduleDrop, ScheduleDrop,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};

@@ -26,6 +26,8 @@ use crate::submission::{DecisionResult, Request};
 pub(crate) struct Context<'a> {
     pub(super) state: &'a State,
     pub(super) ids: CandidateIds,
+    /// See [`super::Entry`].
+    pub(super) item_ids: &'a [CandidateIds],
     pub(super) times: Times,
     /// See [`crate::EngineConfig::max_waitlist`].
     pub(super) max_waiting: u32,
