@@ -26,14 +26,17 @@ pub enum Kind {
     WaitlistEntry,
     /// An idempotency key, within its drop.
     Key,
+    /// The idempotency key of an order.
+    OrderKey,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind::Hold,
     Kind::Purchase,
     Kind::Adjustment,
     Kind::WaitlistEntry,
     Kind::Key,
+    Kind::OrderKey,
 ];
 
 /// An id that occurs again.
@@ -61,6 +64,7 @@ impl fmt::Display for Repeat {
             Kind::Purchase => write!(f, "purchase {id} was made twice"),
             Kind::Adjustment => write!(f, "adjustment {id} was made twice"),
             Kind::WaitlistEntry => write!(f, "waitlist entry {id} was joined twice"),
+            Kind::OrderKey => write!(f, "the idempotency key was used before for an order"),
             Kind::Key => write!(f, "the idempotency key was used before in the same drop"),
         }
     }

@@ -1,6 +1,7 @@
 //! Every check of the verifier, from both sides: a valid story, and the same story with one fault,
 //! chained again as a forger in control of the log would chain it.
 
+mod orders;
 mod story;
 mod tampered;
 
