@@ -303,6 +303,30 @@ pub struct BuyersKey {
     pub other_key: KeyDigest,
 }
 
+impl IdempotencyKey {
+    /// Returns the key of an order of `buyer_id`, in the scopes of [`IdempotencyKey::of_buyer`]:
+    /// trusted callers share one scope for all orders.
+    ///
+    /// # Errors
+    /// 400 when the value is not a valid key.
+    pub fn of_ordering_buyer(
+        &self,
+        app: &App,
+        caller: &Caller,
+        buyer_id: &BuyerId,
+    ) -> Result<BuyersKey, Problem> {
+        let shared = self.within(&app.key_scope(b"orders"))?;
+        let buyer = buyer_id.comparable();
+        let own = [b"orders/buyer/".as_slice(), buyer.as_bytes()].concat();
+        let own = self.within(&app.key_scope(&own))?;
+        let (key, other_key) = match caller {
+            Caller::Trusted => (shared, own),
+            Caller::Buyer(_) => (own, shared),
+        };
+        Ok(BuyersKey { key, other_key })
+    }
+}
+
 impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = Problem;
 

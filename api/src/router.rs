@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::extract::no_parameters;
 use crate::problem::{Code, Problem};
 use crate::{
-    admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
+    admin, drops, erasure, health, holds, log, metrics, openapi, orders, pages, session, stream,
+    waitlist,
 };
 
 /// Builds the router of `app`.
@@ -71,6 +72,10 @@ fn routes() -> Routes {
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
         .route("/v1/purchases/{id}", get(drops::purchases::read))
         .route("/v1/drops/{id}/purchases", get(drops::purchases::list))
+        .route("/v1/orders", post(orders::place).get(orders::list))
+        .route("/v1/orders/{id}", get(orders::read).patch(orders::fulfil))
+        .route("/v1/orders/{id}/cancel", post(orders::cancel))
+        .route("/v1/orders/{id}/purchase", post(orders::purchase))
         .route(
             "/v1/waitlist/{id}",
             get(waitlist::read).delete(waitlist::leave),

@@ -322,6 +322,7 @@ fn log_problems(path: &str) -> &'static [Code] {
     let of_drops = [
         "/v1/drops",
         "/v1/holds",
+        "/v1/orders",
         "/v1/purchases",
         "/v1/waitlist",
         "/v1/stream",

@@ -42,7 +42,7 @@ pub(super) struct Report {
     pub(super) head: Head,
     /// The position at which the chain breaks, and the reason.
     pub(super) broken: Option<(Position, String)>,
-    /// The first refused event of each drop.
+    /// The first refused event of each drop and order.
     pub(super) refused: Vec<Arc<RefusedEvent>>,
     /// Pairs of event type and version that the database accepts.
     admitted: Vec<String>,
@@ -99,8 +99,12 @@ impl Report {
 
 /// Describes a refused event in one line.
 pub(super) fn describe(refused: &RefusedEvent) -> String {
+    let kind = match refused.order_id {
+        Some(_) => "order",
+        None => "drop",
+    };
     visible(&format!(
-        "drop {} is in quarantine since position {}, {} {}: {}: {}",
+        "{kind} {} is in quarantine since position {}, {} {}: {}: {}",
         refused.stream,
         refused.position,
         refused.event_type,
@@ -123,7 +127,7 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, RepairError> {
     if args.json {
         let refused = report.refused.iter().map(|refused| {
             json!({
-                "drop_id": refused.drop_id, "position": refused.position, "event_type": refused.event_type,
+                "drop_id": refused.drop_id, "order_id": refused.order_id, "position": refused.position, "event_type": refused.event_type,
                 "event_version": refused.event_version, "fault": refused.fault.name(), "reason": refused.reason,
                 "later_release": report.is_from_later(refused),
             })

@@ -71,6 +71,7 @@ fn release() -> Operation {
         .problems(&[
             Code::HoldNotFound,
             Code::HoldPurchased,
+            Code::HoldInOrder,
             Code::HoldExpired,
             Code::Unavailable,
         ])
@@ -123,6 +124,7 @@ fn purchase(schemas: &mut Schemas) -> Operation {
         Code::HoldNotFound,
         Code::HoldExpired,
         Code::HoldReleased,
+        Code::HoldInOrder,
         Code::PaymentReferenceConflict,
         Code::Unavailable,
     ])
