@@ -15,6 +15,7 @@ mod licences;
 mod log;
 mod metrics;
 mod openapi;
+mod orders;
 mod payments;
 mod refusals;
 mod roles;
