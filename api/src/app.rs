@@ -99,7 +99,31 @@ impl App {
         kind: RequestKind,
         keys: BuyersKey,
     ) -> Result<Admission, Problem> {
-        let admitted = self.limiter.admit(origin, kind, keys);
+        self.admit_many(origin, drop_id, (kind, 1), keys)
+    }
+
+    /// As [`App::admit`], for an order with holds of `holds` drops; `drop_id` is the first.
+    ///
+    /// # Errors
+    /// 429, with the limit of the address that is reached and the time to retry.
+    pub(crate) fn admit_order(
+        &self,
+        origin: Origin,
+        drop_id: DropId,
+        holds: usize,
+        keys: BuyersKey,
+    ) -> Result<Admission, Problem> {
+        self.admit_many(origin, drop_id, (RequestKind::Hold, holds), keys)
+    }
+
+    fn admit_many(
+        &self,
+        origin: Origin,
+        drop_id: DropId,
+        requested: (RequestKind, usize),
+        keys: BuyersKey,
+    ) -> Result<Admission, Problem> {
+        let admitted = self.limiter.admit(origin, requested, keys);
         if admitted.is_err() {
             self.refused
                 .count_known(&self.views, drop_id, Reason::Throttled, self.now());

@@ -297,6 +297,28 @@ impl IdempotencyKey {
         };
         Ok(BuyersKey { key, other_key })
     }
+
+    /// Returns the key of an order of `buyer_id`, in the scopes of [`IdempotencyKey::of_buyer`]:
+    /// trusted callers share one scope for all orders.
+    ///
+    /// # Errors
+    /// 400 when the value is not a valid key.
+    pub fn of_ordering_buyer(
+        &self,
+        app: &App,
+        caller: &Caller,
+        buyer_id: &BuyerId,
+    ) -> Result<BuyersKey, Problem> {
+        let shared = self.within(&app.key_scope(b"orders"))?;
+        let spelling = buyer_id.spelling();
+        let own = [b"orders/buyer/".as_slice(), spelling.as_bytes()].concat();
+        let own = self.within(&app.key_scope(&own))?;
+        let (key, other_key) = match caller {
+            Caller::Trusted => (shared, own),
+            Caller::Buyer(_) => (own, shared),
+        };
+        Ok(BuyersKey { key, other_key })
+    }
 }
 
 impl FromRequestParts<App> for IdempotencyKey {

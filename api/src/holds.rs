@@ -195,6 +195,12 @@ pub(crate) struct Payment {
     payment_reference: Option<Entered<PaymentReference>>,
 }
 
+impl Payment {
+    pub(crate) fn reference(self) -> Option<PaymentReference> {
+        self.payment_reference.map(|Entered(reference)| reference)
+    }
+}
+
 /// `POST /v1/holds/{id}/purchase`
 pub(crate) async fn purchase(
     State(app): State<App>,
@@ -206,9 +212,7 @@ pub(crate) async fn purchase(
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let request = ConfirmPurchase {
         hold_id,
-        payment_reference: payment
-            .payment_reference
-            .map(|Entered(reference)| reference),
+        payment_reference: payment.reference(),
     };
     let answer = found(attempt, app.engine.confirm_purchase(request).await);
     let answer = answer.map_err(|error| with_purchase(&app, hold_id, error))?;

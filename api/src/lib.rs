@@ -21,6 +21,7 @@ mod log;
 pub mod metrics;
 mod negotiate;
 pub mod openapi;
+mod orders;
 mod pages;
 mod preconditions;
 pub mod problem;

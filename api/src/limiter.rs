@@ -26,9 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
+use domain::OrderEvent;
 use domain::values::KeyDigest;
 use engine::{Accepted, Clock, CommandError, Observer, SystemClock};
-use infrastructure::codec::RecordedEvent;
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::feed::{Committed, Readmitted};
 
 pub(crate) use self::address::Origin;
@@ -143,14 +144,15 @@ impl Limiter {
         trusted.origin(peer, headers, unlimited)
     }
 
-    /// Admits a request for stock and counts it until it is settled, or refuses it.
+    /// Admits a request for `many` holds or entries and counts it until it is settled, or refuses
+    /// it.
     ///
     /// # Errors
     /// 429, with the limit that is reached and the time to retry.
     pub(crate) fn admit(
         &self,
         origin: Origin,
-        kind: RequestKind,
+        (kind, many): (RequestKind, usize),
         keys: BuyersKey,
     ) -> Result<Admission, Problem> {
         let Origin::Limited(client) = origin else {
@@ -159,7 +161,7 @@ impl Limiter {
         let now = self.now();
         // Bind the result before matching, so that the lock is released by then.
         let bounds = &self.0.bounds;
-        let admitted = bounds.admit(&mut self.state(), client, kind, keys, now);
+        let admitted = bounds.admit(&mut self.state(), client, (kind, many), keys, now);
         match admitted {
             Ok(None) => Ok(Admission(None)),
             Ok(Some(charged_at)) => Ok(Admission(Some(Admitted {
@@ -196,7 +198,7 @@ impl Bounds {
         &self,
         state: &mut State,
         client: Client,
-        kind: RequestKind,
+        (kind, many): (RequestKind, usize),
         BuyersKey { key, other_key }: BuyersKey,
         now: Duration,
     ) -> Result<Option<Charged>, LimitReached> {
@@ -208,7 +210,7 @@ impl Bounds {
         // and is refunded; otherwise it counts. Once accepted, its own key is known.
         let may_be_retry = state.answered.contain(other_key);
         if !may_be_retry && !state.open.is_pending(key, kind) {
-            self.refuse_more(state, client, kind, now)?;
+            self.refuse_more(state, client, (kind, many), now)?;
         }
         let charged = match (&mut state.requests, self.requests) {
             (Some(window), Bound(Some(_))) if may_be_retry => Some(window.count(client, now)),
@@ -218,17 +220,17 @@ impl Bounds {
             }
             (Some(_) | None, _) => None,
         };
-        state.open.begin(client, kind, key, now);
+        state.open.begin_many(client, (kind, many), key, now);
         Ok(Some(charged))
     }
 
-    /// Refuses one more hold or entry if the address has let too many holds expire, or has
+    /// Refuses `many` more holds or entries if the address has let too many holds expire, or has
     /// reached its limit.
     fn refuse_more(
         &self,
         state: &mut State,
         client: Client,
-        kind: RequestKind,
+        (kind, many): (RequestKind, usize),
         now: Duration,
     ) -> Result<(), LimitReached> {
         if let (Some(window), Bound(Some(rate))) = (&mut state.expired, self.expired)
@@ -248,7 +250,7 @@ impl Bounds {
                 (self.entries, open, None)
             }
         };
-        if let Some(most) = most.filter(|most| open >= most.0 as usize) {
+        if let Some(most) = most.filter(|most| open + many > most.0 as usize) {
             let left = until.map(|until| until.millis() - SystemClock.now().millis());
             let left = left.map(|left| Duration::from_millis(left.max(1).unsigned_abs()));
             return Err(LimitReached::Open(kind, most, left.unwrap_or(SOME_TIME)));
@@ -401,10 +403,27 @@ impl Limiter {
             }
         }
     }
+
+    /// Follows events of orders, before those of the holds that they consist of.
+    fn follow_orders(&self, events: &[RecordedOrderEvent]) {
+        if events.is_empty() {
+            return;
+        }
+        let mut state = self.state();
+        for recorded in events {
+            if let OrderEvent::OrderPlaced(event) = &recorded.event {
+                if let Some(key) = event.key {
+                    state.answered.add(key);
+                }
+                state.open.ordered(event);
+            }
+        }
+    }
 }
 
 impl Observer for Limiter {
     fn committed(&mut self, committed: &Arc<Committed>) {
+        self.follow_orders(&committed.orders);
         self.follow(committed.events.iter());
         for drop_id in committed.quarantined.iter().filter_map(|why| why.drop_id) {
             self.state().open.forget(drop_id, &[]);

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::refusal::Limit;
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, OrderId, Position, Timestamp};
 use engine::{ClockFault, CommandError};
 use problem_details::ProblemDetails;
 use serde::Serialize;
@@ -76,6 +76,7 @@ codes! {
     DropNotFound = "drop_not_found", NOT_FOUND, "Drop not found";
     HoldNotFound = "hold_not_found", NOT_FOUND, "Hold not found";
     PurchaseNotFound = "purchase_not_found", NOT_FOUND, "Purchase not found";
+    OrderNotFound = "order_not_found", NOT_FOUND, "Order not found";
     WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "Waitlist entry not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
         method";
@@ -88,13 +89,21 @@ codes! {
     Ended = "ended", CONFLICT, "The drop has ended";
     /// The hold cannot be released or changed any more, because it was purchased.
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
-    /// The hold was purchased with another payment.
+    /// The hold or order was paid with another payment.
     PaymentReferenceConflict = "payment_reference_conflict", CONFLICT,
-        "The hold was purchased with another payment reference";
+        "The hold or order was paid with another payment reference";
     /// The hold would last longer than the drop's `max_hold_seconds`.
     ExtensionLimit = "extension_limit", CONFLICT, "The hold cannot be extended so far";
     /// Fewer units of the purchase are left to refund than were requested, or none.
     NothingToRefund = "nothing_to_refund", CONFLICT, "Not so many units can be refunded";
+    /// The hold is purchased and released with its order.
+    HoldInOrder = "hold_in_order", CONFLICT, "The hold belongs to an order";
+    /// The order cannot be cancelled any more, because it was paid.
+    OrderPaid = "order_paid", CONFLICT, "The order was paid";
+    /// Only a paid order is fulfilled.
+    OrderNotPaid = "order_not_paid", CONFLICT, "The order is not paid";
+    /// The order is further already.
+    FulfilmentOrder = "fulfilment_order", CONFLICT, "Fulfilment only goes forward";
     /// A stock adjustment would remove units that are held or sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough available units to remove";
     /// Units are available, so there is nothing to wait for.
@@ -109,6 +118,10 @@ codes! {
     HoldExpired = "hold_expired", GONE, "The hold has expired";
     /// The hold was released before the request.
     HoldReleased = "hold_released", GONE, "The hold was released";
+    /// The order expired before the payment or the cancellation.
+    OrderExpired = "order_expired", GONE, "The order has expired";
+    /// The order was cancelled before the payment.
+    OrderCancelled = "order_cancelled", GONE, "The order was cancelled";
     /// The terms changed after the caller read them.
     StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited since it was read";
     /// The stock was adjusted after the caller read it.
@@ -146,6 +159,8 @@ codes! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
     /// An event of the drop cannot be applied on this node.
     DropQuarantined = "drop_quarantined", SERVICE_UNAVAILABLE, "The drop is in quarantine";
+    /// An event of the order cannot be applied on this node.
+    OrderQuarantined = "order_quarantined", SERVICE_UNAVAILABLE, "The order is in quarantine";
     /// The log does not continue the history that this node has applied.
     LogRefused = "log_refused", SERVICE_UNAVAILABLE, "The event log failed a consistency check";
     /// The version is neither HTTP/1.1 nor HTTP/1.0.
@@ -255,6 +270,13 @@ impl Problem {
         let detail = format!("{detail} Operators: see docs/LOG_REFUSED.md.");
         Self::unrepaired(Code::DropQuarantined, detail, position)
             .with("drop_id", drop_id.to_string())
+    }
+
+    /// 503 for an order in quarantine; see [`Problem::quarantined`].
+    pub fn order_quarantined(order_id: OrderId, position: Position, detail: &str) -> Self {
+        let detail = format!("{detail} Operators: see docs/LOG_REFUSED.md.");
+        Self::unrepaired(Code::OrderQuarantined, detail, position)
+            .with("order_id", order_id.to_string())
     }
 
     /// 503 for a log that is not accepted from `position` on. `detail` describes the effect on the
@@ -405,6 +427,11 @@ impl From<CommandError> for Problem {
                 position,
                 &format!("The drop is in quarantine on this server. {NOT_RECORDED}"),
             ),
+            CommandError::OrderQuarantined { order_id, position } => Self::order_quarantined(
+                order_id,
+                position,
+                &format!("The order is in quarantine on this server. {NOT_RECORDED}"),
+            ),
             CommandError::LogRefused { position } => Self::log_refused(position, NOT_RECORDED),
             too_large @ CommandError::TooLarge => Self::internal(&too_large),
             CommandError::ClockFault(fault) => clock_fault(fault, NOT_RECORDED),
@@ -424,6 +451,7 @@ pub(crate) fn unanswered(error: CommandError) -> Problem {
         refused @ (CommandError::Refused { .. }
         | CommandError::TooLarge
         | CommandError::Quarantined { .. }
+        | CommandError::OrderQuarantined { .. }
         | CommandError::LogRefused { .. }) => refused.into(),
         CommandError::Overloaded => Problem::unavailable("Too many requests are queued. Retry."),
         CommandError::ClockFault(fault) => clock_fault(fault, "Retry later."),
@@ -532,6 +560,38 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
             .with("total", total)
             .with("available", available),
         Refusal::EndsBeforeStart { .. } => Problem::invalid("/ends_at", refusal.to_string()),
+        Refusal::HoldInOrder { order_id } => {
+            problem(Code::HoldInOrder).with("order_id", order_id.to_string())
+        }
+        Refusal::OrderNotFound => problem(Code::OrderNotFound),
+        Refusal::OrderPaid { paid_at } => {
+            problem(Code::OrderPaid).with("paid_at", paid_at.to_string())
+        }
+        Refusal::OrderReferenceConflict { paid_at } => {
+            problem(Code::PaymentReferenceConflict).with("paid_at", paid_at.to_string())
+        }
+        Refusal::OrderCancelled { cancelled_at } => {
+            problem(Code::OrderCancelled).with("cancelled_at", cancelled_at.to_string())
+        }
+        Refusal::OrderExpired { expired_at } => {
+            problem(Code::OrderExpired).with("expired_at", expired_at.to_string())
+        }
+        Refusal::OrderNotPaid { status } => {
+            problem(Code::OrderNotPaid).with("status_of_order", status.name())
+        }
+        Refusal::FulfilmentOrder { current } => {
+            problem(Code::FulfilmentOrder).with("fulfilment", current.name())
+        }
+        Refusal::MixedCurrencies { .. } => Problem::invalid("/items", refusal.to_string()),
+        Refusal::OfItem { item, ref refusal } => {
+            let pointer = format!("/items/{item}");
+            match **refusal {
+                Refusal::MixedCurrencies { .. } => {
+                    Problem::invalid(format!("{pointer}/drop_id"), refusal.to_string())
+                }
+                _ => refused(refusal, at).with("pointer", pointer),
+            }
+        }
     }
 }
 

@@ -52,6 +52,7 @@ impl Reason {
             Refusal::SoldOut { .. } => Some(Self::SoldOut),
             Refusal::LimitReached { .. } => Some(Self::LimitReached),
             Refusal::Throttled { .. } => Some(Self::Throttled),
+            Refusal::OfItem { refusal, .. } => Self::of(refusal),
             Refusal::DropNotFound
             | Refusal::HoldNotFound
             | Refusal::OtherSpelling
@@ -75,7 +76,16 @@ impl Reason {
             | Refusal::AlreadyOffered { .. }
             | Refusal::StaleVersion { .. }
             | Refusal::StaleStock { .. }
-            | Refusal::EndsBeforeStart { .. } => None,
+            | Refusal::EndsBeforeStart { .. }
+            | Refusal::HoldInOrder { .. }
+            | Refusal::OrderNotFound
+            | Refusal::OrderPaid { .. }
+            | Refusal::OrderReferenceConflict { .. }
+            | Refusal::OrderCancelled { .. }
+            | Refusal::OrderExpired { .. }
+            | Refusal::OrderNotPaid { .. }
+            | Refusal::FulfilmentOrder { .. }
+            | Refusal::MixedCurrencies { .. } => None,
         }
     }
 }
@@ -171,6 +181,22 @@ impl Refused {
             self.count(drop_id, reason, *at);
         }
         Problem::from(error)
+    }
+
+    /// As [`Refused::problem`], for an order with these items: counts for the drop of the refused
+    /// one.
+    pub(crate) fn problem_of_order(&self, drops: &[DropId], error: CommandError) -> Problem {
+        let refused = match &error {
+            CommandError::Refused {
+                refusal: Refusal::OfItem { item, .. },
+                ..
+            } => drops.get(*item as usize),
+            _ => None,
+        };
+        match refused {
+            Some(drop_id) => self.problem(*drop_id, error),
+            None => Problem::from(error),
+        }
     }
 
     /// Counts a refusal that was made before the engine. Drops that do not exist or have ended are

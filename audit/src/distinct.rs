@@ -27,15 +27,18 @@ pub enum Kind {
     WaitlistEntry,
     /// An idempotency key, within its drop.
     Key,
+    /// The idempotency key of an order.
+    OrderKey,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     Kind::Hold,
     Kind::Purchase,
     Kind::Adjustment,
     Kind::Refund,
     Kind::WaitlistEntry,
     Kind::Key,
+    Kind::OrderKey,
 ];
 
 /// An id that occurs again.
@@ -64,6 +67,7 @@ impl fmt::Display for Repeat {
             Kind::Adjustment => write!(f, "adjustment {id} was made twice"),
             Kind::Refund => write!(f, "refund {id} was made twice"),
             Kind::WaitlistEntry => write!(f, "waitlist entry {id} was joined twice"),
+            Kind::OrderKey => write!(f, "the idempotency key was used before for an order"),
             Kind::Key => write!(f, "the idempotency key was used before in the same drop"),
         }
     }

@@ -6,9 +6,12 @@
 
 use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::incident::{self, LogEvent};
+use domain::order;
 use domain::private::Private;
 use domain::values::{BuyerId, Commitment, DropId, Sequence};
-use infrastructure::codec::{RecordedEvent, decode, is_named};
+use infrastructure::codec::{
+    RecordedEvent, RecordedOrderEvent, decode, decode_order, is_canonical, is_named,
+};
 use infrastructure::error::LogError;
 use infrastructure::log::{EventRef, Hash, Head, StoredEvent, chain};
 use sha2::{Digest, Sha256};
@@ -57,6 +60,13 @@ pub enum Content {
         introduction: Introduction,
         /// True if the event was stored in an old version.
         is_old: bool,
+    },
+    /// An event of an order.
+    Order {
+        /// The event. Its personal data was checked and removed.
+        recorded: Box<RecordedOrderEvent>,
+        /// The result of checking that data.
+        introduction: Introduction,
     },
     /// An erasure.
     Erasure {
@@ -172,6 +182,9 @@ fn content(event: EventRef<'_>, knows_private: bool) -> Content {
                 is_old,
             }
         }
+        Ok(None) if event.aggregate_type == order::AGGREGATE_TYPE => {
+            order_content(event, knows_private)
+        }
         Ok(None) if event.private.is_some() => unreadable(
             "the event has private data without a commitment"
                 .to_owned()
@@ -197,6 +210,34 @@ fn content(event: EventRef<'_>, knows_private: bool) -> Content {
         },
         Err(LogError::Corrupt { reason, .. }) => unreadable(reason.into()),
         Err(unavailable @ LogError::Unavailable(_)) => unreadable(unavailable.to_string().into()),
+    }
+}
+
+fn order_content(event: EventRef<'_>, knows_private: bool) -> Content {
+    let unreadable = |fault: Fault| Content::Unreadable {
+        aggregate_id: event.aggregate_id.to_owned(),
+        fault,
+    };
+    let mut recorded = match decode_order(event) {
+        Ok(Some(recorded)) => recorded,
+        Ok(None) => return unreadable("not an event of an order".to_owned().into()),
+        Err(LogError::Corrupt { reason, .. }) => return unreadable(reason.into()),
+        Err(unavailable @ LogError::Unavailable(_)) => {
+            return unreadable(unavailable.to_string().into());
+        }
+    };
+    let order_id = recorded.order_id;
+    if !is_canonical(order_id.0, event.aggregate_id) {
+        let (expected, found) = (order_id.to_string(), event.aggregate_id.to_owned());
+        return unreadable(differs("aggregate_id", expected, found));
+    }
+    let private = recorded.private.take();
+    let committed = recorded.event.commitment();
+    let stream = DropId(order_id.0);
+    let introduction = Introduction::check(stream, private.as_ref(), committed, knows_private);
+    Content::Order {
+        recorded: Box::new(recorded),
+        introduction,
     }
 }
 

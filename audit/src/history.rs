@@ -1,9 +1,11 @@
-//! `holdfast audit history`: all events of one hold, as sentences.
+//! `holdfast audit history`: all events of one hold, or of one order and its holds, as sentences.
+
+mod order;
 
 use std::process::ExitCode;
 
 use clap::Args;
-use domain::values::{DropId, HoldId};
+use domain::values::{DropId, HoldId, OrderId};
 use domain::{AGGREGATE_TYPE, DropEvent};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
@@ -22,8 +24,22 @@ pub struct HistoryArgs {
     source: SourceArgs,
 
     /// The hold.
-    #[arg(long, env = "HOLDFAST_AUDIT_HOLD", value_name = "ID")]
-    hold: HoldId,
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_HOLD",
+        value_name = "ID",
+        required_unless_present = "order"
+    )]
+    hold: Option<HoldId>,
+
+    /// The order.
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_ORDER",
+        value_name = "ID",
+        conflicts_with = "hold"
+    )]
+    order: Option<OrderId>,
 
     /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
@@ -40,19 +56,37 @@ struct History {
     is_open: bool,
 }
 
-/// Runs the search. Exit code 1 if there is no such hold.
+/// Runs the search. Exit code 1 if there is no such hold or order.
 ///
 /// # Errors
 /// [`AuditError`].
 pub async fn run(args: &HistoryArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
-    let found = find(&source, args.hold).await;
+    let found = match (args.hold, args.order) {
+        (Some(hold), _) => find(&source, hold).await.map(|found| {
+            found.map(|history| match args.json {
+                true => format!("{:#}", history.to_json(hold)),
+                false => history.to_text(),
+            })
+        }),
+        (None, Some(order_id)) => order::find(&source, order_id).await.map(|found| {
+            found.map(|history| match args.json {
+                true => format!("{:#}", history.to_json(order_id)),
+                false => history.to_text(),
+            })
+        }),
+        (None, None) => Ok(None),
+    };
     source.close().await;
-    match found? {
-        Some(history) if args.json => print(&format!("{:#}", history.to_json(args.hold))),
-        Some(history) => print(&history.to_text()),
-        None => {
-            say(&format!("holdfast: the log has no hold {}", args.hold));
+    match (found?, args.hold, args.order) {
+        (Some(text), ..) => print(&text),
+        (None, Some(hold), _) => {
+            say(&format!("holdfast: the log has no hold {hold}"));
+            Ok(ExitCode::FAILURE)
+        }
+        (None, None, order_id) => {
+            let order_id = order_id.map_or_else(String::new, |id| id.to_string());
+            say(&format!("holdfast: the log has no order {order_id}"));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -2,6 +2,7 @@
 
 use domain::DropEvent;
 use domain::event::{LeaveCause, ReleaseCause};
+use domain::order::{CancelCause, OrderEvent};
 use domain::terms::DropTerms;
 use domain::values::{DropName, Pseudonym, Quantity};
 
@@ -30,9 +31,10 @@ pub fn sentence(event: &DropEvent) -> String {
             units_were(event.quantity),
             short(event.buyer),
             event.expires_at,
-            match event.waitlist_entry {
-                Some(_) => ", offered from the waitlist",
-                None => "",
+            match (event.waitlist_entry, event.order_id) {
+                (Some(_), _) => ", offered from the waitlist".to_owned(),
+                (None, Some(order_id)) => format!(", of order {order_id}"),
+                (None, None) => String::new(),
             },
             event.hold_id
         ),
@@ -80,6 +82,7 @@ pub fn sentence(event: &DropEvent) -> String {
             match event.cause {
                 ReleaseCause::Buyer => "by its buyer",
                 ReleaseCause::DropCancelled => "because the drop was cancelled",
+                ReleaseCause::OrderCancelled => "because its order was cancelled",
             },
             units_were(event.quantity),
             event.hold_id
@@ -123,6 +126,40 @@ pub fn sentence(event: &DropEvent) -> String {
                 stock.sold
             )
         }
+    }
+}
+
+/// Describes one event of an order in a sentence, without its time.
+#[must_use]
+pub fn sentence_of_order(event: &OrderEvent) -> String {
+    match event {
+        OrderEvent::OrderPlaced(event) => format!(
+            "buyer {} ordered units of {} for {}, to be paid before {}",
+            short(event.buyer),
+            match event.items.len() {
+                1 => "1 drop".to_owned(),
+                many => format!("{many} drops"),
+            },
+            event.total,
+            event.expires_at
+        ),
+        OrderEvent::OrderPaid(event) => format!(
+            "the order was paid: {}{}",
+            event.total,
+            if event.late {
+                ", after its deadline"
+            } else {
+                ""
+            }
+        ),
+        OrderEvent::OrderCancelled(event) => match event.cause {
+            CancelCause::Buyer => "the order was cancelled by its buyer".to_owned(),
+            CancelCause::DropCancelled => {
+                "the order was cancelled because one of its drops was".to_owned()
+            }
+        },
+        OrderEvent::OrderExpired(event) => format!("the order expired at {}", event.expired_at),
+        OrderEvent::OrderFulfilled(event) => format!("the order is {}", event.fulfilment.name()),
     }
 }
 

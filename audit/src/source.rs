@@ -16,7 +16,7 @@ use domain::AGGREGATE_TYPE;
 use domain::values::{DropId, Position, Timestamp};
 use futures::{Stream, stream};
 use indicatif::ProgressBar;
-use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, decode, decode_order};
 use infrastructure::error::LogError;
 use infrastructure::log::copy::{self, Block, Blocks, Selection};
 use infrastructure::log::lines::{LineReader, ReadError};
@@ -472,6 +472,20 @@ impl Reading {
             return Ok(None);
         }
         decode(stored).map_err(AuditError::Log)
+    }
+
+    /// Decodes an event of an order. Returns `None` for other streams and for void events.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`].
+    pub fn decode_order(
+        &self,
+        stored: &StoredEvent,
+    ) -> Result<Option<RecordedOrderEvent>, AuditError> {
+        if self.voids.contains(stored.position) {
+            return Ok(None);
+        }
+        decode_order(stored).map_err(AuditError::Log)
     }
 
     /// Leaves the check for dense positions to the caller.

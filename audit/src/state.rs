@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::Args;
 use domain::DropEvent;
 use domain::event::HoldPlaced;
+use domain::order::{FulfilmentStep, OrderEvent, OrderPlaced, OrderStatus};
 use domain::status::DropStatus;
-use domain::values::{DropId, HoldId, Position, Timestamp};
-use infrastructure::codec::RecordedEvent;
+use domain::values::{DropId, HoldId, OrderId, Position, Timestamp};
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use projections::drop_body::DropBody;
 use projections::live_stock::LiveStock;
 use projections::replay::Replay;
@@ -46,10 +47,20 @@ struct State {
     drops: Replay<LiveStock>,
     /// Unresolved holds, with their present deadline and number of units.
     open: HashMap<HoldId, (DropId, HoldPlaced)>,
+    /// Empty for the state of one drop.
+    orders: BTreeMap<OrderId, OrderState>,
     /// The last position of the selection, whatever its stream.
     position: Position,
     /// When that event was recorded.
     recorded_at: Timestamp,
+}
+
+/// An order as of that point.
+struct OrderState {
+    placed: OrderPlaced,
+    status: OrderStatus,
+    fulfilment: Option<FulfilmentStep>,
+    position: Position,
 }
 
 /// Runs the command.
@@ -81,6 +92,8 @@ async fn read(source: &Source, args: &StateArgs) -> Result<State, AuditError> {
         for stored in &page {
             if let Some(recorded) = reading.decode(stored)? {
                 state.apply(&recorded)?;
+            } else if let Some(recorded) = reading.decode_order(stored)? {
+                state.apply_order(&recorded);
             }
         }
     }
@@ -121,6 +134,60 @@ impl State {
             | DropEvent::WaitlistLeft(_) => {}
         }
         Ok(())
+    }
+
+    fn apply_order(&mut self, recorded: &RecordedOrderEvent) {
+        if let OrderEvent::OrderPlaced(placed) = &recorded.event {
+            let order = OrderState {
+                placed: placed.clone(),
+                status: OrderStatus::Pending,
+                fulfilment: None,
+                position: recorded.position,
+            };
+            self.orders.insert(recorded.order_id, order);
+            return;
+        }
+        let Some(order) = self.orders.get_mut(&recorded.order_id) else {
+            return;
+        };
+        order.position = recorded.position;
+        match &recorded.event {
+            OrderEvent::OrderPlaced(_) => {}
+            OrderEvent::OrderPaid(_) => order.status = OrderStatus::Paid,
+            OrderEvent::OrderCancelled(_) => order.status = OrderStatus::Cancelled,
+            OrderEvent::OrderExpired(_) => order.status = OrderStatus::Expired,
+            OrderEvent::OrderFulfilled(event) => order.fulfilment = Some(event.fulfilment),
+        }
+    }
+
+    fn orders_to_json(&self) -> Vec<Value> {
+        let orders = self.orders.iter();
+        orders
+            .map(|(order_id, order)| {
+                let placed = &order.placed;
+                json!({
+                    "id": order_id, "status": order.status, "fulfilment": order.fulfilment, "buyer": placed.buyer,
+                    "items": placed.items, "total": placed.total, "placed_at": placed.placed_at,
+                    "expires_at": placed.expires_at, "position": order.position,
+                })
+            })
+            .collect()
+    }
+
+    /// The number of orders by status; `None` if there is no order.
+    fn orders_to_text(&self) -> Option<String> {
+        let all = [
+            OrderStatus::Pending,
+            OrderStatus::Paid,
+            OrderStatus::Cancelled,
+            OrderStatus::Expired,
+        ];
+        let count = |status: OrderStatus| {
+            let with = self.orders.values().filter(|order| order.status == status);
+            format!("{} {}", with.count(), status.name())
+        };
+        let counts = all.map(count).join(", ");
+        (!self.orders.is_empty()).then(|| format!("\n{} orders: {counts}\n", self.orders.len()))
     }
 
     /// The requested time, or the time of the event at the requested position.
@@ -175,7 +242,7 @@ impl State {
                 body
             })
             .collect();
-        json!({ "position": self.position, "at": at, "drops": drops })
+        json!({ "position": self.position, "at": at, "drops": drops, "orders": self.orders_to_json() })
     }
 
     fn to_text(&self, at: Timestamp) -> String {
@@ -202,6 +269,7 @@ impl State {
                 text.push('\n');
             }
         }
+        text.extend(self.orders_to_text());
         text.trim_end().to_owned()
     }
 }

@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, io};
 
 use domain::incident::{self, LogEvent};
-use domain::values::{DropId, Position, Pseudonym, Sequence};
+use domain::values::{DropId, OrderId, Position, Pseudonym, Sequence};
 use hashbrown::HashMap;
 use infrastructure::codec::{RecordedEvent, is_named};
 use infrastructure::erasure::Erased;
@@ -79,6 +79,7 @@ pub struct Verifier {
     listed: Option<Erasures>,
     voids: Voids,
     incidents: Vec<Incident>,
+    ordered_by: HashMap<OrderId, Pseudonym>,
 }
 
 /// A recorded repair of the log.
@@ -134,6 +135,8 @@ pub struct Notes {
     pub times: Times,
     /// Cancelled drops whose holds and waitlist entries are not all ended yet.
     pub closing: Closing,
+    /// Pending orders that have to end because one of their holds has.
+    pub ending_orders: u64,
     /// Events without their personal data although no erasure removed it.
     pub vanished: u64,
     /// Persons of whom an earlier release made two buyers, because it compared ids less broadly.
@@ -164,6 +167,12 @@ impl Notes {
             ));
         }
         sentences.extend(self.closing.sentence());
+        if self.ending_orders > 0 {
+            sentences.push(format!(
+                "{} pending orders have a hold that has ended, and still have to end",
+                self.ending_orders
+            ));
+        }
         sentences.extend(clocks.sentences());
         if self.vanished > 0 {
             sentences.push(format!(
@@ -266,9 +275,13 @@ impl Verifier {
         Ok(self.keep(content, sequence)?)
     }
 
-    /// A void event of a drop counts in its stream; nothing else about it is checked.
+    /// A void event of a drop or an order counts in its stream; nothing else about it is checked.
     fn skip_void(&mut self, sequence: Sequence, content: &Content) {
         let drop_id = match content {
+            Content::Order { recorded, .. } => {
+                self.ledger.skip_void_of_order(recorded.order_id, sequence);
+                None
+            }
             Content::Drop { recorded, .. } => Some(recorded.drop_id),
             Content::Unreadable { aggregate_id, .. } => {
                 let drop_id: Option<DropId> = aggregate_id.parse().ok();
@@ -285,6 +298,10 @@ impl Verifier {
     fn keep(&mut self, content: Content, sequence: Sequence) -> io::Result<Option<RecordedEvent>> {
         let position = self.head.position;
         let (recorded, introduction) = match content {
+            Content::Order { recorded, .. } => {
+                self.ledger.keep_order(&recorded)?;
+                return Ok(None);
+            }
             Content::Drop {
                 recorded,
                 introduction,
@@ -378,9 +395,9 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Stop`] with the first of: the log ends before a claimed position, an erasure is missing,
-    /// an id was used again, a buyer exceeded a limit, a person was two buyers, another kind of
+    /// an order is not complete, an id was used again, a buyer exceeded a limit, a person was two buyers, another kind of
     /// stream has a gap.
-    pub fn finish(self) -> Result<Proved, Stop> {
+    pub fn finish(mut self) -> Result<Proved, Stop> {
         let pending = self
             .listed
             .iter()
@@ -390,12 +407,20 @@ impl Verifier {
             Violation::at(*position, reason)
         });
         let mut found = Vec::from_iter(pending);
+        let after = self.head.position.next();
+        found.extend(
+            self.ledger
+                .nothing_is_due()
+                .err()
+                .map(|fault| fault.at(after)),
+        );
         found.extend(self.undeclared());
         found.extend(self.reaches_claims().err());
         let mut notes = Notes {
             respelled: Respelled::default(),
             times: self.ledger.times(),
             closing: self.ledger.closing(),
+            ending_orders: self.ledger.ending_orders(),
             vanished: match self.knows_private {
                 true => self.erased.saturating_sub(self.recorded_erased),
                 false => 0,
@@ -460,14 +485,35 @@ impl Verifier {
     }
 
     fn check_said(&mut self, position: Position, sequence: Sequence, content: &Content) -> Check {
+        if !matches!(content, Content::Drop { .. }) {
+            self.ledger.nothing_is_due()?;
+        }
         match content {
+            Content::Order {
+                recorded,
+                introduction,
+            } => {
+                // All personal data of an order is its buyer's.
+                let buyer = match recorded.event.buyer() {
+                    Some(buyer) => {
+                        self.ordered_by.insert(recorded.order_id, buyer);
+                        Some(buyer)
+                    }
+                    None => self.ordered_by.get(&recorded.order_id).copied(),
+                };
+                let buyer = buyer.map(|buyer| (DropId(recorded.order_id.0), buyer));
+                self.check_introduction(recorded.position, buyer, introduction)?;
+                self.ledger.check_order(recorded)
+            }
             Content::Drop {
                 recorded,
                 introduction,
                 is_old,
             } => {
                 self.ledger.follows(recorded.drop_id, sequence)?;
-                self.check_introduction(recorded, introduction)?;
+                let buyer = recorded.event.buyer();
+                let buyer = buyer.map(|buyer| (recorded.drop_id, buyer));
+                self.check_introduction(recorded.position, buyer, introduction)?;
                 self.ledger.check(recorded, *is_old)
             }
             Content::Erasure { events, .. } => {
@@ -500,7 +546,8 @@ impl Verifier {
 
     fn check_introduction(
         &mut self,
-        recorded: &RecordedEvent,
+        position: Position,
+        buyer: Option<(DropId, Pseudonym)>,
         introduction: &Introduction,
     ) -> Check {
         self.introductions += u64::from(introduction.is_committed);
@@ -509,15 +556,11 @@ impl Verifier {
             return Err((**fault).clone());
         }
         let listed = self.listed.as_ref().filter(|_| introduction.is_present);
-        let buyer = recorded
-            .event
-            .buyer()
-            .map(|buyer| (recorded.drop_id, buyer));
         let erased_at = listed
             .zip(buyer)
             .and_then(|(listed, buyer)| listed.last.get(&buyer));
         match erased_at {
-            Some(erased_at) if *erased_at > recorded.position => Err(format!(
+            Some(erased_at) if *erased_at > position => Err(format!(
                 "personal data remains of a buyer erased at position {erased_at}"
             )
             .into()),
@@ -530,6 +573,7 @@ impl Content {
     fn stream(&self) -> String {
         match self {
             Self::Drop { recorded, .. } => recorded.drop_id.to_string(),
+            Self::Order { recorded, .. } => recorded.order_id.to_string(),
             Self::Erasure { stream, .. } | Self::Incident { stream, .. } => stream.clone(),
             Self::Other { aggregate_id, .. } | Self::Unreadable { aggregate_id, .. } => {
                 aggregate_id.clone()

@@ -313,6 +313,7 @@ impl Stream {
             expires_at: at.plus_seconds(self.terms.hold_seconds.get()),
             commitment: Some(private.commitment()),
             waitlist_entry: None,
+            order_id: None,
         };
         let event = DropEvent::HoldPlaced(hold.clone());
         Ok((hold, self.next(at, &event, Some(&private))))

@@ -272,6 +272,7 @@ impl Shop {
             expires_at: placed_at.plus_seconds(terms.hold_seconds.get()),
             commitment: None,
             waitlist_entry: None,
+            order_id: None,
         };
         if stock.available < quantity.get() {
             // Deliberate overselling: the fake stock grows without an event.

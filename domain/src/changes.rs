@@ -102,6 +102,7 @@ impl DropAggregate {
     /// Returns a hold that is unresolved and not over at `at`.
     fn live_hold(&self, hold_id: HoldId, at: Timestamp) -> Result<Hold, Refusal> {
         let hold = self.hold(hold_id).ok_or(Refusal::HoldNotFound)?;
+        self.refuse_in_order(hold_id)?;
         match self.outcome_of(&hold) {
             (HoldStatus::Purchased, purchased_at) => Err(Refusal::HoldPurchased { purchased_at }),
             (HoldStatus::Released, released_at) => Err(Refusal::HoldReleased { released_at }),

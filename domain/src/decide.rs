@@ -19,6 +19,7 @@ use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
     HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted,
 };
+use crate::order::OrderedHold;
 use crate::refusal::{Limit, Refusal};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
@@ -344,6 +345,15 @@ impl DropAggregate {
     /// # Errors
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn place_hold(&self, command: &PlaceHold) -> Result<Decision<HoldId>, Refusal> {
+        self.place(command, None)
+    }
+
+    /// Decides a hold, of an order or alone.
+    pub(crate) fn place(
+        &self,
+        command: &PlaceHold,
+        order: Option<OrderedHold>,
+    ) -> Result<Decision<HoldId>, Refusal> {
         let terms = self.existing_terms()?;
         // The caller chose the key, so this is a retry, and history already contains the result. An
         // id works the same way: an existing hold is returned, never placed twice.
@@ -380,9 +390,13 @@ impl DropAggregate {
                 buyer: command.buyer,
                 quantity: command.quantity,
                 placed_at: command.at,
-                expires_at: command.at.plus_seconds(terms.hold_seconds.get()),
+                expires_at: order.map_or_else(
+                    || command.at.plus_seconds(terms.hold_seconds.get()),
+                    |order| order.expires_at,
+                ),
                 commitment: command.commitment,
                 waitlist_entry: None,
+                order_id: order.map(|order| order.order_id),
             }),
         ))
     }
@@ -393,6 +407,7 @@ impl DropAggregate {
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn release_hold(&self, command: &ReleaseHold) -> Result<Decision<()>, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+        self.refuse_in_order(hold.id)?;
         match self.outcome_of(&hold) {
             (HoldStatus::Purchased, purchased_at) => Err(Refusal::HoldPurchased { purchased_at }),
             (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
@@ -414,6 +429,12 @@ impl DropAggregate {
     /// # Errors
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn confirm_purchase(&self, command: &ConfirmPurchase) -> Result<Decision<()>, Refusal> {
+        self.refuse_in_order(command.hold_id)?;
+        self.purchase(command)
+    }
+
+    /// Decides the purchase of a hold, of an order or alone.
+    pub(crate) fn purchase(&self, command: &ConfirmPurchase) -> Result<Decision<()>, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         match self.outcome_of(&hold) {
             // A different payment for a purchased hold. Returning the purchase as a replay would
@@ -469,7 +490,7 @@ impl DropAggregate {
         })
     }
 
-    fn release(&self, hold: &Hold, at: Timestamp, cause: ReleaseCause) -> DropEvent {
+    pub(crate) fn release(&self, hold: &Hold, at: Timestamp, cause: ReleaseCause) -> DropEvent {
         DropEvent::HoldReleased(HoldReleased {
             hold_id: hold.id,
             buyer: self.buyer_of(hold),

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, Commitment, HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Reason,
-    RefundId, StockCount, Timestamp, WaitlistId,
+    AdjustmentId, Commitment, HoldId, KeyDigest, Money, OrderId, Pseudonym, PurchaseId, Quantity,
+    Reason, RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// How much later than its recording an event may end holds, in milliseconds: the clock skew up to
@@ -105,6 +105,9 @@ pub struct HoldPlaced {
     /// The waitlist entry that was offered this hold; none if the buyer requested it directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waitlist_entry: Option<WaitlistId>,
+    /// The order that the hold belongs to; none if it was requested alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
 }
 
 /// See [`DropEvent::HoldExtended`].
@@ -184,6 +187,8 @@ pub enum ReleaseCause {
     Buyer,
     /// The drop was cancelled.
     DropCancelled,
+    /// The order that it belongs to was cancelled.
+    OrderCancelled,
 }
 
 /// See [`DropEvent::HoldReleased`].
@@ -440,7 +445,7 @@ impl DropEvent {
             Self::HoldChanged(event) => Some(event.changed_at),
             Self::HoldExpired(_) => None,
             Self::HoldReleased(event) => match event.cause {
-                ReleaseCause::Buyer => Some(event.released_at),
+                ReleaseCause::Buyer | ReleaseCause::OrderCancelled => Some(event.released_at),
                 ReleaseCause::DropCancelled => None,
             },
             Self::PurchaseConfirmed(event) => Some(event.purchased_at),

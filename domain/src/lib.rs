@@ -28,6 +28,7 @@ pub mod erasure;
 pub mod event;
 pub mod incident;
 pub mod lookup;
+pub mod order;
 pub mod packed;
 pub mod private;
 mod refunds;
@@ -46,6 +47,7 @@ pub use command::DropCommand;
 pub use decide::{Decision, Subject};
 pub use drop::DropAggregate;
 pub use event::DropEvent;
+pub use order::{Order, OrderEvent};
 pub use refusal::Refusal;
 
 /// The aggregate type of every drop's stream in the log.

@@ -12,7 +12,9 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::values::{BuyerId, Commitment, DisplayName, PaymentReference, Salt, as_stored};
+use crate::values::{
+    BuyerId, Commitment, DisplayName, PaymentReference, Salt, Tracking, as_stored,
+};
 
 /// The contents of the `private` column of the event that introduced them; erased by setting the
 /// column to NULL.
@@ -42,6 +44,13 @@ pub struct Private {
         deserialize_with = "as_stored"
     )]
     pub payment_reference: Option<PaymentReference>,
+    /// The carrier's identifier of the parcel.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "as_stored"
+    )]
+    pub tracking: Option<Tracking>,
 }
 
 impl Private {
@@ -53,6 +62,7 @@ impl Private {
             buyer_id: Some(buyer_id),
             display_name,
             payment_reference: None,
+            tracking: None,
         }
     }
 
@@ -64,6 +74,19 @@ impl Private {
             buyer_id: None,
             display_name: None,
             payment_reference: Some(payment_reference),
+            tracking: None,
+        }
+    }
+
+    /// The personal data of a shipment.
+    #[must_use]
+    pub fn shipment(salt: Salt, tracking: Tracking) -> Self {
+        Self {
+            salt,
+            buyer_id: None,
+            display_name: None,
+            payment_reference: None,
+            tracking: Some(tracking),
         }
     }
 
@@ -82,6 +105,7 @@ impl Private {
                     .as_ref()
                     .map(PaymentReference::as_str),
             ),
+            ("tracking", self.tracking.as_ref().map(Tracking::as_str)),
         ];
         let mut hasher = Sha256::new()
             .chain_update(b"holdfast.private.v1")

@@ -1,7 +1,8 @@
 //! The reasons for which a command is refused, with the numbers that the caller can act on. A
 //! refusal is not a failure.
 
-use crate::values::{HoldId, Throttle, Timestamp};
+use crate::order::{FulfilmentStep, OrderStatus};
+use crate::values::{Currency, HoldId, OrderId, Throttle, Timestamp};
 
 /// The limit that a hold would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +150,40 @@ pub enum Refusal {
     EndsBeforeStart {
         /// The start after the edit.
         starts_at: Timestamp,
+    },
+    /// The hold belongs to an order: it is purchased, released and changed with it.
+    #[error("the hold belongs to order {order_id}; purchase or cancel the order instead")]
+    HoldInOrder { order_id: OrderId },
+    #[error("the order does not exist; check its id")]
+    OrderNotFound,
+    #[error("the order was paid at {paid_at}")]
+    OrderPaid { paid_at: Timestamp },
+    /// The order was paid with a different payment reference, or with one that was erased and
+    /// cannot be compared.
+    #[error(
+        "the order was paid at {paid_at} with a different payment reference, or with one that was \
+         erased: compare the payments before a refund"
+    )]
+    OrderReferenceConflict { paid_at: Timestamp },
+    #[error("the order was cancelled at {cancelled_at}")]
+    OrderCancelled { cancelled_at: Timestamp },
+    #[error("the order expired at {expired_at}")]
+    OrderExpired { expired_at: Timestamp },
+    /// Only a paid order is fulfilled.
+    #[error("the order is {}; only a paid order is fulfilled", .status.name())]
+    OrderNotPaid { status: OrderStatus },
+    /// Fulfilment only goes forward.
+    #[error("the order is {} already; fulfilment only goes forward", .current.name())]
+    FulfilmentOrder { current: FulfilmentStep },
+    /// The items of an order have different currencies.
+    #[error("the order is in {}, this item in {}", .expected.code(), .found.code())]
+    MixedCurrencies { expected: Currency, found: Currency },
+    /// An item of an order is refused, and with it the order.
+    #[error("item {item}: {refusal}")]
+    OfItem {
+        /// The index of the first item of the request that asks for this drop.
+        item: u32,
+        refusal: Box<Refusal>,
     },
 }
 

@@ -11,11 +11,12 @@ use serde_json::Value;
 use crate::erasure::{self, ErasureEvent};
 use crate::event::DropEvent;
 use crate::incident::{self, LogEvent};
+use crate::order::{self, OrderEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
     DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, MaxHoldSeconds, OfferSeconds,
-    PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence,
-    StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
+    OrderId, PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
+    Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -26,9 +27,9 @@ struct Event {
     /// Position in the log: dense, in commit order, from 1.
     #[schemars(range(min = 1))]
     position: u64,
-    /// The aggregate type: `Drop`, `Erasure`, `Log`, or that of another program.
+    /// The aggregate type: `Drop`, `Order`, `Erasure`, `Log`, or that of another program.
     aggregate_type: String,
-    /// The id of the aggregate: the drop's, or as the other program defines it.
+    /// The id of the aggregate: the drop's or order's, or as the other program defines it.
     aggregate_id: String,
     /// Sequence in the stream: from 1, without gaps.
     #[schemars(range(min = 1))]
@@ -79,6 +80,7 @@ pub fn document() -> Value {
     let whose = [
         of_a_drop(&mut generator),
         of_a_drop_until_0_9(&mut generator),
+        of_an_order(&mut generator),
         of_an_erasure(&mut generator),
         of_an_incident(&mut generator),
         of_another_program(),
@@ -120,6 +122,19 @@ fn of_a_drop_until_0_9(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
+fn of_an_order(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "An event of an order.",
+        "properties": {
+            "aggregate_type": { "const": order::AGGREGATE_TYPE },
+            "aggregate_id": generator.subschema_for::<OrderId>(),
+            "event_type": { "enum": OrderEvent::TYPES },
+            "event_version": { "const": "1.0" },
+            "payload": generator.subschema_for::<OrderEvent>(),
+        },
+    })
+}
+
 fn of_an_erasure(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "description": "An event that records the erasure of a buyer, without identifying the \
@@ -153,7 +168,7 @@ fn of_another_program() -> Schema {
         "description": "An event of another program, whose payload is not interpreted.",
         "properties": {
             "aggregate_type": { "not": { "enum": [
-                crate::AGGREGATE_TYPE, erasure::AGGREGATE_TYPE, incident::AGGREGATE_TYPE,
+                crate::AGGREGATE_TYPE, order::AGGREGATE_TYPE, erasure::AGGREGATE_TYPE, incident::AGGREGATE_TYPE,
             ] } },
         },
     })
@@ -202,6 +217,7 @@ described! {
     RefundId: uuid();
     AdjustmentId: uuid();
     WaitlistId: uuid();
+    OrderId: uuid();
     Pseudonym: uuid();
     KeyDigest: hex(32);
     Commitment: hex(64);
@@ -220,6 +236,7 @@ described! {
     BuyerId: some_text(BuyerId::MAX_CHARS);
     DisplayName: some_text(DisplayName::MAX_CHARS);
     PaymentReference: some_text(PaymentReference::MAX_CHARS);
+    Tracking: some_text(Tracking::MAX_CHARS);
     Position: log_number();
     Sequence: log_number();
     Currency: json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." });

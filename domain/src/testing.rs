@@ -17,8 +17,10 @@
 //! accepted command are also reverted, and the state compared with the one before.
 //! Limit: a builder does not check the history; [`given`] panics if the aggregate would.
 
+mod order;
 mod waitlist;
 
+pub use self::order::*;
 pub use self::waitlist::*;
 
 use uuid::Uuid;
@@ -410,6 +412,7 @@ pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
         expires_at: second(HOLD_SECONDS.into()),
         commitment: None,
         waitlist_entry: None,
+        order_id: None,
     })
 }
 

@@ -15,7 +15,9 @@ mod time;
 mod visitor;
 
 pub use self::digests::{Commitment, KeyDigest, Salt};
-pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, RefundId, WaitlistId};
+pub use self::ids::{
+    AdjustmentId, DropId, HoldId, OrderId, Pseudonym, PurchaseId, RefundId, WaitlistId,
+};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
     BuyerLimit, HoldSeconds, MaxHoldSeconds, OfferSeconds, Quantity, StockCount, Throttle,
@@ -25,6 +27,7 @@ pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;
 pub use self::texts::{
     BuyerId, Description, DisplayName, DropName, Entered, ImageUrl, PaymentReference, Reason, Text,
+    Tracking,
 };
 pub use self::time::Timestamp;
 

@@ -116,6 +116,7 @@ impl DropAggregate {
                 expires_at,
                 commitment: None,
                 waitlist_entry: Some(entry.id),
+                order_id: None,
             })
         });
         Ok(Decision::new((), offer.into_iter().collect()))

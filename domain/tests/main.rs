@@ -8,6 +8,7 @@ mod history;
 mod holds;
 mod idempotency;
 mod limits;
+mod orders;
 mod properties;
 mod purchases;
 mod refunds;

@@ -28,7 +28,7 @@ impl Default for DigestKey {
 
 /// Digest of a buyer id: of its spelling ([`BuyerId::spelling`]), or of its comparison form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct NameDigest([u8; 16]);
+pub(super) struct NameDigest([u8; 16]);
 
 /// How a buyer was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +43,21 @@ pub(super) enum Match {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ShownDigest([u8; 8]);
 
+/// Digest of a payment reference or a tracking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PaymentDigest([u8; 16]);
+pub(super) struct TextDigest([u8; 16]);
 
 impl DigestKey {
-    fn payment(self, reference: &PaymentReference) -> PaymentDigest {
-        let hasher = sip128::SipHasher24::new_with_key(&self.0);
-        PaymentDigest(hasher.hash(reference.as_str().as_bytes()).as_bytes())
+    fn payment(self, reference: &PaymentReference) -> TextDigest {
+        self.text(reference.as_str())
     }
 
-    fn name(self, form: &str) -> NameDigest {
+    pub(super) fn text(self, text: &str) -> TextDigest {
+        let hasher = sip128::SipHasher24::new_with_key(&self.0);
+        TextDigest(hasher.hash(text.as_bytes()).as_bytes())
+    }
+
+    pub(super) fn name(self, form: &str) -> NameDigest {
         let hasher = sip128::SipHasher24::new_with_key(&self.0);
         NameDigest(hasher.hash(form.as_bytes()).as_bytes())
     }
@@ -111,7 +116,7 @@ pub(super) struct BuyerIndex {
     /// By comparison form, in the order of introduction: the buyers whose spelling differs from it.
     caseless: HashMap<NameDigest, Vec<u32>>,
     /// By the index of the hold that was paid for.
-    payments: HashMap<u32, PaymentDigest>,
+    payments: HashMap<u32, TextDigest>,
 }
 
 impl BuyerIndex {

@@ -11,23 +11,25 @@
 
 mod command;
 mod due;
+mod order;
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use domain::DropEvent;
+use domain::order::MAX_ITEMS;
 use domain::private::Private;
-use domain::values::{DropId, Position, Salt, Sequence, Timestamp};
-use infrastructure::codec::{RecordedEvent, encode};
+use domain::values::{DropId, OrderId, Position, Salt, Sequence, Timestamp};
+use domain::{DropEvent, OrderEvent};
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, encode, encode_order};
 use infrastructure::feed::Committed;
 use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
 use infrastructure::ports::Ids;
 use uuid::Uuid;
 
 pub(super) use self::command::Context;
+use super::orders::OrderUndo;
 use super::request::CommandError;
 use super::state::{State, Undo};
-use super::submission::{AnyRequest, Submission};
+use super::submission::{AnyRequest, EventRanges, NewEvents, Submission};
 
 /// Maximum requests per batch.
 pub(super) const MOST_REQUESTS: usize = 1_024;
@@ -47,6 +49,8 @@ const LONGEST_WAIT_MS: i64 = 10_000;
 pub(super) struct Entry {
     request: AnyRequest,
     ids: CandidateIds,
+    /// For the items of an order; empty for other requests.
+    item_ids: Vec<CandidateIds>,
     arrived: Timestamp,
 }
 
@@ -79,6 +83,18 @@ impl Entry {
     pub(super) fn new(submission: Submission, ids: &mut impl Ids) -> Self {
         let Submission { request, arrived } = submission;
         let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
+        let items = match &request {
+            AnyRequest::PlaceOrder(submitted) => submitted.request.items.len(),
+            AnyRequest::PurchaseOrder(_) => MAX_ITEMS,
+            _ => 0,
+        };
+        let item_ids = (0..items).map(|_| CandidateIds {
+            subject: ids.uuid(),
+            buyer: ids.uuid(),
+            salt: ids.salt(),
+            offer: Uuid::nil(),
+        });
+        let item_ids = item_ids.collect();
         let ids = CandidateIds {
             subject: ids.uuid(),
             buyer: ids.uuid(),
@@ -88,6 +104,7 @@ impl Entry {
         Self {
             request,
             ids,
+            item_ids,
             arrived,
         }
     }
@@ -114,16 +131,24 @@ impl Entry {
 struct Decided {
     entry: Entry,
     at: Timestamp,
-    events: Range<usize>,
+    events: EventRanges,
 }
 
 #[derive(Debug)]
 struct Pending {
-    drop_id: DropId,
     sequence: Sequence,
-    event: DropEvent,
+    event: PendingEvent,
     private: Option<Private>,
-    undo: Undo,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are events of drops; a box would cost an allocation for each"
+)]
+enum PendingEvent {
+    Drop(DropId, DropEvent, Undo),
+    Order(OrderId, OrderEvent, OrderUndo),
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +157,8 @@ pub(super) struct Draft {
     base: Head,
     decided: Vec<Decided>,
     pending: Vec<Pending>,
+    /// Events of orders in `pending`.
+    orders: usize,
     /// The encoded form of `pending`, chained to `base`.
     stored: Vec<StoredEvent>,
     /// Size of `stored`.
@@ -181,39 +208,95 @@ impl Draft {
     }
 
     /// Decides `entry` at `now` on top of `state`, applies its events and those that follow from
-    /// them, and keeps the outcome.
+    /// them, and keeps the outcome. Returns an order that needs more room, for the next draft.
     pub(super) fn decide(
         &mut self,
         state: &mut State,
         mut entry: Entry,
         now: Timestamp,
         bounds: Bounds,
-    ) {
+    ) -> Option<Entry> {
         if let Some(quarantined) = state.quarantined(&entry.request) {
             // Decided by the known log, so the response needs no commit.
-            return entry.reject(quarantined);
+            entry.reject(quarantined);
+            return None;
         }
         let arrived = entry.arrived(now);
         let times = Times { now, arrived };
         self.expire_for(state, &entry.request, times);
-        let start = self.pending.len();
+        if matches!(entry.request, AnyRequest::PlaceOrder(_)) && !self.has_room() {
+            return Some(entry);
+        }
+        let start = self.ends();
         let context = Context {
             state,
             ids: entry.ids,
+            item_ids: &entry.item_ids,
             times,
             max_waiting: bounds.max_waitlist,
         };
-        if let Some(new) = entry.request.decide(&context)
-            && !new.events.is_empty()
-        {
-            self.apply(state, new.drop_id, new.events, new.private, now);
-            self.follow_up(state, new.drop_id, now, bounds.due_events);
+        match entry.request.decide(&context) {
+            Some(NewEvents::Drop {
+                drop_id,
+                events,
+                private,
+            }) if !events.is_empty() => {
+                self.apply(state, drop_id, events, private, now);
+                self.follow_up(state, drop_id, now, bounds.due_events);
+            }
+            Some(NewEvents::Order(new)) => {
+                let drops: Vec<DropId> = new.drops.iter().map(|(drop_id, ..)| *drop_id).collect();
+                self.apply_order(state, new.order_id, new.order, new.private, now);
+                for (drop_id, event, private) in new.drops {
+                    self.apply(state, drop_id, vec![event], private, now);
+                }
+                for drop_id in drops {
+                    self.follow_up(state, drop_id, now, bounds.due_events);
+                }
+            }
+            Some(NewEvents::Drop { .. } | NewEvents::None) | None => {}
         }
         self.decided.push(Decided {
             entry,
             at: now,
-            events: start..self.pending.len(),
+            events: start.until(self.ends()),
         });
+        None
+    }
+
+    /// The empty ranges after the last event.
+    fn ends(&self) -> EventRanges {
+        EventRanges::at(self.pending.len() - self.orders, self.orders)
+    }
+
+    fn apply_order(
+        &mut self,
+        state: &mut State,
+        order_id: OrderId,
+        event: OrderEvent,
+        private: Option<Private>,
+        at: Timestamp,
+    ) {
+        let private = event.commitment().and(private);
+        let sequence = state.orders.next_sequence(order_id);
+        let undo = state.apply_order(order_id, &event, private.as_ref());
+        let stored = encode_order(order_id, sequence, at, &event, private.as_ref());
+        self.orders += 1;
+        self.push(
+            stored,
+            Pending {
+                sequence,
+                event: PendingEvent::Order(order_id, event, undo),
+                private,
+            },
+        );
+    }
+
+    fn push(&mut self, mut stored: StoredEvent, pending: Pending) {
+        let _head = self.head().append_to_chain(&mut stored);
+        self.bytes += stored.size();
+        self.stored.push(stored);
+        self.pending.push(pending);
     }
 
     fn apply(
@@ -230,17 +313,16 @@ impl Draft {
             let undo = state.apply(drop_id, &event, private.as_ref());
             let sequence = state.drop(drop_id).map(|drop| drop.aggregate.sequence());
             let sequence = sequence.unwrap_or_default();
-            let mut stored = encode(drop_id, sequence, at, &event, private.as_ref());
-            let _head = self.head().append_to_chain(&mut stored);
-            self.bytes += stored.size();
-            self.stored.push(stored);
-            self.pending.push(Pending {
-                drop_id,
-                sequence,
-                event,
-                private,
-                undo,
-            });
+            let stored = encode(drop_id, sequence, at, &event, private.as_ref());
+            let event = PendingEvent::Drop(drop_id, event, undo);
+            self.push(
+                stored,
+                Pending {
+                    sequence,
+                    event,
+                    private,
+                },
+            );
         }
     }
 
@@ -255,7 +337,12 @@ impl Draft {
     /// Reverts every event in `state` and returns the requests, to be decided again or rejected.
     pub(super) fn roll_back(self, state: &mut State) -> impl Iterator<Item = Entry> {
         for pending in self.pending.into_iter().rev() {
-            state.revert(pending.drop_id, &pending.event, pending.undo);
+            match pending.event {
+                PendingEvent::Drop(drop_id, event, undo) => state.revert(drop_id, &event, undo),
+                PendingEvent::Order(order_id, event, undo) => {
+                    state.orders.revert(order_id, &event, &undo);
+                }
+            }
         }
         self.decided.into_iter().map(|decided| decided.entry)
     }
@@ -267,14 +354,16 @@ impl Draft {
             .events
             .iter()
             .map(|stored| (stored.position, stored.recorded_at));
-        let events = self.pending.into_iter().zip(positions);
-        let committed = Arc::new(Committed {
-            events: events
-                .map(|(pending, position)| pending.into_recorded(position))
-                .collect(),
+        let mut committed = Committed {
+            events: Vec::with_capacity(self.pending.len() - self.orders),
+            orders: Vec::with_capacity(self.orders),
             head: batch.head(),
             ..Committed::default()
-        });
+        };
+        for (pending, position) in self.pending.into_iter().zip(positions) {
+            pending.enter(position, &mut committed);
+        }
+        let committed = Arc::new(committed);
         (
             Arc::clone(&committed),
             Responses {
@@ -297,14 +386,25 @@ impl Draft {
 }
 
 impl Pending {
-    fn into_recorded(self, (position, recorded_at): (Position, Timestamp)) -> RecordedEvent {
-        RecordedEvent {
-            position,
-            recorded_at,
-            drop_id: self.drop_id,
-            sequence: self.sequence,
-            event: self.event,
-            private: self.private,
+    fn enter(self, (position, recorded_at): (Position, Timestamp), committed: &mut Committed) {
+        let (sequence, private) = (self.sequence, self.private);
+        match self.event {
+            PendingEvent::Drop(drop_id, event, _) => committed.events.push(RecordedEvent {
+                position,
+                recorded_at,
+                drop_id,
+                sequence,
+                event,
+                private,
+            }),
+            PendingEvent::Order(order_id, event, _) => committed.orders.push(RecordedOrderEvent {
+                position,
+                recorded_at,
+                order_id,
+                sequence,
+                event,
+                private,
+            }),
         }
     }
 }

@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::decide::Standing;
-use domain::values::{AdjustmentId, HoldId, Position, RefundId, Timestamp, WaitlistId};
+use domain::values::{AdjustmentId, HoldId, OrderId, Position, RefundId, Timestamp, WaitlistId};
 use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
-    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
+    ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, PlaceOrder,
+    PurchaseOrder, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use super::skew::{ClockFault, ClockSkew};
-use super::submission::{AnyRequest, Request, Submission, Submitted};
+use super::submission::{AnyRequest, Decide, Submission, Submitted};
 
 /// The engine's ability to record events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -268,7 +268,51 @@ impl EngineHandle {
         self.submit(request)
     }
 
-    async fn submit<R: Request>(&self, request: R) -> Result<Accepted<R::Subject>, CommandError>
+    /// Places an order.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn place_order(
+        &self,
+        request: PlaceOrder,
+    ) -> impl Future<Output = Result<Accepted<OrderId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Purchases all holds of an order.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn purchase_order(
+        &self,
+        request: PurchaseOrder,
+    ) -> impl Future<Output = Result<Accepted<OrderId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Cancels an order.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn cancel_order(
+        &self,
+        request: CancelOrder,
+    ) -> impl Future<Output = Result<Accepted<OrderId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Moves the fulfilment of an order forward.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn fulfil_order(
+        &self,
+        request: FulfilOrder,
+    ) -> impl Future<Output = Result<Accepted<OrderId>, CommandError>> {
+        self.submit(request)
+    }
+
+    async fn submit<R: Decide>(&self, request: R) -> Result<Accepted<R::Subject>, CommandError>
     where
         AnyRequest: From<Submitted<R>>,
     {

@@ -19,6 +19,7 @@ mod deadlines;
 mod draft;
 mod due_work;
 mod handle;
+mod orders;
 mod quarantine;
 mod request;
 mod skew;
@@ -36,9 +37,10 @@ use tokio_util::sync::CancellationToken;
 use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
-    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
-    JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
+    ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, OrderedItem,
+    PlaceHold, PlaceOrder, PurchaseOrder, RefundPurchase, ReleaseHold, RescheduleDrop,
+    ScheduleDrop, SetStock,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};

@@ -9,9 +9,9 @@
 
 use std::sync::Arc;
 
-use domain::values::{DropId, HoldId, Position, Sequence, WaitlistId};
+use domain::values::{DropId, HoldId, OrderId, Position, Sequence, WaitlistId};
 use domain::{DropAggregate, DropEvent};
-use infrastructure::codec::RecordedEvent;
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::quarantine::{Fault, RefusedEvent};
 
 use super::buyer_index::BuyerIndex;
@@ -158,8 +158,13 @@ impl State {
         found.aggregate.entry(entry_id).map(|_| found.id)
     }
 
-    /// The error for a request about a quarantined drop; `None` for all other requests.
+    /// The error for a request about a quarantined drop or order; `None` for all other requests. An
+    /// order with an item of a quarantined drop is refused as a whole.
     pub(super) fn quarantined(&self, request: &AnyRequest) -> Option<CommandError> {
+        let order = self.quarantined_order(request);
+        if order.is_some() {
+            return order;
+        }
         if self.quarantined.is_empty() {
             return None;
         }
@@ -178,11 +183,62 @@ impl State {
             AnyRequest::ConfirmPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::RefundPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::LeaveWaitlist(submitted) => self.stray_entry(submitted.request.entry_id)?,
+            AnyRequest::PlaceOrder(submitted) => {
+                let mut items = submitted.request.items.iter().map(|item| item.drop_id);
+                items.find(|drop_id| self.is_quarantined(*drop_id))?
+            }
+            AnyRequest::PurchaseOrder(submitted) => {
+                self.drop_of_order(submitted.request.order_id)?
+            }
+            AnyRequest::CancelOrder(submitted) => self.drop_of_order(submitted.request.order_id)?,
+            // No drop decides it.
+            AnyRequest::FulfilOrder(_) => return None,
         };
         let refused = self.quarantined.get(&drop_id)?;
         Some(CommandError::Quarantined {
             drop_id,
             position: refused.position,
+        })
+    }
+
+    fn quarantined_order(&self, request: &AnyRequest) -> Option<CommandError> {
+        let order_id = match request {
+            AnyRequest::PlaceOrder(submitted) => {
+                let keys = [submitted.request.key, submitted.request.other_key];
+                let mut placed = keys.into_iter().flatten();
+                placed.find_map(|key| {
+                    let (order_id, _) = self.orders.placed_with(key)?;
+                    self.orders.quarantined(order_id).map(|_| order_id)
+                })?
+            }
+            AnyRequest::PurchaseOrder(submitted) => submitted.request.order_id,
+            AnyRequest::CancelOrder(submitted) => submitted.request.order_id,
+            AnyRequest::FulfilOrder(submitted) => submitted.request.order_id,
+            _ => return None,
+        };
+        let position = self.orders.quarantined(order_id)?;
+        Some(CommandError::OrderQuarantined { order_id, position })
+    }
+
+    /// The quarantined drop of one of a pending order's items.
+    fn drop_of_order(&self, order_id: OrderId) -> Option<DropId> {
+        let order = &self.orders.get(order_id)?.aggregate;
+        let mut items = order.items().iter().filter(|_| order.is_pending());
+        let item = items.find(|item| self.is_quarantined(item.drop_id))?;
+        Some(item.drop_id)
+    }
+
+    /// Returns why `recorded` cannot be the next event of its order, judged by its sequence.
+    pub(super) fn contradiction_of_order(
+        &self,
+        recorded: &RecordedOrderEvent,
+    ) -> Option<RefusedEvent> {
+        let order_id = recorded.order_id;
+        let next = self.orders.next_sequence(order_id);
+        let found = recorded.sequence;
+        (found != next).then(|| {
+            let reason = format!("the next event of order {order_id} is {next}, not {found}");
+            RefusedEvent::recorded_of_order(recorded, Fault::WrongSequence, &reason)
         })
     }
 

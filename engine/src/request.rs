@@ -1,19 +1,20 @@
 //! Requests to the engine, in the shop's terms, and their outcomes. The engine adds time, ids and
 //! pseudonyms.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use domain::Refusal;
+use domain::order::FulfilmentStep;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, PaymentReference, Position,
-    PurchaseId, Quantity, Reason, StockCount, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, OrderId, PaymentReference,
+    Position, PurchaseId, Quantity, Reason, StockCount, Timestamp, Tracking, WaitlistId,
 };
-use infrastructure::codec::RecordedEvent;
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::feed::Committed;
 
 use super::skew::ClockFault;
+use super::submission::EventRanges;
 
 /// Schedules a drop.
 #[derive(Debug, Clone)]
@@ -172,6 +173,84 @@ pub struct LookUpBuyer {
     pub is_from_token: bool,
 }
 
+/// One item of a requested order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderedItem {
+    pub drop_id: DropId,
+    pub quantity: Quantity,
+}
+
+/// Places an order: holds all of its items, or none.
+#[derive(Debug, Clone)]
+pub struct PlaceOrder {
+    /// Idempotency key, unique among all orders.
+    pub key: Option<KeyDigest>,
+    /// The same key in its other scope. A retry is recognised by it as well, if this buyer has used
+    /// it.
+    pub other_key: Option<KeyDigest>,
+    /// The shop's id of the buyer.
+    pub buyer_id: BuyerId,
+    /// The name that the buyer agreed to show.
+    pub display_name: Option<DisplayName>,
+    /// See [`LookUpBuyer::is_from_token`].
+    pub is_from_token: bool,
+    /// 1 to [`domain::order::MAX_ITEMS`]. Items of one drop are added up.
+    pub items: Box<[OrderedItem]>,
+}
+
+/// The items of an order that are of one drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Line {
+    /// The index of the first of them.
+    pub(super) item: u32,
+    pub(super) drop_id: DropId,
+    pub(super) units: u32,
+}
+
+impl PlaceOrder {
+    /// Returns one line for each drop, in the order of their first items.
+    pub(super) fn lines(&self) -> Vec<Line> {
+        let mut lines: Vec<Line> = Vec::with_capacity(self.items.len());
+        for (item, ordered) in (0..).zip(&self.items) {
+            let units = ordered.quantity.get();
+            match lines
+                .iter_mut()
+                .find(|line| line.drop_id == ordered.drop_id)
+            {
+                Some(line) => line.units = line.units.saturating_add(units),
+                None => lines.push(Line {
+                    item,
+                    drop_id: ordered.drop_id,
+                    units,
+                }),
+            }
+        }
+        lines
+    }
+}
+
+/// Purchases all holds of an order, or none.
+#[derive(Debug, Clone)]
+pub struct PurchaseOrder {
+    pub order_id: OrderId,
+    /// The payment system's identifier of the payment.
+    pub payment_reference: Option<PaymentReference>,
+}
+
+/// Cancels a pending order and releases its holds.
+#[derive(Debug, Clone)]
+pub struct CancelOrder {
+    pub order_id: OrderId,
+}
+
+/// Moves the fulfilment of a paid order forward.
+#[derive(Debug, Clone)]
+pub struct FulfilOrder {
+    pub order_id: OrderId,
+    pub fulfilment: FulfilmentStep,
+    pub tracking: Option<Tracking>,
+}
+
 /// Terms of a drop that is not scheduled yet; its start may be the time of scheduling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTerms {
@@ -184,6 +263,7 @@ pub struct NewTerms {
 /// An accepted request and the recorded events that it produced.
 #[derive(Debug, Clone)]
 pub struct Accepted<S = ()> {
+    /// For an order, the drop of its first item.
     pub drop_id: DropId,
     /// The id that the request itself does not have: of the hold, waitlist entry or adjustment that
     /// it produced. For a look-up, the buyer's standing.
@@ -191,7 +271,7 @@ pub struct Accepted<S = ()> {
     /// When it was decided.
     pub at: Timestamp,
     pub(super) committed: Arc<Committed>,
-    pub(super) events: Range<usize>,
+    pub(super) events: EventRanges,
 }
 
 impl<S> Accepted<S> {
@@ -207,26 +287,32 @@ impl<S> Accepted<S> {
         }
     }
 
-    /// The events of this request; empty when an earlier request with the same key had produced
-    /// them.
+    /// The events of drops of this request; empty when an earlier request with the same key had
+    /// produced them.
     #[must_use]
     pub fn events(&self) -> &[RecordedEvent] {
-        &self.committed.events[self.events.clone()]
+        &self.committed.events[self.events.drops.clone()]
+    }
+
+    /// The events of orders of this request.
+    #[must_use]
+    pub fn order_events(&self) -> &[RecordedOrderEvent] {
+        &self.committed.orders[self.events.orders.clone()]
     }
 
     /// Reports whether the outcome was already in the log.
     #[must_use]
     pub fn is_replay(&self) -> bool {
-        self.events.is_empty()
+        self.events.drops.is_empty() && self.events.orders.is_empty()
     }
 
     /// The position of the last event of this request; for a replay, a position by which the log
     /// contains the outcome.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.events()
-            .last()
-            .map_or(self.committed.head.position, |event| event.position)
+        let last = self.events().last().map(|event| event.position);
+        let of_order = self.order_events().last().map(|event| event.position);
+        last.max(of_order).unwrap_or(self.committed.head.position)
     }
 }
 
@@ -252,6 +338,14 @@ pub enum CommandError {
     #[error("drop {drop_id} is in quarantine since position {position}")]
     Quarantined {
         drop_id: DropId,
+        /// The event that cannot be applied.
+        position: Position,
+    },
+    /// The order is in quarantine on this node: one of its events cannot be applied. Nothing was
+    /// recorded.
+    #[error("order {order_id} is in quarantine since position {position}")]
+    OrderQuarantined {
+        order_id: OrderId,
         /// The event that cannot be applied.
         position: Position,
     },

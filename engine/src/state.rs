@@ -10,15 +10,16 @@ use std::sync::Arc;
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Pseudonym, Sequence,
-    Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, OrderId, PaymentReference, Pseudonym,
+    Sequence, Timestamp, WaitlistId,
 };
-use domain::{DropAggregate, DropEvent};
+use domain::{DropAggregate, DropEvent, OrderEvent};
 use infrastructure::quarantine::RefusedEvent;
 
 use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known, Match};
 use super::deadlines::CursorHold;
 use super::due_work::DueWork;
+use super::orders::{OrderUndo, Orders};
 
 /// A drop's index in the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,6 +114,8 @@ pub(super) enum Due {
     Offer(DropId),
     /// A cancelled drop still has a hold or a waitlist entry to end.
     Closing(DropId),
+    /// A hold of a pending order has ended, so the order ends.
+    Order(OrderId),
 }
 
 /// What `apply` changed outside the aggregate, so that `revert` can undo it.
@@ -137,6 +140,7 @@ pub(super) struct State {
     /// Every erased buyer, also of drops in quarantine.
     erased: HashSet<(DropId, Pseudonym)>,
     pub(super) quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
+    pub(super) orders: Orders,
 }
 
 impl State {
@@ -176,12 +180,18 @@ impl State {
 
     /// The next time at which work may be due.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.due_work.next()
+        match self.orders.has_ended() {
+            true => Some(Timestamp::default()),
+            false => self.due_work.next(),
+        }
     }
 
     /// The next work that was due by `until`, as of `now`; drops take turns. An expiry is returned
     /// once.
     pub(super) fn next_due(&mut self, until: Timestamp, now: Timestamp) -> Option<Due> {
+        if let Some(order_id) = self.orders.next_ended() {
+            return Some(Due::Order(order_id));
+        }
         loop {
             let slot = self.due_work.turn(until)?;
             let is_left = self.due_work.of(slot).left_until > now;
@@ -307,6 +317,7 @@ impl State {
         let slot = self.slot(drop_id);
         let drop = &mut self.drops[slot.0 as usize];
         drop.aggregate.evolve(event);
+        self.orders.note(event);
         match event {
             DropEvent::DropScheduled(event) => {
                 if let Some(key) = event.key {
@@ -378,6 +389,15 @@ impl State {
             self.due_work.of(slot).waitlist_at = Some(Timestamp::default());
             self.check_soon(slot);
         }
+    }
+
+    pub(super) fn apply_order(
+        &mut self,
+        order_id: OrderId,
+        event: &OrderEvent,
+        private: Option<&Private>,
+    ) -> OrderUndo {
+        self.orders.apply(order_id, event, private, self.digest_key)
     }
 
     /// Units may be available for the waitlist: check as soon as the drop is on sale.
@@ -461,13 +481,16 @@ impl State {
         }
     }
 
-    /// Erases a buyer's id; the holds stay, and a waiting entry leaves. The same buyer is a new
-    /// buyer to the drop from then on.
+    /// Erases a buyer's id, of a drop or of an order; the holds stay, and a waiting entry leaves. The
+    /// same buyer is a new buyer to the drop from then on.
     pub(super) fn forget(&mut self, drop_id: DropId, buyer: Pseudonym) {
         self.erased.insert((drop_id, buyer));
-        if let Some(&slot) = self.slots.get(&drop_id) {
-            self.drops[slot.0 as usize].forget(buyer);
-            self.check_leaving(slot, buyer);
+        match self.slots.get(&drop_id).copied() {
+            Some(slot) => {
+                self.drops[slot.0 as usize].forget(buyer);
+                self.check_leaving(slot, buyer);
+            }
+            None => self.orders.forget(OrderId(drop_id.0)),
         }
     }
 

@@ -8,17 +8,42 @@ use std::sync::Arc;
 
 use domain::decide::Decision;
 use domain::private::Private;
-use domain::values::{DropId, Timestamp};
-use domain::{DropEvent, Refusal};
+use domain::values::{DropId, OrderId, Timestamp};
+use domain::{DropEvent, OrderEvent, Refusal};
 use infrastructure::feed::Committed;
 use tokio::sync::oneshot;
 
 use super::draft::Context;
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, ExtendHold,
-    JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
+    ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, PlaceOrder,
+    PurchaseOrder, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
+
+/// A request of any kind: of one drop ([`Request`]), or of an order and its drops.
+pub(super) trait Decide: fmt::Debug + Sized {
+    /// See [`Accepted::subject`].
+    type Subject: fmt::Debug;
+
+    fn decide_all(&self, context: &Context<'_>) -> Decided<Self::Subject>;
+}
+
+/// A drop that decided, the subject, and the events to record.
+pub(super) type Decided<S> = Result<(DropId, S, NewEvents), Refusal>;
+
+impl<R: Request> Decide for R {
+    type Subject = R::Subject;
+
+    fn decide_all(&self, context: &Context<'_>) -> Decided<R::Subject> {
+        let (drop_id, Decision { events, subject }, private) = self.decide(context)?;
+        let new = NewEvents::Drop {
+            drop_id,
+            events,
+            private,
+        };
+        Ok((drop_id, subject, new))
+    }
+}
 
 /// A request that is decided by turning it into a command of its drop.
 pub(super) trait Request: fmt::Debug + Sized {
@@ -33,10 +58,48 @@ pub(super) type DecisionResult<S> = Result<(DropId, Decision<S>, Option<Private>
 
 /// The events that an accepted request records: none, if it is a retry or a look-up.
 #[derive(Debug)]
-pub(super) struct NewEvents {
-    pub(super) drop_id: DropId,
-    pub(super) events: Vec<DropEvent>,
+pub(super) enum NewEvents {
+    Drop {
+        drop_id: DropId,
+        events: Vec<DropEvent>,
+        private: Option<Private>,
+    },
+    Order(Box<NewOrderEvents>),
+    None,
+}
+
+/// The events of an order and of its drops, in the order in which they are recorded.
+#[derive(Debug)]
+pub(super) struct NewOrderEvents {
+    pub(super) order_id: OrderId,
+    pub(super) order: OrderEvent,
     pub(super) private: Option<Private>,
+    pub(super) drops: Vec<(DropId, DropEvent, Option<Private>)>,
+}
+
+/// The events of one request among those that a batch records: of drops, and of orders.
+#[derive(Debug, Clone, Default)]
+pub(super) struct EventRanges {
+    pub(super) drops: Range<usize>,
+    pub(super) orders: Range<usize>,
+}
+
+impl EventRanges {
+    /// Empty ranges at these indexes.
+    pub(super) const fn at(drops: usize, orders: usize) -> Self {
+        Self {
+            drops: drops..drops,
+            orders: orders..orders,
+        }
+    }
+
+    /// From the start of these ranges to the start of `end`.
+    pub(super) const fn until(self, end: Self) -> Self {
+        Self {
+            drops: self.drops.start..end.drops.start,
+            orders: self.orders.start..end.orders.start,
+        }
+    }
 }
 
 /// A request in the queue.
@@ -50,7 +113,7 @@ pub(super) struct Submission {
 /// A request, its caller, and the last decision about it, which is final once the batch that it is
 /// in has committed.
 #[derive(Debug)]
-pub(super) struct Submitted<R: Request> {
+pub(super) struct Submitted<R: Decide> {
     pub(super) request: R,
     reply: oneshot::Sender<Result<Accepted<R::Subject>, CommandError>>,
     outcome: Option<Result<(DropId, R::Subject), Refusal>>,
@@ -59,7 +122,7 @@ pub(super) struct Submitted<R: Request> {
 /// The caller's end of a request.
 pub(super) type Reply<S> = oneshot::Receiver<Result<Accepted<S>, CommandError>>;
 
-impl<R: Request> Submitted<R> {
+impl<R: Decide> Submitted<R> {
     pub(super) fn new(request: R) -> (Self, Reply<R::Subject>) {
         let (reply, answer) = oneshot::channel();
         let submitted = Self {
@@ -71,22 +134,15 @@ impl<R: Request> Submitted<R> {
     }
 
     fn decide(&mut self, context: &Context<'_>) -> Option<NewEvents> {
-        let (outcome, new) = match self.request.decide(context) {
-            Ok((drop_id, Decision { events, subject }, private)) => {
-                let new = NewEvents {
-                    drop_id,
-                    events,
-                    private,
-                };
-                (Ok((drop_id, subject)), Some(new))
-            }
+        let (outcome, new) = match self.request.decide_all(context) {
+            Ok((drop_id, subject, new)) => (Ok((drop_id, subject)), Some(new)),
             Err(refusal) => (Err(refusal), None),
         };
         self.outcome = Some(outcome);
         new
     }
 
-    fn respond(self, at: Timestamp, committed: &Arc<Committed>, events: Range<usize>) {
+    fn respond(self, at: Timestamp, committed: &Arc<Committed>, events: EventRanges) {
         let outcome = match self.outcome {
             Some(Ok((drop_id, subject))) => Ok(Accepted {
                 drop_id,
@@ -136,7 +192,7 @@ macro_rules! requests {
                 self,
                 at: Timestamp,
                 committed: &Arc<Committed>,
-                events: Range<usize>,
+                events: EventRanges,
             ) {
                 match self {
                     $(Self::$kind(submitted) => submitted.respond(at, committed, events),)*
@@ -175,4 +231,8 @@ requests! {
     JoinWaitlist,
     LeaveWaitlist,
     LookUpBuyer,
+    PlaceOrder,
+    PurchaseOrder,
+    CancelOrder,
+    FulfilOrder,
 }

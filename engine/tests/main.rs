@@ -9,6 +9,7 @@ mod due_work;
 mod interactions;
 mod keys;
 mod memory;
+mod orders;
 mod outages;
 mod quarantine;
 mod refunds;

@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 
 use domain::private::Private;
-use domain::values::{DropId, Position, Sequence, Timestamp};
-use domain::{AGGREGATE_TYPE, DropEvent};
+use domain::values::{DropId, OrderId, Position, Sequence, Timestamp};
+use domain::{AGGREGATE_TYPE, DropEvent, OrderEvent, order};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::error::LogError;
 use crate::log::{EventRef, Hash, StoredEvent};
@@ -27,6 +29,32 @@ pub struct RecordedEvent {
     pub event: DropEvent,
     /// Its personal data, unless there was none or it was erased.
     pub private: Option<Private>,
+}
+
+/// One order's recorded event, ready to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedOrderEvent {
+    /// Position in the log.
+    pub position: Position,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    pub order_id: OrderId,
+    /// Sequence in the order's stream.
+    pub sequence: Sequence,
+    pub event: OrderEvent,
+    /// Its personal data, unless there was none or it was erased.
+    pub private: Option<Private>,
+}
+
+/// A recorded event of a drop or of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "unpacked at once; a box would cost an allocation for each event of a drop"
+)]
+pub enum Recorded {
+    Drop(RecordedEvent),
+    Order(RecordedOrderEvent),
 }
 
 /// Encodes an event. [`crate::log::Batch::seal`] assigns its position and hash.
@@ -53,6 +81,30 @@ pub fn encode(
     }
 }
 
+/// Encodes an event of an order, as [`encode`] does.
+#[must_use]
+pub fn encode_order(
+    order_id: OrderId,
+    sequence: Sequence,
+    recorded_at: Timestamp,
+    event: &OrderEvent,
+    private: Option<&Private>,
+) -> StoredEvent {
+    StoredEvent {
+        position: Position::default(),
+        recorded_at,
+        aggregate_type: Cow::Borrowed(order::AGGREGATE_TYPE),
+        aggregate_id: order_id.to_string(),
+        sequence,
+        event_type: Cow::Borrowed(event.event_type()),
+        event_version: Cow::Borrowed(event.event_version()),
+        payload: to_json(event),
+        metadata: Cow::Borrowed("{}"),
+        hash: Hash::default(),
+        private: private.map(to_json),
+    }
+}
+
 fn to_json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("events and private data have no maps and no failing parts")
 }
@@ -67,6 +119,41 @@ pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEven
         position: stored.position,
         reason,
     })
+}
+
+/// As [`decode`], for events of orders.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_order<'a>(
+    stored: impl Into<EventRef<'a>>,
+) -> Result<Option<RecordedOrderEvent>, LogError> {
+    let stored: EventRef<'a> = stored.into();
+    parse_order(stored).map_err(|(_, reason)| LogError::Corrupt {
+        position: stored.position,
+        reason,
+    })
+}
+
+/// As [`read`], for events of drops and of orders.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_any<'a>(
+    stored: impl Into<EventRef<'a>>,
+) -> Result<Option<Recorded>, Box<RefusedEvent>> {
+    let stored: EventRef<'a> = stored.into();
+    if stored.aggregate_type != order::AGGREGATE_TYPE {
+        return Ok(read(stored)?.map(Recorded::Drop));
+    }
+    let refused = |(fault, reason)| Box::new(RefusedEvent::stored(stored, fault, reason));
+    match parse_order(stored).map_err(refused)? {
+        Some(recorded) if !is_canonical(recorded.order_id.0, stored.aggregate_id) => {
+            let reason = "aggregate_id is not in the canonical form of an order's id".to_owned();
+            Err(refused((Fault::Unreadable, reason)))
+        }
+        recorded => Ok(recorded.map(Recorded::Order)),
+    }
 }
 
 /// As [`decode`], for readers that quarantine the drop of an event that cannot be decoded.
@@ -90,8 +177,14 @@ pub fn read<'a>(
 /// Reports whether a stream's id is the canonical form of `drop_id`.
 #[must_use]
 pub fn is_named(drop_id: DropId, aggregate_id: &str) -> bool {
+    is_canonical(drop_id.0, aggregate_id)
+}
+
+/// Reports whether a stream's id is the canonical form of `id`.
+#[must_use]
+pub fn is_canonical(id: Uuid, aggregate_id: &str) -> bool {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    drop_id.0.as_hyphenated().encode_lower(&mut text) == aggregate_id
+    id.as_hyphenated().encode_lower(&mut text) == aggregate_id
 }
 
 fn parse(stored: EventRef<'_>) -> Result<Option<RecordedEvent>, (Fault, String)> {
@@ -113,37 +206,102 @@ fn parse(stored: EventRef<'_>) -> Result<Option<RecordedEvent>, (Fault, String)>
         Some((version, payload)) => (version.as_str(), payload.as_str()),
         None => (filed_under, stored.payload),
     };
-    // Events of a later release differ from invalid events: they are not damage.
-    let fault = if DropEvent::version_of(kind).is_none() {
-        Fault::UnknownType
-    } else if is_known(kind, filed_under) {
-        Fault::Unreadable
-    } else {
-        Fault::UnknownVersion
-    };
-    let event: DropEvent = serde_json::from_str(payload)
-        .map_err(|error| (fault, format!("the payload cannot be read: {error}")))?;
-    if event.event_type() != kind {
-        let found = event.event_type();
-        return Err((fault, format!("filed as {kind}, but it is a {found}")));
-    }
-    if event.event_version() != version {
-        let reason = format!("version {version} of {kind} is not known here");
-        return Err((fault, reason));
-    }
-    let private = stored
-        .private
-        .map(serde_json::from_str)
-        .transpose()
-        .map_err(|error| unreadable(format!("the private data cannot be read: {error}")))?;
+    let event = event_in(kind, version, payload, is_known(kind, filed_under))?;
     Ok(Some(RecordedEvent {
         position: stored.position,
         recorded_at: stored.recorded_at,
         drop_id,
         sequence: stored.sequence,
         event,
-        private,
+        private: private_of(stored)?,
     }))
+}
+
+fn parse_order(stored: EventRef<'_>) -> Result<Option<RecordedOrderEvent>, (Fault, String)> {
+    if stored.aggregate_type != order::AGGREGATE_TYPE {
+        return Ok(None);
+    }
+    let (kind, version) = (stored.event_type, stored.event_version);
+    let order_id = stored
+        .aggregate_id
+        .parse()
+        .map_err(|error| (Fault::Unreadable, format!("aggregate_id {error}")))?;
+    #[cfg(feature = "testing")]
+    if is_hidden(kind, version) {
+        return Err((Fault::UnknownType, format!("unknown event type {kind}")));
+    }
+    let is_known = OrderEvent::version_of(kind) == Some(version);
+    let event = event_in(kind, version, stored.payload, is_known)?;
+    Ok(Some(RecordedOrderEvent {
+        position: stored.position,
+        recorded_at: stored.recorded_at,
+        order_id,
+        sequence: stored.sequence,
+        event,
+        private: private_of(stored)?,
+    }))
+}
+
+/// The events of one kind of aggregate.
+trait StoredKind: DeserializeOwned {
+    fn kind(&self) -> &'static str;
+    fn version(&self) -> &'static str;
+    fn version_of(kind: &str) -> Option<&'static str>;
+}
+
+macro_rules! stored_kind {
+    ($($event:ident),*) => {
+        $(impl StoredKind for $event {
+            fn kind(&self) -> &'static str {
+                self.event_type()
+            }
+
+            fn version(&self) -> &'static str {
+                self.event_version()
+            }
+
+            fn version_of(kind: &str) -> Option<&'static str> {
+                Self::version_of(kind)
+            }
+        })*
+    };
+}
+stored_kind!(DropEvent, OrderEvent);
+
+/// Decodes a payload that is filed as `version` of `kind`.
+fn event_in<E: StoredKind>(
+    kind: &str,
+    version: &str,
+    payload: &str,
+    is_known: bool,
+) -> Result<E, (Fault, String)> {
+    // Events of a later release differ from invalid events: they are not damage.
+    let fault = if E::version_of(kind).is_none() {
+        Fault::UnknownType
+    } else if is_known {
+        Fault::Unreadable
+    } else {
+        Fault::UnknownVersion
+    };
+    let event: E = serde_json::from_str(payload)
+        .map_err(|error| (fault, format!("the payload cannot be read: {error}")))?;
+    if event.kind() != kind {
+        let found = event.kind();
+        return Err((fault, format!("filed as {kind}, but it is a {found}")));
+    }
+    if event.version() != version {
+        let reason = format!("version {version} of {kind} is not known here");
+        return Err((fault, reason));
+    }
+    Ok(event)
+}
+
+fn private_of(stored: EventRef<'_>) -> Result<Option<Private>, (Fault, String)> {
+    let private = stored.private.map(serde_json::from_str).transpose();
+    private.map_err(|error| {
+        let reason = format!("the private data cannot be read: {error}");
+        (Fault::Unreadable, reason)
+    })
 }
 
 /// Names a pair (`TYPE VERSION`) that this process treats as unknown, like an earlier release.

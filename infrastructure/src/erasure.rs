@@ -11,9 +11,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use domain::AGGREGATE_TYPE;
 use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::values::{BuyerId, DropId, Position, Pseudonym};
+use domain::{AGGREGATE_TYPE, order};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row};
 
@@ -27,9 +27,10 @@ const SLICE: u64 = 200_000;
 /// Within this distance of the head, the rest is searched while appends are blocked.
 const CLOSE: i64 = 10_000;
 
-/// An erased buyer of a drop, as the log knows them.
+/// An erased buyer of a drop or of an order, as the log knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Erased {
+    /// The drop; for the buyer of an order, the order: both ids are random, so they never meet.
     pub drop_id: DropId,
     pub buyer: Pseudonym,
 }
@@ -39,13 +40,13 @@ pub struct Erased {
 pub struct Erasure {
     /// The position of its event.
     pub position: Position,
-    /// Pseudonyms of the buyer; one per drop, and another for each return after an earlier erasure.
+    /// Pseudonyms of the buyer; one per drop, one per order, and another for each return after an earlier erasure.
     pub pseudonyms: usize,
     /// Events whose personal data was removed.
     pub events: usize,
 }
 
-/// Erases a buyer in all drops; `None` when the buyer is not known.
+/// Erases a buyer in all drops and orders; `None` when the buyer is not known.
 ///
 /// Continues to completion even if its caller goes away.
 ///
@@ -146,7 +147,7 @@ impl Found {
             self.data_of(connection, after, until, drop_id, &buyers)
                 .await?;
         }
-        Ok(())
+        self.data_of_orders(connection, after, until).await
     }
 
     /// Finds introductions of the buyer, in events that can be decoded or not.
@@ -161,7 +162,7 @@ impl Found {
         let rows = sqlx::query(
             "SELECT position, aggregate_id, event_type, payload::text, private::text
                FROM events
-              WHERE position > $1 AND position <= $2 AND aggregate_type = $3 AND private IS NOT NULL
+              WHERE position > $1 AND position <= $2 AND aggregate_type IN ($3, $5) AND private IS NOT NULL
                 AND (strpos(lower(private::text COLLATE \"C\"), $4) > 0 OR strpos(private::text, '\\') > 0
                      OR octet_length(private::text) <> char_length(private::text))",
         )
@@ -169,6 +170,7 @@ impl Found {
         .bind(until)
         .bind(AGGREGATE_TYPE)
         .bind(comparable)
+        .bind(order::AGGREGATE_TYPE)
         .fetch_all(connection)
         .await?;
         for row in rows {
@@ -221,6 +223,33 @@ impl Found {
                 self.positions.insert(row.try_get(0)?);
             }
         }
+        Ok(())
+    }
+
+    /// Finds all personal data of the found orders: an order has one buyer, so everything in its
+    /// stream is theirs.
+    async fn data_of_orders(
+        &mut self,
+        connection: &mut PgConnection,
+        after: i64,
+        until: i64,
+    ) -> Result<(), sqlx::Error> {
+        let streams: Vec<String> = self
+            .buyers
+            .iter()
+            .map(|erased| erased.drop_id.to_string())
+            .collect();
+        let positions: Vec<i64> = sqlx::query_scalar(
+            "SELECT position FROM events
+              WHERE aggregate_type = $1 AND aggregate_id = ANY($2) AND private IS NOT NULL AND position > $3 AND position <= $4",
+        )
+        .bind(order::AGGREGATE_TYPE)
+        .bind(streams)
+        .bind(after)
+        .bind(until)
+        .fetch_all(connection)
+        .await?;
+        self.positions.extend(positions);
         Ok(())
     }
 

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use domain::values::{DropId, Position};
+use domain::values::{DropId, OrderId, Position};
 use tokio::sync::watch;
 
-use crate::codec::{RecordedEvent, read};
+use crate::codec::{Recorded, RecordedEvent, RecordedOrderEvent, read_any};
 use crate::error::LogError;
 use crate::log::{EventLog, Head, StoredEvent};
 use crate::quarantine::{RefusedEvent, Voided, Voids};
@@ -21,12 +21,14 @@ pub const RECENT_EVENTS: usize = 50_000;
 /// Consecutive events that are in the log, and the head after them.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// In position order. Events of foreign streams are omitted, so positions may have gaps; of a
+    /// Events of drops, in position order. Events of foreign streams are omitted, so positions may have gaps; of a
     /// drop, only void and withheld events are missing.
     pub events: Vec<RecordedEvent>,
+    /// Events of orders, in position order. An order and its holds are always in one batch.
+    pub orders: Vec<RecordedOrderEvent>,
     /// Events that were not applied because their drop is in quarantine, in position order.
     pub withheld: Vec<(Position, DropId)>,
-    /// Drops that enter quarantine with this batch, and the event that caused it.
+    /// Drops and orders that enter quarantine with this batch, and the event that caused it.
     pub quarantined: Vec<Arc<RefusedEvent>>,
     /// Positions that were declared void.
     pub voided: Vec<Voided>,
@@ -61,6 +63,8 @@ struct Exceptions {
     voids: Voids,
     /// The position from which on nothing of a drop is applied.
     quarantined: BTreeMap<DropId, Position>,
+    /// The same for orders.
+    quarantined_orders: BTreeMap<OrderId, Position>,
 }
 
 #[derive(Debug, Default)]
@@ -235,6 +239,9 @@ impl Exceptions {
         if let Some(drop_id) = refused.drop_id {
             self.quarantined.insert(drop_id, refused.position);
         }
+        if let Some(order_id) = refused.order_id {
+            self.quarantined_orders.insert(order_id, refused.position);
+        }
     }
 
     /// Adds a stored event to the applied or the withheld ones; a void one to neither.
@@ -243,9 +250,15 @@ impl Exceptions {
         if self.voids.contains(position) {
             return;
         }
-        match read(stored) {
+        match read_any(stored) {
             Ok(None) => {}
-            Ok(Some(recorded)) => {
+            Ok(Some(Recorded::Order(recorded))) => {
+                let from = self.quarantined_orders.get(&recorded.order_id);
+                if from.is_none_or(|from| *from > position) {
+                    committed.orders.push(recorded);
+                }
+            }
+            Ok(Some(Recorded::Drop(recorded))) => {
                 let from = self.quarantined.get(&recorded.drop_id);
                 if from.is_some_and(|from| *from <= position) {
                     committed.withheld.push((position, recorded.drop_id));
@@ -267,7 +280,7 @@ impl Committed {
     /// Its share of the kept events. A batch of foreign streams has no events, but still counts, so
     /// that it is discarded eventually.
     fn weight(&self) -> usize {
-        self.events.len().max(1)
+        (self.events.len() + self.orders.len()).max(1)
     }
 }
 

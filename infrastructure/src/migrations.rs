@@ -25,6 +25,7 @@ const FILES: &[(&str, &str)] = files![
     "0007_event_types",
     "0008_clock",
     "0009_changes_of_holds",
+    "0010_orders",
 ];
 
 /// Returns the migrations of this release.

@@ -1,19 +1,23 @@
 //! Events that cannot be applied, and their consequence: the event's drop is quarantined on this
 //! node, and everything else continues.
 //!
+//! An order has a quarantine of its own: its requests get 503, and its holds stay with their drops.
+//!
 //! Promise: an event that this program cannot apply is never skipped silently. It names its drop,
 //! its position and the reason, and from there on nothing of that drop is applied until the
 //! position is declared void ([`domain::incident`]) or a program that can apply it is started.
-//! Limit: this concerns one drop's stream. A broken chain concerns the whole log ([`LogError`]).
+//! Limit: an order leaves its quarantine only when the server starts again. This concerns one
+//! stream. A broken chain concerns the whole log ([`LogError`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use domain::AGGREGATE_TYPE;
 use domain::incident::{self, LogEvent, PositionVoided};
-use domain::values::{DropId, Position, Sequence};
+use domain::order;
+use domain::values::{DropId, OrderId, Position, Sequence};
 
-use crate::codec::RecordedEvent;
+use crate::codec::{RecordedEvent, RecordedOrderEvent};
 use crate::error::LogError;
 use crate::log::EventRef;
 
@@ -60,11 +64,13 @@ impl fmt::Display for Fault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedEvent {
     pub position: Position,
-    /// The drop; `None` when the stream's id is not a drop's.
+    /// The drop; `None` when the stream is not a drop's.
     pub drop_id: Option<DropId>,
+    /// The order, if the event is of an order's stream.
+    pub order_id: Option<OrderId>,
     /// The stream's id in the log.
     pub stream: String,
-    /// Its sequence in the stream; `None` when the stream's id is not a drop's.
+    /// Its sequence in the stream; `None` when the stream's id is not a drop's or an order's.
     pub sequence: Option<Sequence>,
     /// Its stored type.
     pub event_type: String,
@@ -78,11 +84,13 @@ pub struct RefusedEvent {
 impl RefusedEvent {
     /// A stored event that cannot be decoded.
     pub(crate) fn stored(stored: EventRef<'_>, fault: Fault, reason: String) -> Self {
-        let drop_id: Option<DropId> = stored.aggregate_id.parse().ok();
-        let is_named = drop_id.is_some_and(|id| id.to_string() == stored.aggregate_id);
+        let id: Option<uuid::Uuid> = stored.aggregate_id.parse().ok();
+        let is_named = id.is_some_and(|id| id.to_string() == stored.aggregate_id);
+        let is_of_order = stored.aggregate_type == order::AGGREGATE_TYPE;
         Self {
             position: stored.position,
-            drop_id,
+            drop_id: id.filter(|_| !is_of_order).map(DropId),
+            order_id: id.filter(|_| is_of_order).map(OrderId),
             stream: stored.aggregate_id.to_owned(),
             sequence: is_named.then_some(stored.sequence),
             event_type: stored.event_type.to_owned(),
@@ -98,7 +106,24 @@ impl RefusedEvent {
         Self {
             position: recorded.position,
             drop_id: Some(recorded.drop_id),
+            order_id: None,
             stream: recorded.drop_id.to_string(),
+            sequence: Some(recorded.sequence),
+            event_type: recorded.event.event_type().to_owned(),
+            event_version: recorded.event.event_version().to_owned(),
+            fault,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// As [`RefusedEvent::recorded`], for an event of an order.
+    #[must_use]
+    pub fn recorded_of_order(recorded: &RecordedOrderEvent, fault: Fault, reason: &str) -> Self {
+        Self {
+            position: recorded.position,
+            drop_id: None,
+            order_id: Some(recorded.order_id),
+            stream: recorded.order_id.to_string(),
             sequence: Some(recorded.sequence),
             event_type: recorded.event.event_type().to_owned(),
             event_version: recorded.event.event_version().to_owned(),

@@ -69,6 +69,15 @@ pub fn known_pairs() -> Vec<(&'static str, &'static str)> {
     present.chain(former).collect()
 }
 
+/// Every pair of event type and version of orders that this program reads. In the database:
+/// `known_order_event_types()`, migrations/0010_orders.sql.
+#[must_use]
+pub fn known_order_pairs() -> Vec<(&'static str, &'static str)> {
+    let types = domain::OrderEvent::TYPES.iter();
+    let pair = |kind: &&'static str| Some((*kind, domain::OrderEvent::version_of(kind)?));
+    types.filter_map(pair).collect()
+}
+
 /// Reports whether this program reads events of this type and version.
 pub(crate) fn is_known(event_type: &str, event_version: &str) -> bool {
     domain::DropEvent::version_of(event_type) == Some(event_version)

@@ -3,7 +3,7 @@
 
 use infrastructure::log::postgres::connect_as_is;
 use infrastructure::migrations::migrator;
-use infrastructure::upcasters::known_pairs;
+use infrastructure::upcasters::{known_order_pairs, known_pairs};
 use private_postgres::testing;
 use sqlx::{Executor, PgConnection, PgPool};
 use uuid::Uuid;
@@ -48,6 +48,35 @@ async fn database_and_program_know_the_same_pairs() {
     in_sql.sort();
     in_rust.sort();
     assert_eq!(in_sql, in_rust);
+}
+
+#[tokio::test]
+async fn database_and_program_know_the_same_pairs_of_orders() {
+    let pool = fresh_database().await;
+    let mut in_sql: Vec<String> = sqlx::query_scalar("SELECT unnest(known_order_event_types())")
+        .fetch_all(&*pool)
+        .await
+        .unwrap();
+    let pairs = known_order_pairs().into_iter();
+    let mut in_rust: Vec<String> = pairs
+        .map(|(kind, version)| format!("{kind} {version}"))
+        .collect();
+    in_sql.sort();
+    in_rust.sort();
+    assert_eq!(in_sql, in_rust);
+    let mut connection = pool.acquire().await.unwrap();
+    for (event_type, version) in known_order_pairs() {
+        let inserted = insert(&mut connection, "Order", event_type, version).await;
+        assert_eq!(inserted, Ok(()), "{event_type} {version}");
+    }
+    for (event_type, version) in [
+        ("OrderPainted", "1.0"),
+        ("OrderPlaced", "1.1"),
+        ("HoldPlaced", "1.0"),
+    ] {
+        let inserted = insert(&mut connection, "Order", event_type, version).await;
+        assert_eq!(inserted, Err("23514".to_owned()), "{event_type} {version}");
+    }
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use domain::DropEvent;
 use domain::drop::HoldStatus;
 use domain::event::{PurchaseRefunded, StockAdjusted};
 use domain::values::{
-    AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, RefundId,
-    Timestamp, WaitlistId,
+    AdjustmentId, DisplayName, DropId, HoldId, Money, OrderId, Position, Pseudonym, PurchaseId,
+    RefundId, Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::erasure::Erased;
@@ -38,6 +38,7 @@ use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
 use crate::live_stock::{LiveStock, LiveStockRow};
+use crate::orders::{OrderFilter, OrderRow, Orders};
 use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, SalesTimeline, SalesTotals};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
@@ -73,6 +74,9 @@ struct Hot {
     refunds: HashMap<RefundId, RefundView>,
     /// Drops without rows, and the reason.
     quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
+    orders: Orders,
+    /// Orders without rows, and the reason.
+    quarantined_orders: BTreeMap<OrderId, Arc<RefusedEvent>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -210,6 +214,45 @@ impl Views {
     #[must_use]
     pub fn quarantine_of_entry(&self, entry_id: WaitlistId) -> Option<Arc<RefusedEvent>> {
         self.read().quarantine_like(None, entry_id.prefix())
+    }
+
+    /// Returns one order.
+    #[must_use]
+    pub fn order(&self, order_id: OrderId) -> Option<OrderRow> {
+        self.read().orders.get(order_id).cloned()
+    }
+
+    /// Returns the event that put this order into quarantine, if it is in quarantine.
+    #[must_use]
+    pub fn quarantine_of_order(&self, order_id: OrderId) -> Option<Arc<RefusedEvent>> {
+        self.read().quarantined_orders.get(&order_id).cloned()
+    }
+
+    /// Returns at most `limit` orders as of `now`, newest first, starting after `after`. `None` if
+    /// `after` is not an order.
+    #[must_use]
+    pub fn orders(
+        &self,
+        filter: &OrderFilter,
+        after: Option<OrderId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Option<Vec<(OrderId, OrderRow)>> {
+        let mut before = match after {
+            Some(after) => Some(self.order(after)?.placed_position),
+            None => None,
+        };
+        let mut found = vec![];
+        loop {
+            let left = limit - found.len();
+            let bounds = (ROWS_PER_LOCK, left);
+            let slice = self.read().orders.slice(filter, before, bounds, now);
+            found.extend(slice.found);
+            before = slice.next;
+            if found.len() >= limit || before.is_none() {
+                return Some(found);
+            }
+        }
     }
 
     #[must_use]
@@ -379,6 +422,9 @@ impl Observer for Views {
                 self.keep_price(recorded, hot.holds.len());
                 hot.apply_or_say(recorded);
             }
+            for recorded in &committed.orders {
+                hot.orders.apply(recorded);
+            }
             for refused in &committed.quarantined {
                 self.quarantine(&mut hot, refused);
             }
@@ -394,6 +440,7 @@ impl Observer for Views {
         for Erased { drop_id, buyer } in erased {
             let (drop_id, buyer) = (*drop_id, *buyer);
             hot.buyers.forget(&BuyerKey { drop_id, buyer });
+            hot.orders.forget(OrderId(drop_id.0));
         }
     }
 
@@ -418,6 +465,10 @@ impl Views {
         if let Some(drop_id) = refused.drop_id {
             self.remove(hot, drop_id);
             hot.quarantined.insert(drop_id, Arc::clone(refused));
+        }
+        if let Some(order_id) = refused.order_id {
+            hot.orders.remove(order_id);
+            hot.quarantined_orders.insert(order_id, Arc::clone(refused));
         }
     }
 

@@ -255,6 +255,7 @@ async fn excluded_drop_is_folded_later_by_a_process_that_can_apply_it() {
     let able = world.feed.clone();
     // An earlier release, for which the drop is in quarantine from position 3 on.
     let refused = RefusedEvent {
+        order_id: None,
         position: Position(3),
         drop_id: Some(drop_id("d")),
         stream: drop_id("d").to_string(),

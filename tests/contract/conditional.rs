@@ -148,6 +148,7 @@ async fn not_modified_never_confirms_a_changed_body() {
         ("holds", vec![]),
         ("waitlist", vec![]),
         ("purchases", vec![]),
+        ("orders", vec![]),
     ]);
     let drop = ids["drops"][0].clone();
     let mut history = TagHistory::default();
@@ -203,6 +204,12 @@ async fn not_modified_never_confirms_a_changed_body() {
             }
             8 => {
                 let other = app.create_drop(1, json!({ "name": "Other" })).await;
+                let order = app.request(Method::POST, "/v1/orders");
+                let order = order
+                    .header("idempotency-key", key())
+                    .json(&json!({ "buyer_id": "ann", "items": [{ "drop_id": other }] }));
+                let order = text(&fetch(order).await.ok(201)["id"]);
+                ids.get_mut("orders").unwrap().push(order);
                 ids.get_mut("drops").unwrap().push(other);
             }
             9 | 11 => {
@@ -234,6 +241,8 @@ async fn not_modified_never_confirms_a_changed_body() {
         "/v1/drops/{id}/buyers/{buyer_id}",
         "/v1/holds/{id}",
         "/v1/purchases/{id}",
+        "/v1/orders",
+        "/v1/orders/{id}",
         "/v1/waitlist/{id}",
         "/v1/log",
         "/v1/log/head",

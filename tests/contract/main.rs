@@ -17,6 +17,7 @@ mod licences;
 mod log;
 mod metrics;
 mod openapi;
+mod orders;
 mod payments;
 mod refunds;
 mod refusals;

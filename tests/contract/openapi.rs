@@ -299,7 +299,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 23] = [
+const CACHES: [(&str, &str, &str); 25] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -307,6 +307,8 @@ const CACHES: [(&str, &str, &str); 23] = [
     ("/v1/drops/{id}/purchases", "private, no-cache", "Accept"),
     ("/v1/holds/{id}", "private, no-cache", ""),
     ("/v1/purchases/{id}", "private, no-cache", ""),
+    ("/v1/orders", "private, no-cache", "Accept"),
+    ("/v1/orders/{id}", "private, no-cache", ""),
     ("/v1/waitlist/{id}", "private, no-cache", ""),
     ("/v1/stream", "no-store", ""),
     ("/v1/admin/metrics", "private, no-cache", ""),
@@ -335,6 +337,12 @@ async fn every_route_has_the_right_cache_headers() {
     let bought = app.held(&other, "carl").await;
     let purchase = app.purchase(&bought).await.ok(201);
     let purchase = harness::text(&purchase["id"]);
+    let third = app.create_drop(1, json!({})).await;
+    let order = app
+        .request(Method::POST, "/v1/orders")
+        .header("idempotency-key", "order")
+        .json(&json!({ "buyer_id": "dora", "items": [{ "drop_id": third }] }));
+    let order = harness::text(&fetch(order).await.ok(201)["id"]);
     let document = api::openapi::document_with_pages();
     let gets = operations(&document).into_iter();
     let gets = gets.filter(|(_, method, _)| method == "get");
@@ -346,6 +354,7 @@ async fn every_route_has_the_right_cache_headers() {
             "/v1/holds/{id}" => &hold,
             "/v1/waitlist/{id}" => &entry,
             "/v1/purchases/{id}" => &purchase,
+            "/v1/orders/{id}" => &order,
             _ => &drop,
         };
         let filled = path

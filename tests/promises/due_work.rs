@@ -38,6 +38,7 @@ async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
                 expires_at: placed_at.plus_seconds(hold_seconds),
                 commitment: None,
                 waitlist_entry: None,
+                order_id: None,
             });
             encode(drop_id, sequence, placed_at, &event, None)
         });

@@ -12,6 +12,7 @@ mod heads;
 mod hostile_clients;
 mod log_lines;
 mod log_refused;
+mod orders;
 mod oversell;
 mod pooler;
 mod projections;

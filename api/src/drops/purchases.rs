@@ -296,7 +296,7 @@ fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
 /// Makes a cell inert, so that a spreadsheet shows it and does not evaluate it. A cell that begins
 /// like a formula gets a single quote in front, which spreadsheets interpret as a text marker
 /// (OWASP, CSV Injection).
-fn inert(cell: &str) -> Cow<'_, str> {
+pub(crate) fn inert(cell: &str) -> Cow<'_, str> {
     let starts_formula = |c: char| {
         matches!(
             c,

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use domain::DropEvent;
 use domain::event::{HoldExtended, HoldPlaced};
+use domain::order::OrderPlaced;
 use domain::values::{DropId, HoldId, KeyDigest, Timestamp, WaitlistId};
 
 use infrastructure::codec::RecordedEvent;
@@ -48,6 +49,8 @@ struct Pending {
     client: Client,
     /// Number of in-flight requests with this key.
     requests: usize,
+    /// Number of holds or entries that it counts as.
+    many: usize,
 }
 
 /// The open requests of one address.
@@ -110,11 +113,23 @@ impl Open {
         self.pending.contains_key(&(key, kind))
     }
 
-    /// Counts a request until [`Open::settle`] or an event ends it.
+    /// As [`Open::begin_many`], for one hold or entry.
+    #[cfg(test)]
     pub(super) fn begin(
         &mut self,
         client: Client,
         kind: RequestKind,
+        key: KeyDigest,
+        now: Duration,
+    ) {
+        self.begin_many(client, (kind, 1), key, now);
+    }
+
+    /// Counts a request for `many` holds or entries until [`Open::settle`] or an event ends it.
+    pub(super) fn begin_many(
+        &mut self,
+        client: Client,
+        (kind, many): (RequestKind, usize),
         key: KeyDigest,
         now: Duration,
     ) {
@@ -129,9 +144,10 @@ impl Open {
         let pending = Pending {
             client,
             requests: 1,
+            many,
         };
         self.pending.insert((key, kind), pending);
-        *self.accounts.entry(client).or_default().pending(kind) += 1;
+        *self.accounts.entry(client).or_default().pending(kind) += many;
     }
 
     /// Records that a request with this key was answered. Its outcome may be unknown.
@@ -171,8 +187,8 @@ impl Open {
     }
 
     fn take_pending(&mut self, key: KeyDigest, kind: RequestKind) -> Option<Client> {
-        let Pending { client, .. } = self.pending.remove(&(key, kind))?;
-        self.change(client, |account| *account.pending(kind) -= 1);
+        let Pending { client, many, .. } = self.pending.remove(&(key, kind))?;
+        self.change(client, |account| *account.pending(kind) -= many);
         Some(client)
     }
 
@@ -239,6 +255,23 @@ impl Open {
         }
     }
 
+    /// Follows the placement of an order: its holds count for the client that requested it.
+    pub(super) fn ordered(&mut self, event: &OrderPlaced) {
+        let pending = |key| self.take_pending(key, RequestKind::Hold);
+        if let Some(client) = event.key.and_then(pending) {
+            for item in &event.items {
+                self.count_hold(client, item.hold_id, event.expires_at);
+            }
+        }
+    }
+
+    fn count_hold(&mut self, client: Client, hold_id: HoldId, expires_at: Timestamp) {
+        self.holds.insert(hold_id, (client, expires_at));
+        self.change(client, |account| {
+            account.holds.insert((expires_at, hold_id));
+        });
+    }
+
     fn placed(&mut self, event: &HoldPlaced) {
         let client = match event.waitlist_entry {
             Some(entry_id) => self.entry_ended(entry_id),
@@ -247,11 +280,7 @@ impl Open {
                 .and_then(|key| self.take_pending(key, RequestKind::Hold)),
         };
         if let Some(client) = client {
-            let (hold_id, expires_at) = (event.hold_id, event.expires_at);
-            self.holds.insert(hold_id, (client, expires_at));
-            self.change(client, |account| {
-                account.holds.insert((expires_at, hold_id));
-            });
+            self.count_hold(client, event.hold_id, event.expires_at);
         }
     }
 

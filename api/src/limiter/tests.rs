@@ -53,7 +53,7 @@ fn send(
     };
     let state = &mut limiter.state();
     let bounds = &limiter.0.bounds;
-    let admitted = bounds.admit(state, client(number), kind, keys, at);
+    let admitted = bounds.admit(state, client(number), (kind, 1), keys, at);
     match admitted {
         Ok(Some(_)) => "admitted",
         Ok(None) => "retry",

@@ -20,6 +20,7 @@ use crate::extract::{
     Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params,
 };
 use crate::limiter::Origin;
+use crate::orders::{OrderPath, OrdersReader};
 use crate::problem::Code;
 use crate::waitlist::EntryPath;
 
@@ -83,6 +84,8 @@ adds! {
     DropPath => |operation| operation.problems(&[Code::DropNotFound]);
     EntryPath => |operation| operation.problems(&[Code::WaitlistEntryNotFound]);
     HoldPath => |operation| operation.problems(&[Code::HoldNotFound]);
+    OrderPath => |operation| operation.problems(&[Code::OrderNotFound, Code::OrderQuarantined]);
+    OrdersReader => |operation| operation.access(Access::Buyer);
     PurchasePath => |operation| operation.problems(&[Code::PurchaseNotFound]);
     IdempotencyKey => |operation| operation.parameter("Idempotency-Key").problems(&[
         Code::IdempotencyKeyRequired,

@@ -352,6 +352,7 @@ fn log_problems(path: &str) -> &'static [Code] {
     let of_drops = [
         "/v1/drops",
         "/v1/holds",
+        "/v1/orders",
         "/v1/purchases",
         "/v1/waitlist",
         "/v1/stream",

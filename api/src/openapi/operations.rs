@@ -5,6 +5,7 @@ mod drops;
 mod holds;
 mod live;
 mod log;
+mod orders;
 mod pages;
 mod waitlist;
 
@@ -14,7 +15,7 @@ use super::operation::Operation;
 use super::schemas::Schemas;
 
 /// The tags, in the order of the reference page.
-pub(super) const TAGS: [(&str, &str); 7] = [
+pub(super) const TAGS: [(&str, &str); 8] = [
     (
         "Drops",
         "A drop offers a fixed number of units from its start to its end.",
@@ -23,6 +24,10 @@ pub(super) const TAGS: [(&str, &str); 7] = [
         "Holds and purchases",
         "A hold reserves units for one buyer until `expires_at`. Its id is unguessable, and the \
          id alone permits its purchase and release.",
+    ),
+    (
+        "Orders",
+        "An order holds units of several drops for one buyer, all or none, and is paid as a whole.",
     ),
     (
         "Waitlist",
@@ -51,6 +56,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let groups = [
         drops::all,
         holds::all,
+        orders::all,
         waitlist::all,
         live::all,
         admin::all,

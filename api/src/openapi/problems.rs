@@ -60,6 +60,11 @@ fn fault(pointer: &str, detail: &str) -> Value {
     json!([{ "pointer": pointer, "detail": detail }])
 }
 
+/// The item of an order that was refused.
+fn of_item() -> Member {
+    optional("pointer", json!({ "type": "string" }), "/items/1")
+}
+
 fn members(code: Code) -> Vec<Member> {
     const AT: &str = "2026-03-01T12:00:00.000Z";
     let position = || json!({ "$ref": "#/components/schemas/Position" });
@@ -91,40 +96,68 @@ fn members(code: Code) -> Vec<Member> {
             )]
         }
         Code::BodyTooLarge => vec![required("max_bytes", integer(), 16_384)],
-        Code::SoldOut | Code::NotSoldOut => {
-            vec![
-                required("requested", integer(), 2),
-                required("available", integer(), 1),
-            ]
-        }
+        Code::SoldOut => vec![
+            required("requested", integer(), 2),
+            required("available", integer(), 1),
+            of_item(),
+        ],
+        Code::NotSoldOut => vec![
+            required("requested", integer(), 2),
+            required("available", integer(), 1),
+        ],
         Code::LimitReached => {
             let names = json!({ "type": "string", "enum": ["max_per_hold", "max_per_buyer"] });
             vec![
                 required("limit", integer(), 2),
                 required("allowance", integer(), 0),
                 required("limit_name", names, "max_per_buyer"),
+                of_item(),
             ]
         }
-        Code::NotLive => vec![required("starts_at", time(), AT)],
+        Code::NotLive => vec![required("starts_at", time(), AT), of_item()],
+        Code::DropNotFound => vec![of_item()],
         Code::Ended => {
             let cancelled = json!({ "type": "boolean" });
             vec![
                 required("ended_at", time(), AT),
                 required("cancelled", cancelled, false),
+                of_item(),
             ]
         }
         Code::HoldPurchased => vec![required("purchased_at", time(), AT)],
         Code::PaymentReferenceConflict => {
             let id = json!({ "$ref": "#/components/schemas/PurchaseId" });
+            let order = json!({ "$ref": "#/components/schemas/OrderId" });
             vec![
-                required("id", id, "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c"),
-                required("purchased_at", time(), AT),
+                optional("id", id, "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c"),
+                optional("purchased_at", time(), AT),
+                optional("order_id", order, "0197d3f4-0a1b-4c2d-8e3f-405162738495"),
+                optional("paid_at", time(), AT),
             ]
         }
         Code::ExtensionLimit => vec![required("expires_at_max", time(), AT)],
         Code::HoldExpired => vec![required("expired_at", time(), AT)],
         Code::HoldReleased => vec![required("released_at", time(), AT)],
         Code::NothingToRefund => vec![required("refundable", integer(), 0)],
+        Code::HoldInOrder => {
+            let id = json!({ "$ref": "#/components/schemas/OrderId" });
+            vec![required(
+                "order_id",
+                id,
+                "0197d3f4-0a1b-4c2d-8e3f-405162738495",
+            )]
+        }
+        Code::OrderPaid => vec![required("paid_at", time(), AT)],
+        Code::OrderExpired => vec![required("expired_at", time(), AT)],
+        Code::OrderCancelled => vec![required("cancelled_at", time(), AT)],
+        Code::OrderNotPaid => {
+            let names = json!({ "$ref": "#/components/schemas/OrderStatus" });
+            vec![required("status_of_order", names, "pending")]
+        }
+        Code::FulfilmentOrder => {
+            let names = json!({ "type": "string", "enum": ["processing", "shipped", "delivered"] });
+            vec![required("fulfilment", names, "shipped")]
+        }
         Code::InsufficientStock => vec![
             required("delta", integer(), -5),
             required("available", integer(), 3),
@@ -150,6 +183,7 @@ fn members(code: Code) -> Vec<Member> {
         Code::Throttled => vec![
             required("retry_after", integer(), 42),
             optional("retry_at", time(), AT),
+            of_item(),
         ],
         Code::AddressLimitReached => {
             let names = json!({ "type": "string", "enum": ["holds", "waitlist_entries"] });
@@ -193,6 +227,14 @@ fn members(code: Code) -> Vec<Member> {
                 required("position", position(), 17),
             ]
         }
+        Code::OrderQuarantined => {
+            let id = json!({ "$ref": "#/components/schemas/OrderId" });
+            vec![
+                required("retry_after", integer(), 30),
+                required("order_id", id, "0197d3f4-0a1b-4c2d-8e3f-405162738495"),
+                required("position", position(), 17),
+            ]
+        }
         Code::LogRefused => {
             let projections = json!({ "type": "object" });
             vec![
@@ -213,7 +255,7 @@ fn members(code: Code) -> Vec<Member> {
         | Code::Unauthorized
         | Code::Forbidden
         | Code::NotFound
-        | Code::DropNotFound
+        | Code::OrderNotFound
         | Code::HoldNotFound
         | Code::PurchaseNotFound
         | Code::WaitlistEntryNotFound

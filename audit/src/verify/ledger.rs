@@ -10,6 +10,8 @@
 //! per buyer, refunds and repeated ids are found only at the end. The order in which the waitlist was served
 //! is not checked.
 
+mod orders;
+
 use std::io;
 
 use domain::DropEvent;
@@ -18,12 +20,13 @@ use domain::event::{
     PurchaseConfirmed, ReleaseCause, WaitlistJoined, WaitlistLeft,
 };
 use domain::values::{
-    DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, Position, Pseudonym, Sequence, Timestamp,
-    WaitlistId,
+    DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, OrderId, Position, Pseudonym, Sequence,
+    Timestamp, WaitlistId,
 };
 use hashbrown::{HashMap, HashSet};
-use infrastructure::codec::RecordedEvent;
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
+use self::orders::Orders;
 use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
 use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
@@ -49,6 +52,8 @@ struct OpenHold {
     /// The price of one unit.
     price: Money,
     placed: Position,
+    /// The order that it belongs to.
+    order_id: Option<OrderId>,
 }
 
 #[derive(Debug)]
@@ -81,6 +86,7 @@ pub(super) struct Ledger {
     entries: HashMap<WaitlistId, OpenEntry>,
     /// Waiting buyers; each has at most one entry in a drop.
     waiting: HashSet<(DropId, Pseudonym)>,
+    orders: Orders,
     times: Times,
     clocks: Clocks,
     ids: Distinct,
@@ -115,6 +121,7 @@ impl Ledger {
     pub(super) fn skip_void(&mut self, drop_id: DropId, sequence: Sequence) {
         let account = self.drops.entry(drop_id).or_default();
         account.sequence = account.sequence.max(sequence);
+        self.skip_due(drop_id);
     }
 
     pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
@@ -155,6 +162,7 @@ impl Ledger {
     /// other rules for the length of holds.
     pub(super) fn check(&mut self, recorded: &RecordedEvent, is_old: bool) -> Check {
         let drop_id = recorded.drop_id;
+        self.check_due(recorded)?;
         self.note_time(recorded);
         match &recorded.event {
             DropEvent::DropScheduled(event) => {
@@ -192,6 +200,20 @@ impl Ledger {
             DropEvent::WaitlistLeft(event) => self.left(drop_id, event)?,
         }
         self.account(drop_id)?.check_units()
+    }
+
+    /// Keeps the key of an order, which is judged at the end.
+    ///
+    /// # Errors
+    /// When a scratch file cannot be written.
+    pub(super) fn keep_order(&mut self, recorded: &RecordedOrderEvent) -> io::Result<()> {
+        match recorded.event.key() {
+            Some(key) => {
+                let key = uuid::Uuid::from_bytes(key.bytes());
+                self.ids.add(Kind::OrderKey, key, recorded.position)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Keeps the facts that are judged at the end.
@@ -304,13 +326,20 @@ impl Ledger {
     }
 
     fn note_time(&mut self, recorded: &RecordedEvent) {
-        let Some(decided_at) = recorded.event.decided_at() else {
-            return;
-        };
-        let apart = recorded.recorded_at.millis() - decided_at.millis();
+        let decided_at = recorded.event.decided_at();
+        self.note_decision(decided_at, recorded.recorded_at, recorded.position);
+    }
+
+    fn note_decision(
+        &mut self,
+        decided_at: Option<Timestamp>,
+        recorded_at: Timestamp,
+        position: Position,
+    ) {
+        let apart = decided_at.map_or(0, |at| recorded_at.millis() - at.millis());
         if apart.abs() > TOLERANCE {
             self.times.far += 1;
-            self.times.first_far.get_or_insert(recorded.position);
+            self.times.first_far.get_or_insert(position);
         }
     }
 
@@ -333,7 +362,8 @@ impl Ledger {
         let terms = account.terms()?;
         on_sale(terms, event.placed_at)?;
         within_one_hold(terms, quantity)?;
-        if !is_old {
+        // The deadline of an order's hold is that of the order.
+        if !is_old && event.order_id.is_none() {
             let offered = event.waitlist_entry.and(terms.offer_seconds);
             let lasts = offered.map_or(terms.hold_seconds.get(), OfferSeconds::get);
             let over_at = event.placed_at.plus_seconds(lasts);
@@ -348,6 +378,7 @@ impl Ledger {
             recorded_at: recorded.recorded_at,
             price: terms.price,
             placed: recorded.position,
+            order_id: event.order_id,
         };
         self.holds.insert(event.hold_id, hold);
         Ok(())

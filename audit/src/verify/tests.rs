@@ -2,6 +2,7 @@
 //! chained again as a forger in control of the log would chain it.
 
 mod changes;
+mod orders;
 mod refunds;
 mod story;
 mod tampered;

@@ -240,6 +240,7 @@ pub(crate) mod tests {
             expires_at: Timestamp::from_millis(1_000),
             commitment: None,
             waitlist_entry: None,
+            order_id: None,
         })
     }
 

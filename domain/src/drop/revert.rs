@@ -6,7 +6,7 @@
 //! Limit: events are reverted newest first.
 //! docs/decisions/0006-roll-back-instead-of-copy.md compares it with a copy.
 
-use super::{DropAggregate, HoldStatus};
+use super::{DropAggregate, HoldStatus, index_of};
 use crate::event::{DropEvent, HoldPlaced, PurchaseConfirmed, StockAdjusted};
 use crate::values::{HoldId, Sequence, Timestamp};
 
@@ -53,6 +53,9 @@ impl DropAggregate {
         self.hold_index
             .remove(&event.hold_id, |index| &holds[index].id);
         let hold = self.holds.pop().expect("a hold to revert").unpack();
+        if event.order_id.is_some() {
+            self.orders.remove(&index_of(self.holds.len()));
+        }
         self.stock.free(hold.quantity.get());
         let buyer = &mut self.buyers[hold.buyer];
         buyer.held -= hold.quantity.get();

@@ -1,6 +1,6 @@
 //! The stored form of an aggregate: all fields except the indexes, which are rebuilt on load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
-use crate::values::{Quantity, Sequence, Timestamp};
+use crate::values::{OrderId, Quantity, Sequence, Timestamp};
 
 #[derive(Deserialize)]
 pub(super) struct StoredAggregate {
@@ -30,6 +30,8 @@ pub(super) struct StoredAggregate {
     refunds: Vec<Refund>,
     #[serde(default, rename = "line")]
     waitlist: Waitlist,
+    #[serde(default)]
+    orders: HashMap<u32, OrderId>,
 }
 
 impl From<StoredAggregate> for DropAggregate {
@@ -46,6 +48,7 @@ impl From<StoredAggregate> for DropAggregate {
             adjustments: stored.adjustments,
             refunds: stored.refunds,
             waitlist: stored.waitlist,
+            orders: stored.orders,
             ..Self::default()
         };
         for index in 0..index_of(aggregate.holds.len()) {

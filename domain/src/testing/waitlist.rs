@@ -32,6 +32,7 @@ pub fn hold_offered(entry: &str, units: u32) -> DropEvent {
         expires_at: second(HOLD_SECONDS.into()),
         commitment: None,
         waitlist_entry: Some(waitlist_id(entry)),
+        order_id: None,
     })
 }
 

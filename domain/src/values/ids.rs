@@ -71,13 +71,18 @@ uuid_id!(
     AdjustmentId
 );
 uuid_id!(
+    /// Identifies an order; also the id of its stream in the log. It cannot be guessed: knowing it
+    /// grants the right to read, pay and cancel the order.
+    OrderId
+);
+uuid_id!(
     /// Identifies a waitlist entry. It cannot be guessed: knowing it grants the right to read and
     /// remove the entry.
     WaitlistId
 );
 uuid_id!(
-    /// Identifies a buyer inside one drop, in the log. It is random, and linked to a person only by
-    /// `private`.
+    /// Identifies a buyer inside one drop, or the buyer of one order, in the log. It is random, and
+    /// linked to a person only by `private`.
     Pseudonym
 );
 

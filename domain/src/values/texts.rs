@@ -225,6 +225,10 @@ bounded_text!(
     PaymentReference, 1..=200, foreign_identifier, stored: one_line
 );
 bounded_text!(
+    /// The carrier's identifier of a parcel, or the address where it is followed.
+    Tracking, 1..=500, foreign_identifier, stored: one_line
+);
+bounded_text!(
     /// The shop's identifier of a buyer. Two ids that are equal without regard to case, by
     /// Unicode's canonical caseless matching (D145), or differ only in surrounding white space,
     /// are one buyer.

@@ -281,5 +281,15 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         Refusal::StaleVersion { .. } => "stale version",
         Refusal::StaleStock { .. } => "stale stock",
         Refusal::EndsBeforeStart { .. } => "ends before start",
+        Refusal::HoldInOrder { .. }
+        | Refusal::OrderNotFound
+        | Refusal::OrderPaid { .. }
+        | Refusal::OrderReferenceConflict { .. }
+        | Refusal::OrderCancelled { .. }
+        | Refusal::OrderExpired { .. }
+        | Refusal::OrderNotPaid { .. }
+        | Refusal::FulfilmentOrder { .. }
+        | Refusal::MixedCurrencies { .. }
+        | Refusal::OfItem { .. } => "of an order: `orders.rs`",
     }
 }

@@ -571,6 +571,7 @@ impl Model {
                 expires_at: Timestamp::from_millis(command.at.millis() + lasts),
                 commitment: command.commitment,
                 waitlist_entry: None,
+                order_id: None,
             }),
             Subject::Hold(command.hold_id),
         )

@@ -66,6 +66,7 @@ impl Model {
                 expires_at: Timestamp::from_millis(at.millis() + i64::from(seconds) * 1000),
                 commitment: None,
                 waitlist_entry: Some(joined.entry_id),
+                order_id: None,
             });
             later.record(&offer);
             offers.push(offer);

@@ -28,6 +28,8 @@ use crate::submission::{DecisionResult, Request};
 pub(crate) struct Context<'a> {
     pub(super) state: &'a State,
     pub(super) ids: CandidateIds,
+    /// See [`super::Entry`].
+    pub(super) item_ids: &'a [CandidateIds],
     pub(super) times: Times,
     /// See [`crate::EngineConfig::max_waitlist`].
     pub(super) max_waiting: u32,
@@ -317,10 +319,10 @@ fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
 }
 
 /// The buyer as a request names them.
-struct Named<'a> {
-    buyer_id: &'a BuyerId,
-    display_name: Option<&'a DisplayName>,
-    is_from_token: bool,
+pub(super) struct Named<'a> {
+    pub(super) buyer_id: &'a BuyerId,
+    pub(super) display_name: Option<&'a DisplayName>,
+    pub(super) is_from_token: bool,
 }
 
 impl PlaceHold {
@@ -353,7 +355,7 @@ impl Named<'_> {
     /// # Errors
     /// [`Refusal::OtherSpelling`]: a token's id is an account of the shop, and so is the recorded
     /// one.
-    fn identify(
+    pub(super) fn identify(
         &self,
         drop: &DropState,
         ids: CandidateIds,

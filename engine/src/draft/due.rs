@@ -10,12 +10,15 @@
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
 use domain::command::{ExpireHold, LeaveWaitlist, ServeWaitlist};
+use domain::decide::Decision;
 use domain::drop::HoldStatus;
-use domain::values::{BuyerId, DropId, HoldId, Pseudonym, Timestamp};
+use domain::values::{BuyerId, DropId, HoldId, OrderId, Pseudonym, Timestamp};
+use domain::{DropAggregate, Refusal};
 
 use super::{Draft, Times};
 use crate::request::{
-    ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold, ReleaseHold,
+    CancelOrder, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold,
+    PurchaseOrder, ReleaseHold,
 };
 use crate::state::{DropState, Due, State};
 use crate::submission::{AnyRequest, Submitted};
@@ -66,8 +69,32 @@ impl Draft {
     pub(super) fn expire_for(&mut self, state: &mut State, request: &AnyRequest, times: Times) {
         match request {
             AnyRequest::PlaceHold(Submitted { request, .. }) => {
-                self.expire_for_hold(state, request, times);
+                let PlaceHold {
+                    drop_id,
+                    buyer_id,
+                    quantity,
+                    ..
+                } = request;
+                self.expire_for_hold(state, *drop_id, buyer_id, quantity.get(), times);
             }
+            AnyRequest::PlaceOrder(Submitted { request, .. }) => {
+                for line in request.lines() {
+                    // The order is decided with the next batch.
+                    if !self.has_room() {
+                        return;
+                    }
+                    let (drop_id, units) = (line.drop_id, line.units);
+                    self.expire_for_hold(state, drop_id, &request.buyer_id, units, times);
+                }
+            }
+            AnyRequest::PurchaseOrder(Submitted {
+                request: PurchaseOrder { order_id, .. },
+                ..
+            })
+            | AnyRequest::CancelOrder(Submitted {
+                request: CancelOrder { order_id },
+                ..
+            }) => self.expire_order(state, *order_id, times),
             AnyRequest::AdjustStock(Submitted { request, .. }) => {
                 self.expire_for_adjustment(state, request.drop_id, request.delta.into(), times);
             }
@@ -116,17 +143,24 @@ impl Draft {
             | AnyRequest::RescheduleDrop(_)
             | AnyRequest::CancelDrop(_)
             | AnyRequest::RefundPurchase(_)
+            | AnyRequest::FulfilOrder(_)
             | AnyRequest::LeaveWaitlist(_) => {}
         }
     }
 
-    fn expire_for_hold(&mut self, state: &mut State, request: &PlaceHold, times: Times) {
-        let drop_id = request.drop_id;
+    fn expire_for_hold(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        buyer_id: &BuyerId,
+        units: u32,
+        times: Times,
+    ) {
         if !state.may_be_overdue(drop_id, times.arrived) {
             return;
         }
-        self.expire_of_buyer(state, drop_id, &request.buyer_id, times);
-        self.expire_for_units(state, drop_id, request.quantity.get(), times);
+        self.expire_of_buyer(state, drop_id, buyer_id, times);
+        self.expire_for_units(state, drop_id, units, times);
     }
 
     fn expire_for_change(&mut self, state: &mut State, request: &ChangeHold, times: Times) {
@@ -167,6 +201,36 @@ impl Draft {
             let units = delta.unsigned_abs();
             let lacks = |drop: &DropState| u64::from(drop.aggregate.stock().available) < units;
             self.expire_while(state, drop_id, times, lacks);
+        }
+    }
+
+    /// Ends an order whose deadline has passed, or of which a drop was cancelled: as for a hold, a
+    /// refusal must rest on the recorded end.
+    fn expire_order(&mut self, state: &mut State, order_id: OrderId, times: Times) {
+        let order = state.orders.get(order_id);
+        let Some(order) = order.filter(|order| order.aggregate.is_pending()) else {
+            return;
+        };
+        let holds = order.aggregate.items().iter().map(|item| item.hold_id);
+        for hold_id in holds.collect::<Vec<_>>() {
+            self.expire_hold(state, hold_id, times);
+        }
+        self.conclude(state, order_id, times.now);
+    }
+
+    /// Ends an order if one of its holds has ended.
+    fn conclude(&mut self, state: &mut State, order_id: OrderId, now: Timestamp) {
+        if state.orders.quarantined(order_id).is_some() {
+            return;
+        }
+        let order = state.orders.get(order_id);
+        let drop_of = |drop_id| state.drop(drop_id).map(|drop| &drop.aggregate);
+        let batch = order.and_then(|order| order.aggregate.conclude(now, drop_of));
+        if let Some(batch) = batch {
+            self.apply_order(state, order_id, batch.order, None, now);
+            for (drop_id, event) in batch.drops {
+                self.apply(state, drop_id, vec![event], None, now);
+            }
         }
     }
 
@@ -243,27 +307,30 @@ impl Draft {
     }
 
     fn record(&mut self, state: &mut State, due: Due, until: Timestamp, now: Timestamp) {
-        let (Due::Expiry(drop_id, _)
-        | Due::Leaving(drop_id, _)
-        | Due::Offer(drop_id)
-        | Due::Closing(drop_id)) = due;
-        let Some(DropState { aggregate, .. }) = state.drop(drop_id) else {
-            return;
+        let decide = |drop_id, decide: &dyn Fn(&DropAggregate) -> Result<Decision<()>, Refusal>| {
+            let drop = state.drop(drop_id)?;
+            Some((drop_id, decide(&drop.aggregate).ok()?))
         };
-        let decision = match due {
-            Due::Expiry(_, hold_id) => {
-                let at = until;
+        let at = until;
+        let decided = match due {
+            Due::Order(order_id) => return self.conclude(state, order_id, now),
+            Due::Expiry(drop_id, hold_id) => decide(drop_id, &|aggregate| {
                 aggregate.expire_hold(&ExpireHold { hold_id, at })
-            }
-            Due::Leaving(_, entry_id) => {
-                let at = now;
-                aggregate.leave_waitlist(&LeaveWaitlist { entry_id, at })
-            }
-            Due::Offer(_) => aggregate.serve_waitlist(&ServeWaitlist { at: now }),
-            Due::Closing(_) => aggregate.settle_cancelled(),
+            }),
+            Due::Leaving(drop_id, entry_id) => decide(drop_id, &|aggregate| {
+                aggregate.leave_waitlist(&LeaveWaitlist { entry_id, at: now })
+            }),
+            Due::Offer(drop_id) => decide(drop_id, &|aggregate| {
+                aggregate.serve_waitlist(&ServeWaitlist { at: now })
+            }),
+            Due::Closing(drop_id) => decide(drop_id, &DropAggregate::settle_cancelled),
         };
-        if let Ok(decision) = decision {
+        if let Some((drop_id, decision)) = decided {
             self.apply(state, drop_id, decision.events, None, now);
+            // The order of a hold ends right after it, in the same batch.
+            while let Some(order_id) = state.orders.next_ended() {
+                self.conclude(state, order_id, now);
+            }
         }
     }
 }

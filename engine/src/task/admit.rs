@@ -13,8 +13,8 @@ use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind, set_hook, take_hook
 use std::sync::{Arc, Once};
 
 use domain::erasure;
-use domain::values::{DropId, Position};
-use infrastructure::codec::{RecordedEvent, read};
+use domain::values::{DropId, OrderId, Position};
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, read};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::log::{EventLog, Part, StoredEvent};
@@ -120,6 +120,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     pub(super) fn apply_part(&mut self, part: Part, voided: Vec<Voided>) -> Arc<Committed> {
         let Part {
             mut events,
+            mut orders,
             refused,
             head,
         } = part;
@@ -130,17 +131,25 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             ..Committed::default()
         };
         let mut refused = refused.into_iter().peekable();
+        let mut next_orders = std::mem::take(&mut orders).into_iter().peekable();
         events.retain(|recorded| {
+            let is_before = |order: &RecordedOrderEvent| order.position < recorded.position;
+            while let Some(order) = next_orders.next_if(is_before) {
+                orders.extend(self.admit_order(order, &mut taken));
+            }
             let is_before = |refused: &RefusedEvent| refused.position < recorded.position;
             while let Some(refused) = refused.next_if(is_before) {
                 self.quarantine_unreadable(refused, &mut taken);
             }
             self.admit(recorded, &mut taken)
         });
+        for order in next_orders {
+            orders.extend(self.admit_order(order, &mut taken));
+        }
         for refused in refused {
             self.quarantine_unreadable(refused, &mut taken);
         }
-        taken.events = events;
+        (taken.events, taken.orders) = (events, orders);
         self.head = head;
         Arc::new(taken)
     }
@@ -150,6 +159,15 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if self.voids.contains(refused.position) {
             if let Some((drop_id, sequence)) = refused.drop_id.zip(refused.sequence) {
                 self.state.skip_void(drop_id, sequence);
+            }
+            if let Some((order_id, sequence)) = refused.order_id.zip(refused.sequence) {
+                self.state.orders.skip_void(order_id, sequence);
+            }
+            return;
+        }
+        if let Some(order_id) = refused.order_id {
+            if self.state.orders.quarantined(order_id).is_none() {
+                self.quarantine_order(order_id, refused, taken);
             }
             return;
         }
@@ -195,6 +213,70 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 false
             }
         }
+    }
+
+    /// Applies an event of an order, unless it is void or the order is in quarantine. Returns it if
+    /// it was applied.
+    fn admit_order(
+        &mut self,
+        recorded: RecordedOrderEvent,
+        taken: &mut Committed,
+    ) -> Option<RecordedOrderEvent> {
+        let order_id = recorded.order_id;
+        if self.state.orders.quarantined(order_id).is_some() {
+            return None;
+        }
+        if self.voids.contains(recorded.position) {
+            self.state.orders.skip_void(order_id, recorded.sequence);
+            return None;
+        }
+        match self.apply_order(&recorded) {
+            Ok(()) => Some(recorded),
+            Err(refused) => {
+                self.quarantine_order(order_id, *refused, taken);
+                None
+            }
+        }
+    }
+
+    fn apply_order(&mut self, recorded: &RecordedOrderEvent) -> Result<(), Box<RefusedEvent>> {
+        if let Some(refused) = self.state.contradiction_of_order(recorded) {
+            return Err(Box::new(refused));
+        }
+        let state = &mut self.state;
+        let applied = quietly(AssertUnwindSafe(|| {
+            let private = recorded.private.as_ref();
+            let _undo = state.apply_order(recorded.order_id, &recorded.event, private);
+        }));
+        applied.map_err(|claim| {
+            let reason = claim_of(&*claim);
+            let fault = Fault::Contradiction;
+            Box::new(RefusedEvent::recorded_of_order(recorded, fault, reason))
+        })
+    }
+
+    fn quarantine_order(
+        &mut self,
+        order_id: OrderId,
+        refused: RefusedEvent,
+        taken: &mut Committed,
+    ) {
+        error!(
+            order.id = %order_id,
+            position = refused.position.0,
+            event.r#type = refused.kind(),
+            fault = refused.fault.name(),
+            "order {order_id} is in quarantine: {} (position {}, {}): {}. Its requests get 503; its holds stay with \
+             their drops; see `holdfast log check` and docs/LOG_REFUSED.md",
+            refused.fault,
+            refused.position,
+            refused.kind(),
+            refused.public_reason(),
+        );
+        let refused = Arc::new(refused);
+        let orders = &mut self.state.orders;
+        orders.quarantine(order_id, Arc::clone(&refused));
+        taken.quarantined.push(refused);
     }
 
     fn quarantine(&mut self, drop_id: DropId, refused: RefusedEvent, taken: &mut Committed) {

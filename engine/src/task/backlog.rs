@@ -87,7 +87,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 max_waitlist: self.config.max_waitlist,
                 due_events: self.config.due_events,
             };
-            self.draft.decide(&mut self.state, entry, now, bounds);
+            if let Some(postponed) = self.draft.decide(&mut self.state, entry, now, bounds) {
+                self.backlog.push_front(postponed);
+                return;
+            }
         }
     }
 

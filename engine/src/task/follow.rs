@@ -13,7 +13,7 @@ use std::time::Duration;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::values::{DropId, Position};
 use domain::{DropEvent, erasure};
-use infrastructure::codec::{RecordedEvent, read};
+use infrastructure::codec::{Recorded, RecordedEvent, read_any};
 use infrastructure::error::LogError;
 use infrastructure::log::{EventLog, Head, Part, StoredEvent, chain};
 use infrastructure::ports::{Clock, Ids, Observer};
@@ -157,11 +157,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         };
         for stored in tail {
             part.head = stored.head();
-            match read(stored) {
+            match read_any(stored) {
                 // Read again from the first event of its drop.
-                Ok(Some(recorded)) if changes.rereads(Some(recorded.drop_id)) => {}
+                Ok(Some(Recorded::Drop(recorded))) if changes.rereads(Some(recorded.drop_id)) => {}
                 Err(refused) if changes.rereads(refused.drop_id) => {}
-                Ok(recorded) => part.events.extend(recorded),
+                Ok(Some(Recorded::Drop(recorded))) => part.events.push(recorded),
+                Ok(Some(Recorded::Order(recorded))) => part.orders.push(recorded),
+                Ok(None) => {}
                 Err(refused) => part.refused.push(*refused),
             }
         }

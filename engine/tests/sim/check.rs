@@ -18,6 +18,7 @@ use infrastructure::log::StoredEvent;
 use super::World;
 use super::client::SentRequest;
 use super::fleet::Life;
+use super::orders;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
 use crate::support::build::{LONGEST_HOLD, assert_is_chain, decoded};
@@ -46,6 +47,7 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     for life in lives {
         followed_the_log(life, stored, &events);
     }
+    orders::check(world, stored, &events, lives);
     world.count(|tally| count(tally, &events));
 }
 
@@ -365,9 +367,18 @@ enum KeylessRequest {
 impl Recorded {
     fn of(events: &[RecordedEvent], stock: &BTreeSet<Position>) -> Self {
         let mut found = Self::default();
+        let ordered = orders::ordered_holds(events);
+        let is_ordered = |cause: &KeylessRequest| match cause {
+            KeylessRequest::Purchase(hold_id) => ordered.contains(hold_id),
+            KeylessRequest::Release(_)
+            | KeylessRequest::Extend(_)
+            | KeylessRequest::Change(..)
+            | KeylessRequest::Cancel(_)
+            | KeylessRequest::Leave(_) => false,
+        };
         for recorded in events {
-            let request_without_key =
-                keyless_cause(recorded).filter(|_| !stock.contains(&recorded.position));
+            let request_without_key = keyless_cause(recorded)
+                .filter(|cause| !stock.contains(&recorded.position) && !is_ordered(cause));
             found.keyless.extend(request_without_key);
             let position = recorded.position;
             let scope = Some(recorded.drop_id);

@@ -267,7 +267,9 @@ impl Client {
                 Err(CommandError::Overloaded) => tally.overloaded += 1,
                 Err(CommandError::Undecided) => tally.undecided += 1,
                 Err(
-                    refused @ (CommandError::Quarantined { .. } | CommandError::LogRefused { .. }),
+                    refused @ (CommandError::Quarantined { .. }
+                    | CommandError::OrderQuarantined { .. }
+                    | CommandError::LogRefused { .. }),
                 ) => {
                     panic!("a valid log is refused: {refused}")
                 }

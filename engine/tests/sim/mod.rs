@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod fleet;
+mod orders;
 mod stock;
 pub mod tally;
 mod waitlist;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::client::SentRequest;
 use self::fleet::Fleet;
+use self::orders::SentOrder;
 use self::tally::Tally;
 use crate::support::build::new_year;
 use crate::support::counted::Counted;
@@ -50,6 +52,8 @@ struct World {
     affinity: f64,
     /// Every request of every client, with its outcome.
     sent: Arc<Mutex<Vec<SentRequest>>>,
+    /// The same for requests about orders.
+    sent_orders: Arc<Mutex<Vec<SentOrder>>>,
     /// The positions of events appended by stock programs.
     stock: Arc<Mutex<BTreeSet<Position>>>,
     /// The drops known to clients.
@@ -94,6 +98,7 @@ async fn simulate(seed: u64) -> Outcome {
         fleet: Arc::new(Fleet::new([1, 2, 2, 3][random.random_range(0..4)])),
         affinity: [0.0, 0.95][random.random_range(0..2)],
         sent: Arc::default(),
+        sent_orders: Arc::default(),
         stock: Arc::default(),
         drops: Arc::default(),
         strays: Arc::default(),
@@ -103,6 +108,7 @@ async fn simulate(seed: u64) -> Outcome {
     let nodes = fleet::start(&world, &mut random);
     let mut people = client::start(&world, &mut random);
     people.extend(stock::start(&world, &mut random));
+    people.extend(orders::start(&world, &mut random));
     tokio::time::sleep(Duration::from_secs(random.random_range(4..=12))).await;
     world.over.cancel();
     world.log.log.calm();

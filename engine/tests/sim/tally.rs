@@ -30,6 +30,15 @@ pub struct Tally {
     pub joined: usize,
     pub left: usize,
     pub offers: usize,
+    pub orders: usize,
+    pub orders_accepted: usize,
+    pub orders_refused: usize,
+    pub orders_undecided: usize,
+    pub order_replays: usize,
+    pub orders_paid: usize,
+    pub orders_cancelled: usize,
+    pub orders_expired: usize,
+    pub orders_fulfilled: usize,
 }
 
 impl Tally {
@@ -47,7 +56,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 27] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 36] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -76,6 +85,15 @@ impl Tally {
             ("waitlist entries", &mut self.joined),
             ("entries left", &mut self.left),
             ("offers", &mut self.offers),
+            ("orders", &mut self.orders),
+            ("orders accepted", &mut self.orders_accepted),
+            ("orders refused", &mut self.orders_refused),
+            ("orders undecided", &mut self.orders_undecided),
+            ("order replays", &mut self.order_replays),
+            ("orders paid", &mut self.orders_paid),
+            ("orders cancelled", &mut self.orders_cancelled),
+            ("orders expired", &mut self.orders_expired),
+            ("orders fulfilled", &mut self.orders_fulfilled),
         ]
     }
 }

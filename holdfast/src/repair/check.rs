@@ -42,7 +42,7 @@ pub(super) struct Report {
     pub(super) head: Head,
     /// The position at which the chain breaks, and the reason.
     pub(super) broken: Option<(Position, String)>,
-    /// The first refused event of each drop.
+    /// The first refused event of each drop and order.
     pub(super) refused: Vec<Arc<RefusedEvent>>,
     /// Pairs of event type and version that the database accepts.
     admitted: Vec<String>,
@@ -103,8 +103,12 @@ pub(super) fn describe(refused: &RefusedEvent) -> String {
         reason,
         ..
     } = refused;
+    let kind = match refused.order_id {
+        Some(_) => "order",
+        None => "drop",
+    };
     let event = format!(
-        "drop {stream} is in quarantine since position {position}, {event_type} {event_version}: {fault}"
+        "{kind} {stream} is in quarantine since position {position}, {event_type} {event_version}: {fault}"
     );
     let described = match fault {
         // The reason only names the type and version again.
@@ -128,7 +132,7 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, RepairError> {
     if args.json {
         let refused = report.refused.iter().map(|refused| {
             json!({
-                "drop_id": refused.drop_id, "position": refused.position, "event_type": refused.event_type,
+                "drop_id": refused.drop_id, "order_id": refused.order_id, "position": refused.position, "event_type": refused.event_type,
                 "event_version": refused.event_version, "fault": refused.fault.name(), "reason": refused.reason,
                 "later_release": report.is_from_later(refused),
             })

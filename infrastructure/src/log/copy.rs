@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use domain::values::{DropId, Position};
-use domain::{AGGREGATE_TYPE, DropEvent};
+use domain::{AGGREGATE_TYPE, DropEvent, OrderEvent, order};
 use futures::TryStreamExt;
 use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
@@ -231,8 +231,11 @@ async fn last_sequence(connection: &mut PgConnection, drop_id: DropId) -> Result
 
 /// Texts that nearly every row has are shared.
 pub(super) fn shared(text: &str) -> Cow<'static, str> {
-    const USUAL: [&str; 3] = [AGGREGATE_TYPE, "1.0", "{}"];
-    let mut known = USUAL.iter().chain(DropEvent::TYPES);
+    const USUAL: [&str; 4] = [AGGREGATE_TYPE, "1.0", "{}", order::AGGREGATE_TYPE];
+    let mut known = USUAL
+        .iter()
+        .chain(DropEvent::TYPES)
+        .chain(OrderEvent::TYPES);
     known.find(|known| **known == text).map_or_else(
         || Cow::Owned(text.to_owned()),
         |known| Cow::Borrowed(*known),

@@ -12,15 +12,17 @@ use tokio::sync::mpsc;
 
 use super::copy::{Block, Blocks};
 use super::{EventLog, EventRef, Hash, Head, StoredEvent, ahead, chain};
-use crate::codec::{RecordedEvent, read as read_event};
+use crate::codec::{Recorded, RecordedEvent, RecordedOrderEvent, read_any};
 use crate::error::LogError;
 use crate::quarantine::RefusedEvent;
 
-/// Consecutive events of drops, and the head after them.
+/// Consecutive events of drops and orders, and the head after them.
 #[derive(Debug, Default)]
 pub struct Part {
-    /// Decoded events, in position order.
+    /// Decoded events of drops, in position order.
     pub events: Vec<RecordedEvent>,
+    /// Decoded events of orders, in position order.
+    pub orders: Vec<RecordedOrderEvent>,
     /// Events that cannot be decoded, in position order.
     pub refused: Vec<RefusedEvent>,
     /// The head of the log after this part.
@@ -45,6 +47,7 @@ pub(super) struct PartBuilder {
     unlinked: Option<StoredEvent>,
     scratch: Vec<u8>,
     events: Vec<RecordedEvent>,
+    orders: Vec<RecordedOrderEvent>,
     refused: Vec<RefusedEvent>,
 }
 
@@ -76,8 +79,10 @@ impl PartBuilder {
             None => self.unlinked = Some(stored.into()),
         }
         self.previous = Some(stored.hash);
-        match read_event(stored) {
-            Ok(recorded) => self.events.extend(recorded),
+        match read_any(stored) {
+            Ok(Some(Recorded::Drop(recorded))) => self.events.push(recorded),
+            Ok(Some(Recorded::Order(recorded))) => self.orders.push(recorded),
+            Ok(None) => {}
             Err(refused) => self.refused.push(*refused),
         }
         self.head = stored.head();
@@ -90,6 +95,7 @@ impl PartBuilder {
         let events = std::mem::replace(&mut self.events, Vec::with_capacity(room));
         Part {
             events,
+            orders: std::mem::take(&mut self.orders),
             refused: std::mem::take(&mut self.refused),
             head: self.head,
         }

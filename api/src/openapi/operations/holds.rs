@@ -137,7 +137,12 @@ fn release(schemas: &mut Schemas) -> Operation {
         "Release a hold",
     )
     .response(released.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
-    .problems(&[Code::HoldPurchased, Code::HoldExpired, Code::Unavailable])
+    .problems(&[
+        Code::HoldPurchased,
+        Code::HoldInOrder,
+        Code::HoldExpired,
+        Code::Unavailable,
+    ])
 }
 
 pub(super) fn example_purchase() -> Value {
@@ -221,6 +226,7 @@ fn purchase(schemas: &mut Schemas) -> Operation {
     .problems(&[
         Code::HoldExpired,
         Code::HoldReleased,
+        Code::HoldInOrder,
         Code::PaymentReferenceConflict,
         Code::Unavailable,
     ])

@@ -1,0 +1,269 @@
+//! The vocabulary of tests of orders: several drops and one order.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::event::HoldPlaced;
+use crate::order::decide::{OrderBatch, OrderLine, PlaceOrder, PurchaseOrder};
+use crate::order::{
+    CancelCause, FulfilmentStep, Order, OrderCancelled, OrderEvent, OrderExpired, OrderFulfilled,
+    OrderItem, OrderPaid, OrderPlaced, OrderPurchase,
+};
+use crate::values::OrderId;
+
+#[must_use]
+#[track_caller]
+pub fn order_id(name: &str) -> OrderId {
+    OrderId(named(name))
+}
+
+/// One item: `units` of a drop at the default price, under a hold of that name.
+#[must_use]
+#[track_caller]
+pub fn order_item(drop: &str, hold: &str, units: u32) -> OrderItem {
+    OrderItem {
+        drop_id: drop_id(drop),
+        hold_id: hold_id(hold),
+        quantity: quantity(units),
+        price: terms().price,
+    }
+}
+
+/// An order of `ann` was placed.
+#[must_use]
+pub fn order_placed(items: impl IntoIterator<Item = OrderItem>) -> OrderEvent {
+    let items: Vec<OrderItem> = items.into_iter().collect();
+    let amount = items.iter().map(|item| item.total().amount).sum();
+    OrderEvent::OrderPlaced(OrderPlaced {
+        key: None,
+        buyer: buyer("ann"),
+        items,
+        total: Money {
+            amount,
+            ..terms().price
+        },
+        placed_at: second(0),
+        expires_at: second(HOLD_SECONDS.into()),
+        commitment: None,
+    })
+}
+
+/// An order of these items was paid; purchases are named after their holds.
+#[must_use]
+pub fn order_paid(items: impl IntoIterator<Item = OrderItem>) -> OrderEvent {
+    let items: Vec<OrderItem> = items.into_iter().collect();
+    let purchases = items.iter().map(|item| OrderPurchase {
+        hold_id: item.hold_id,
+        purchase_id: PurchaseId(item.hold_id.0),
+    });
+    OrderEvent::OrderPaid(OrderPaid {
+        paid_at: second(0),
+        total: Money {
+            amount: items.iter().map(|item| item.total().amount).sum(),
+            ..terms().price
+        },
+        late: false,
+        purchases: purchases.collect(),
+        commitment: None,
+    })
+}
+
+#[must_use]
+pub fn order_cancelled(cause: CancelCause) -> OrderEvent {
+    OrderEvent::OrderCancelled(OrderCancelled {
+        cancelled_at: second(0),
+        cause,
+    })
+}
+
+/// An order with the default deadline expired.
+#[must_use]
+pub fn order_expired() -> OrderEvent {
+    OrderEvent::OrderExpired(OrderExpired {
+        expired_at: second(HOLD_SECONDS.into()),
+    })
+}
+
+#[must_use]
+pub fn order_fulfilled(fulfilment: FulfilmentStep) -> OrderEvent {
+    OrderEvent::OrderFulfilled(OrderFulfilled {
+        fulfilment,
+        fulfilled_at: second(0),
+        commitment: None,
+    })
+}
+
+/// A hold of an order was placed.
+#[must_use]
+#[track_caller]
+pub fn hold_ordered(order: &str, hold: &str, units: u32) -> DropEvent {
+    match hold_placed(hold, units) {
+        DropEvent::HoldPlaced(event) => DropEvent::HoldPlaced(HoldPlaced {
+            order_id: Some(order_id(order)),
+            ..event
+        }),
+        other => other,
+    }
+}
+
+/// A hold was released because its order was cancelled.
+#[must_use]
+#[track_caller]
+pub fn hold_of_cancelled_order(hold: &str, units: u32) -> DropEvent {
+    released(hold, units, ReleaseCause::OrderCancelled)
+}
+
+/// Several drops and one order, with every decided batch applied. Each batch is also reverted and
+/// compared.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Market {
+    pub drops: BTreeMap<DropId, DropAggregate>,
+    pub orders: BTreeMap<OrderId, Order>,
+}
+
+impl Market {
+    /// # Panics
+    /// If a drop cannot have this history.
+    #[must_use]
+    #[track_caller]
+    pub fn with(mut self, drop: &str, history: impl IntoIterator<Item = DropEvent>) -> Self {
+        let aggregate = self.drops.entry(drop_id(drop)).or_default();
+        for event in history {
+            aggregate.evolve(&event);
+        }
+        self
+    }
+
+    /// # Panics
+    /// If there is no such drop.
+    #[must_use]
+    #[track_caller]
+    pub fn stock_of(&self, drop: &str) -> Stock {
+        self.drops[&drop_id(drop)].stock()
+    }
+
+    fn order(&self, id: OrderId) -> Order {
+        self.orders.get(&id).cloned().unwrap_or_default()
+    }
+
+    /// Decides an order of `ann`, whose holds are named `ORDER.DROP`.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn decide_order(
+        &self,
+        order: &str,
+        lines: &[(&str, u32)],
+        at: Timestamp,
+    ) -> Result<Option<OrderBatch>, Refusal> {
+        let line = |(index, (drop, units)): (usize, &(&str, u32))| OrderLine {
+            item: u32::try_from(index).unwrap_or_default(),
+            drop_id: drop_id(drop),
+            drop: self.drops.get(&drop_id(drop)),
+            hold_id: hold_id(&format!("{order}.{drop}")),
+            buyer: buyer("ann"),
+            commitment: None,
+            units: *units,
+        };
+        let lines: Vec<OrderLine<'_>> = lines.iter().enumerate().map(line).collect();
+        self.order(order_id(order)).place(&PlaceOrder {
+            order_id: order_id(order),
+            key: Some(key(order)),
+            buyer: buyer("ann"),
+            commitment: None,
+            lines: &lines,
+            at,
+        })
+    }
+
+    /// Places an order and applies its batch; returns the number of events.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn place_order(
+        &mut self,
+        order: &str,
+        lines: &[(&str, u32)],
+        at: Timestamp,
+    ) -> Result<usize, Refusal> {
+        let batch = self.decide_order(order, lines, at)?;
+        Ok(self.apply(order_id(order), batch))
+    }
+
+    /// # Errors
+    /// The refusal.
+    pub fn purchase_order(&mut self, order: &str, at: Timestamp) -> Result<usize, Refusal> {
+        let before = self.order(order_id(order));
+        let purchase_ids: Vec<PurchaseId> = before
+            .items()
+            .iter()
+            .map(|item| PurchaseId(item.hold_id.0))
+            .collect();
+        let command = PurchaseOrder {
+            purchase_ids: &purchase_ids,
+            commitment: None,
+            commitments: &[],
+            is_recorded: false,
+            at,
+        };
+        let batch = before.purchase(&command, |id| self.drops.get(&id))?;
+        Ok(self.apply(order_id(order), batch))
+    }
+
+    /// # Errors
+    /// The refusal.
+    pub fn cancel_order(&mut self, order: &str, at: Timestamp) -> Result<usize, Refusal> {
+        let batch = self
+            .order(order_id(order))
+            .cancel(at, |id| self.drops.get(&id))?;
+        Ok(self.apply(order_id(order), batch))
+    }
+
+    /// Records what follows from an ended hold; returns the number of events.
+    pub fn conclude_order(&mut self, order: &str, at: Timestamp) -> usize {
+        let batch = self
+            .order(order_id(order))
+            .conclude(at, |id| self.drops.get(&id));
+        self.apply(order_id(order), batch)
+    }
+
+    /// Decides a command of one drop and applies its events.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// If there is no such drop.
+    pub fn decide(&mut self, drop: &str, command: &DropCommand) -> Result<usize, Refusal> {
+        let aggregate = self.drops.get_mut(&drop_id(drop)).expect("a drop");
+        let events = aggregate.decide(command)?.events;
+        events.iter().for_each(|event| aggregate.evolve(event));
+        Ok(events.len())
+    }
+
+    fn apply(&mut self, order_id: OrderId, batch: Option<OrderBatch>) -> usize {
+        let Some(OrderBatch { order, drops }) = batch else {
+            return 0;
+        };
+        let before = self.clone();
+        let progress = self.order(order_id).progress();
+        self.orders.entry(order_id).or_default().evolve(&order);
+        for (drop_id, event) in &drops {
+            self.drops.entry(*drop_id).or_default().evolve(event);
+        }
+        let mut reverted = self.clone();
+        for (drop_id, event) in drops.iter().rev() {
+            reverted.drops.entry(*drop_id).or_default().revert(event);
+        }
+        let aggregate = reverted.orders.entry(order_id).or_default();
+        aggregate.revert(&order, progress);
+        if let OrderEvent::OrderPlaced(_) = order {
+            assert_eq!(reverted.orders.remove(&order_id), Some(Order::default()));
+        }
+        assert_eq!(
+            reverted, before,
+            "reverting the batch does not restore the state"
+        );
+        drops.len() + 1
+    }
+}

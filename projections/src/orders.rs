@@ -1,0 +1,458 @@
+//! Orders, in memory only, as holds are: with the buyer, the payment reference and the tracking,
+//! which an erasure removes.
+//!
+//! Promise: a list is read from the index of its most selective filter, newest order first; an
+//! erased buyer is in no index and in no row.
+//! Limit: all orders are kept, at some 400 bytes and 70 for each item.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+
+use domain::order::{
+    CancelCause, FulfilmentStep, OrderEvent, OrderItem, OrderPurchase, OrderStatus,
+};
+use domain::values::{
+    BuyerId, DropId, Money, OrderId, PaymentReference, Position, Timestamp, Tracking,
+};
+use infrastructure::codec::RecordedOrderEvent;
+
+use crate::buyers::BuyerRow;
+
+/// One order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderRow {
+    /// The position at which it was placed.
+    pub placed_position: Position,
+    /// The position of its last event.
+    pub position: Position,
+    pub items: Vec<OrderItem>,
+    /// In the order of the items; empty until it is paid.
+    pub purchases: Vec<OrderPurchase>,
+    pub total: Money,
+    pub placed_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// As recorded.
+    pub status: OrderStatus,
+    /// When it was paid, cancelled or expired.
+    pub ended_at: Option<Timestamp>,
+    pub cause: Option<CancelCause>,
+    /// The payment arrived after the deadline.
+    pub late: bool,
+    /// `None`: unfulfilled.
+    pub fulfilment: Option<FulfilmentStep>,
+    pub fulfilled_at: Option<Timestamp>,
+    /// `None` after an erasure.
+    pub buyer: Option<BuyerRow>,
+    /// `None` after an erasure, or if none was sent.
+    pub payment_reference: Option<PaymentReference>,
+    /// `None` after an erasure, or if none was sent.
+    pub tracking: Option<Tracking>,
+}
+
+impl OrderRow {
+    /// The status as of `now`: an order past its deadline is expired, recorded or not.
+    #[must_use]
+    pub fn status_at(&self, now: Timestamp) -> OrderStatus {
+        match self.status {
+            OrderStatus::Pending if now >= self.expires_at => OrderStatus::Expired,
+            status => status,
+        }
+    }
+}
+
+/// What a list is restricted to.
+#[derive(Debug, Clone, Default)]
+pub struct OrderFilter {
+    pub buyer_id: Option<BuyerId>,
+    pub drop_id: Option<DropId>,
+    pub status: Option<OrderStatus>,
+    pub payment_reference: Option<PaymentReference>,
+}
+
+impl OrderFilter {
+    fn accepts(&self, row: &OrderRow, now: Timestamp) -> bool {
+        let is_buyers = |buyer_id: &BuyerId| {
+            let buyer = row.buyer.as_ref().map(|buyer| buyer.buyer_id.comparable());
+            buyer.is_some_and(|buyer| *buyer == *buyer_id.comparable())
+        };
+        self.buyer_id.as_ref().is_none_or(is_buyers)
+            && self
+                .status
+                .is_none_or(|status| row.status_at(now) == status)
+            && self
+                .drop_id
+                .is_none_or(|drop_id| row.items.iter().any(|item| item.drop_id == drop_id))
+            && self
+                .payment_reference
+                .as_ref()
+                .is_none_or(|reference| row.payment_reference.as_ref() == Some(reference))
+    }
+}
+
+/// The positions at which orders were placed.
+type Index = BTreeSet<Position>;
+
+/// All orders, and the indexes of their lists.
+#[derive(Debug, Default)]
+pub struct Orders {
+    rows: HashMap<OrderId, OrderRow>,
+    by_position: BTreeMap<Position, OrderId>,
+    by_buyer: HashMap<Box<str>, Index>,
+    by_drop: HashMap<DropId, Index>,
+    by_status: HashMap<OrderStatus, Index>,
+    by_reference: HashMap<Box<str>, Index>,
+}
+
+/// Orders that were looked at, and the position to continue before; `None` at the end.
+pub(crate) struct OrderSlice {
+    pub(crate) found: Vec<(OrderId, OrderRow)>,
+    pub(crate) next: Option<Position>,
+}
+
+impl Orders {
+    #[must_use]
+    pub fn get(&self, order_id: OrderId) -> Option<&OrderRow> {
+        self.rows.get(&order_id)
+    }
+
+    /// Looks at no more than `most` orders that were placed before `before`, newest first.
+    pub(crate) fn slice(
+        &self,
+        filter: &OrderFilter,
+        before: Option<Position>,
+        (most, limit): (usize, usize),
+        now: Timestamp,
+    ) -> OrderSlice {
+        let nothing = Index::new();
+        let index = self.index_of(filter).map(|index| index.unwrap_or(&nothing));
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = (Bound::Unbounded, end);
+        let positions: Vec<Position> = match index {
+            Some(index) => index.range(range).rev().take(most).copied().collect(),
+            None => {
+                let all = self.by_position.range(range).rev().take(most);
+                all.map(|(position, _)| *position).collect()
+            }
+        };
+        let mut slice = OrderSlice {
+            found: vec![],
+            next: positions
+                .last()
+                .copied()
+                .filter(|_| positions.len() == most),
+        };
+        for position in positions {
+            let Some(order_id) = self.by_position.get(&position) else {
+                continue;
+            };
+            if let Some(row) = self.rows.get(order_id)
+                && filter.accepts(row, now)
+            {
+                slice.found.push((*order_id, row.clone()));
+                if slice.found.len() == limit {
+                    slice.next = Some(position);
+                    break;
+                }
+            }
+        }
+        slice
+    }
+
+    /// The index of the most selective filter: `None` without a filter, `Some(None)` if nothing
+    /// matches it.
+    fn index_of(&self, filter: &OrderFilter) -> Option<Option<&Index>> {
+        if let Some(reference) = &filter.payment_reference {
+            return Some(self.by_reference.get(reference.as_str()));
+        }
+        if let Some(buyer_id) = &filter.buyer_id {
+            return Some(self.by_buyer.get(&*buyer_id.comparable()));
+        }
+        if let Some(drop_id) = &filter.drop_id {
+            return Some(self.by_drop.get(drop_id));
+        }
+        match filter.status? {
+            // An order past its deadline has its index changed when the expiry is recorded.
+            OrderStatus::Expired => None,
+            status => Some(self.by_status.get(&status)),
+        }
+    }
+
+    pub(crate) fn apply(&mut self, recorded: &RecordedOrderEvent) {
+        let (order_id, position) = (recorded.order_id, recorded.position);
+        let private = recorded.private.as_ref();
+        if let OrderEvent::OrderPlaced(event) = &recorded.event {
+            let buyer = private.and_then(|private| {
+                Some(BuyerRow {
+                    buyer_id: private.buyer_id.clone()?,
+                    display_name: private.display_name.clone(),
+                })
+            });
+            if let Some(buyer) = &buyer {
+                let index = self
+                    .by_buyer
+                    .entry(buyer.buyer_id.comparable().as_ref().into());
+                index.or_default().insert(position);
+            }
+            for item in &event.items {
+                self.by_drop
+                    .entry(item.drop_id)
+                    .or_default()
+                    .insert(position);
+            }
+            let pending = self.by_status.entry(OrderStatus::Pending);
+            pending.or_default().insert(position);
+            self.by_position.insert(position, order_id);
+            let row = OrderRow {
+                placed_position: position,
+                position,
+                items: event.items.clone(),
+                purchases: vec![],
+                total: event.total,
+                placed_at: event.placed_at,
+                expires_at: event.expires_at,
+                status: OrderStatus::Pending,
+                ended_at: None,
+                cause: None,
+                late: false,
+                fulfilment: None,
+                fulfilled_at: None,
+                buyer,
+                payment_reference: None,
+                tracking: None,
+            };
+            self.rows.insert(order_id, row);
+            return;
+        }
+        let Some(row) = self.rows.get_mut(&order_id) else {
+            return;
+        };
+        row.position = position;
+        let (placed, before) = (row.placed_position, row.status);
+        match &recorded.event {
+            OrderEvent::OrderPlaced(_) => {}
+            OrderEvent::OrderPaid(event) => {
+                row.status = OrderStatus::Paid;
+                row.ended_at = Some(event.paid_at);
+                row.late = event.late;
+                row.purchases.clone_from(&event.purchases);
+                row.payment_reference =
+                    private.and_then(|private| private.payment_reference.clone());
+                if let Some(reference) = &row.payment_reference {
+                    let index = self.by_reference.entry(reference.as_str().into());
+                    index.or_default().insert(placed);
+                }
+            }
+            OrderEvent::OrderCancelled(event) => {
+                row.status = OrderStatus::Cancelled;
+                row.ended_at = Some(event.cancelled_at);
+                row.cause = Some(event.cause);
+            }
+            OrderEvent::OrderExpired(event) => {
+                row.status = OrderStatus::Expired;
+                row.ended_at = Some(event.expired_at);
+            }
+            OrderEvent::OrderFulfilled(event) => {
+                row.fulfilment = Some(event.fulfilment);
+                row.fulfilled_at = Some(event.fulfilled_at);
+                let tracking = private.and_then(|private| private.tracking.clone());
+                row.tracking = tracking.or(row.tracking.take());
+            }
+        }
+        let after = row.status;
+        if before != after {
+            remove_from(&mut self.by_status, &before, placed);
+            self.by_status.entry(after).or_default().insert(placed);
+        }
+    }
+
+    /// Removes everything that identifies the buyer of an order.
+    pub(crate) fn forget(&mut self, order_id: OrderId) {
+        let Some(row) = self.rows.get_mut(&order_id) else {
+            return;
+        };
+        let placed = row.placed_position;
+        if let Some(buyer) = row.buyer.take() {
+            let name: Box<str> = buyer.buyer_id.comparable().as_ref().into();
+            remove_from(&mut self.by_buyer, &name, placed);
+        }
+        if let Some(reference) = row.payment_reference.take() {
+            remove_from(&mut self.by_reference, &reference.as_str().into(), placed);
+        }
+        row.tracking = None;
+    }
+
+    /// Removes an order that is in quarantine.
+    pub(crate) fn remove(&mut self, order_id: OrderId) {
+        self.forget(order_id);
+        let Some(row) = self.rows.remove(&order_id) else {
+            return;
+        };
+        let placed = row.placed_position;
+        self.by_position.remove(&placed);
+        remove_from(&mut self.by_status, &row.status, placed);
+        for item in &row.items {
+            remove_from(&mut self.by_drop, &item.drop_id, placed);
+        }
+    }
+}
+
+fn remove_from<K: std::hash::Hash + Eq>(indexes: &mut HashMap<K, Index>, key: &K, at: Position) {
+    if let Some(index) = indexes.get_mut(key) {
+        index.remove(&at);
+        if index.is_empty() {
+            indexes.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::order::{CancelCause, FulfilmentStep};
+    use domain::private::Private;
+    use domain::testing::*;
+    use domain::values::{Salt, Sequence};
+
+    use super::*;
+
+    const SALT: Salt = Salt([0; 16]);
+
+    fn recorded(order: &str, position: u64, event: OrderEvent) -> RecordedOrderEvent {
+        RecordedOrderEvent {
+            position: Position(position),
+            recorded_at: second(0),
+            order_id: order_id(order),
+            sequence: Sequence(1),
+            event,
+            private: None,
+        }
+    }
+
+    fn placed(order: &str, position: u64, buyer: &str, drops: &[&str]) -> RecordedOrderEvent {
+        let item = |drop: &&str| order_item(drop, &format!("{order}{drop}"), 1);
+        RecordedOrderEvent {
+            private: Some(Private::buyer(SALT, BuyerId::new(buyer).unwrap(), None)),
+            ..recorded(order, position, order_placed(drops.iter().map(item)))
+        }
+    }
+
+    fn reference(text: &str) -> PaymentReference {
+        PaymentReference::new(text).unwrap()
+    }
+
+    fn orders() -> Orders {
+        let mut orders = Orders::default();
+        orders.apply(&placed("a", 1, "ann", &["x", "y"]));
+        orders.apply(&placed("b", 4, "bob", &["y"]));
+        orders.apply(&placed("c", 6, "ANN", &["x"]));
+        let mut paid = recorded(
+            "a",
+            8,
+            order_paid([order_item("x", "ax", 1), order_item("y", "ay", 1)]),
+        );
+        paid.private = Some(Private::payment(SALT, reference("card 1")));
+        orders.apply(&paid);
+        orders.apply(&recorded("b", 11, order_cancelled(CancelCause::Buyer)));
+        let mut shipped = recorded("a", 13, order_fulfilled(FulfilmentStep::Shipped));
+        shipped.private = Some(Private::shipment(SALT, Tracking::new("parcel").unwrap()));
+        orders.apply(&shipped);
+        orders
+    }
+
+    fn found(orders: &Orders, filter: &OrderFilter, now: i64) -> Vec<OrderId> {
+        let mut all = vec![];
+        let mut before = None;
+        loop {
+            let slice = orders.slice(filter, before, (2, 10), second(now));
+            all.extend(slice.found.iter().map(|(id, _)| *id));
+            before = slice.next;
+            if before.is_none() {
+                return all;
+            }
+        }
+    }
+
+    fn ids(names: &[&str]) -> Vec<OrderId> {
+        names.iter().map(|name| order_id(name)).collect()
+    }
+
+    #[test]
+    fn every_filter_finds_its_orders_newest_first() {
+        let orders = orders();
+        let all = OrderFilter::default();
+        assert_eq!(found(&orders, &all, 0), ids(&["c", "b", "a"]));
+        let of_ann = OrderFilter {
+            buyer_id: Some(BuyerId::new("Ann").unwrap()),
+            ..OrderFilter::default()
+        };
+        assert_eq!(found(&orders, &of_ann, 0), ids(&["c", "a"]));
+        let of_y = OrderFilter {
+            drop_id: Some(drop_id("y")),
+            ..OrderFilter::default()
+        };
+        assert_eq!(found(&orders, &of_y, 0), ids(&["b", "a"]));
+        let with_card = OrderFilter {
+            payment_reference: Some(reference("card 1")),
+            ..OrderFilter::default()
+        };
+        assert_eq!(found(&orders, &with_card, 0), ids(&["a"]));
+        let both = OrderFilter {
+            drop_id: Some(drop_id("y")),
+            ..of_ann.clone()
+        };
+        assert_eq!(found(&orders, &both, 0), ids(&["a"]));
+        let nobody = OrderFilter {
+            buyer_id: Some(BuyerId::new("cy").unwrap()),
+            ..OrderFilter::default()
+        };
+        assert!(found(&orders, &nobody, 0).is_empty());
+    }
+
+    #[test]
+    fn overdue_order_is_listed_as_expired_before_that_is_recorded() {
+        let orders = orders();
+        let with = |status| OrderFilter {
+            status: Some(status),
+            ..OrderFilter::default()
+        };
+        let over = i64::from(HOLD_SECONDS);
+        assert_eq!(
+            found(&orders, &with(OrderStatus::Pending), over - 1),
+            ids(&["c"])
+        );
+        assert!(found(&orders, &with(OrderStatus::Expired), over - 1).is_empty());
+        assert!(found(&orders, &with(OrderStatus::Pending), over).is_empty());
+        assert_eq!(
+            found(&orders, &with(OrderStatus::Expired), over),
+            ids(&["c"])
+        );
+        assert_eq!(found(&orders, &with(OrderStatus::Paid), over), ids(&["a"]));
+        assert_eq!(
+            found(&orders, &with(OrderStatus::Cancelled), over),
+            ids(&["b"])
+        );
+    }
+
+    #[test]
+    fn erased_buyer_is_in_no_row_and_no_index() {
+        let mut orders = orders();
+        orders.forget(order_id("a"));
+        orders.forget(order_id("c"));
+        let debug = format!("{orders:?}").to_lowercase();
+        for text in ["ann", "card 1", "parcel"] {
+            assert!(!debug.contains(text), "{text} remains");
+        }
+        assert_eq!(found(&orders, &OrderFilter::default(), 0).len(), 3);
+        assert!(debug.contains("bob"));
+    }
+
+    #[test]
+    fn removed_order_leaves_nothing() {
+        let mut orders = orders();
+        for name in ["a", "b", "c"] {
+            orders.remove(order_id(name));
+        }
+        assert!(orders.rows.is_empty() && orders.by_position.is_empty());
+        assert!(orders.by_buyer.is_empty() && orders.by_drop.is_empty());
+        assert!(orders.by_status.is_empty() && orders.by_reference.is_empty());
+    }
+}
