@@ -150,10 +150,14 @@ fn temporary_directory() -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Waits for the end of the pipe, then for the end of the server (at most half a minute), then
-/// removes the directory.
+/// Waits for the end of the pipe, ends the server without the last checkpoint, which would write
+/// hundreds of databases that are about to be removed, waits for its end (at most half a minute),
+/// then removes the directory. A server's working directory is its cluster: another process with
+/// the same id is not ended.
 const SWEEP: &str = r#"
 read -r never
+read -r server 2>/dev/null <"$1/postgres/postmaster.pid"
+[ "$(readlink "/proc/$server/cwd")" = "$1/postgres" ] && kill -QUIT "$server"
 seconds=0
 while [ -e "$1/postgres/postmaster.pid" ] && [ "$seconds" -lt 30 ]; do sleep 1; seconds=$((seconds + 1)); done
 rm -rf "$1"

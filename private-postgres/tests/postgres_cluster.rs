@@ -108,12 +108,7 @@ async fn killed_server_is_restarted_with_its_data_at_the_same_address() {
     let url = cluster.database_url();
     for round in 1..=3 {
         write_sale(&cluster, round).await;
-        let killed = cluster.pid().unwrap();
-        kill_hard(killed);
-        eventually("a new server", || {
-            cluster.pid().is_some_and(|pid| pid != killed)
-        });
-        eventually_connects(&cluster).await;
+        kill_and_reconnect(&cluster).await;
     }
     assert_eq!(cluster.database_url(), url);
     assert_eq!(sales(&cluster).await, [1, 2, 3]);
@@ -279,12 +274,7 @@ async fn long_and_unusual_paths_work() {
     }
 }
 
-#[cfg(all(
-    feature = "bundled-postgres",
-    target_os = "linux",
-    target_arch = "x86_64",
-    target_env = "gnu"
-))]
+#[cfg(bundled_postgres)]
 #[tokio::test]
 async fn bundled_programs_work_without_installed_ones() {
     let dir = TestDir::new();
@@ -304,12 +294,7 @@ async fn bundled_programs_work_without_installed_ones() {
     assert_eq!(show(&cluster, "fsync").await, "on");
     assert_eq!(show(&cluster, "max_connections").await, "50");
     write_sale(&cluster, 1).await;
-    let killed = cluster.pid().unwrap();
-    kill_hard(killed);
-    eventually("a new server", || {
-        cluster.pid().is_some_and(|pid| pid != killed)
-    });
-    eventually_connects(&cluster).await;
+    kill_and_reconnect(&cluster).await;
     cluster.stop().await.unwrap();
 
     // The cluster stays with the bundled programs, even when others are allowed again.
@@ -320,7 +305,7 @@ async fn bundled_programs_work_without_installed_ones() {
     cluster.stop().await.unwrap();
 
     config.source = Source::Installed;
-    let error = PostgresCluster::start(config).await.unwrap_err();
+    let error = refusal(config).await;
     assert!(
         matches!(error, ClusterError::OtherVersion { .. }),
         "{error}"
@@ -331,21 +316,13 @@ async fn bundled_programs_work_without_installed_ones() {
     );
 }
 
-#[cfg(not(all(
-    feature = "bundled-postgres",
-    target_os = "linux",
-    target_arch = "x86_64",
-    target_env = "gnu"
-)))]
+#[cfg(not(bundled_postgres))]
 #[tokio::test]
 async fn build_without_bundled_programs_reports_it() {
     let dir = TestDir::new();
     let mut config = dir.config();
     config.source = Source::Bundled;
-    let message = PostgresCluster::start(config)
-        .await
-        .unwrap_err()
-        .to_string();
+    let message = refusal(config).await.to_string();
     assert!(
         message.contains("bundled: this build does not include it"),
         "{message}"
@@ -353,12 +330,7 @@ async fn build_without_bundled_programs_reports_it() {
 }
 
 /// An initdb below such a path cannot be run; one installed elsewhere can use the path.
-#[cfg(all(
-    feature = "bundled-postgres",
-    target_os = "linux",
-    target_arch = "x86_64",
-    target_env = "gnu"
-))]
+#[cfg(bundled_postgres)]
 #[tokio::test]
 async fn bundled_programs_reject_paths_with_shell_characters() {
     for name in ["a\"b", "a$b", "a`b", "a\\b"] {
@@ -366,10 +338,7 @@ async fn bundled_programs_reject_paths_with_shell_characters() {
         let mut config = dir.config();
         config.data_dir = dir.path().join(name);
         config.source = Source::Bundled;
-        let message = PostgresCluster::start(config)
-            .await
-            .unwrap_err()
-            .to_string();
+        let message = refusal(config).await.to_string();
         assert!(
             message.contains("its programs cannot run below a path"),
             "{message}"
@@ -394,10 +363,7 @@ async fn invalid_pg_bin_dir_is_rejected_and_not_skipped() {
     ] {
         let mut config = dir.config();
         config.pg_bin_dir = Some(directory.clone());
-        let message = PostgresCluster::start(config)
-            .await
-            .unwrap_err()
-            .to_string();
+        let message = refusal(config).await.to_string();
         assert!(
             message.starts_with(&format!("PG_BIN_DIR={}", directory.display())),
             "{message}"
@@ -464,17 +430,14 @@ async fn unusable_data_directory_is_reported() {
     fs::write(&file, "").unwrap();
     let mut config = dir.config();
     config.data_dir = file.clone();
-    let message = PostgresCluster::start(config.clone())
-        .await
-        .unwrap_err()
-        .to_string();
+    let message = refusal(config.clone()).await.to_string();
     assert!(message.contains(file.to_str().unwrap()), "{message}");
 
     let foreign = dir.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("PG_VERSION"), "15\n").unwrap();
     config.data_dir = foreign;
-    let error = PostgresCluster::start(config).await.unwrap_err();
+    let error = refusal(config).await;
     assert!(
         matches!(error, ClusterError::ForeignCluster { .. }),
         "{error}"
@@ -486,10 +449,7 @@ async fn failed_start_reports_the_servers_own_message() {
     let dir = TestDir::new();
     let mut config = dir.config();
     config.settings = vec![("work_mem".to_owned(), "lots".to_owned())];
-    let message = PostgresCluster::start(config)
-        .await
-        .unwrap_err()
-        .to_string();
+    let message = refusal(config).await.to_string();
     assert!(
         message.contains("invalid value for parameter \"work_mem\""),
         "{message}"
@@ -622,7 +582,7 @@ impl TestDir {
     }
 
     async fn refusal(&self) -> ClusterError {
-        PostgresCluster::start(self.config()).await.unwrap_err()
+        refusal(self.config()).await
     }
 }
 
@@ -637,6 +597,20 @@ async fn started(config: ClusterConfig) -> PostgresCluster {
     PostgresCluster::start(config)
         .await
         .unwrap_or_else(|e| panic!("{e}: {:?}", std::error::Error::source(&e)))
+}
+
+async fn refusal(config: ClusterConfig) -> ClusterError {
+    PostgresCluster::start(config).await.unwrap_err()
+}
+
+/// Kills the server, and waits until another one runs in its stead and accepts connections.
+async fn kill_and_reconnect(cluster: &PostgresCluster) {
+    let killed = cluster.pid().unwrap();
+    kill_hard(killed);
+    eventually("a new server", || {
+        cluster.pid().is_some_and(|pid| pid != killed)
+    });
+    eventually_connects(cluster).await;
 }
 
 /// Another process that owns a cluster and can be killed.

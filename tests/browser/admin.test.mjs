@@ -6,6 +6,7 @@ import { after, before, test } from "node:test";
 import {
   ADMIN_KEY,
   api,
+  boxOf,
   card,
   close,
   createDrop,
@@ -345,7 +346,7 @@ test("on a phone all actions of a drop are visible", async (t) => {
     ['"Total"', '"Available"', '"Held"', '"Sold"', '"Expired"'],
   );
   for (const name of ["Edit", "Adjust", "Cancel"]) {
-    const { x, width } = await row(page, drop).getByRole("button", { name }).boundingBox();
+    const { x, width } = await boxOf(row(page, drop).getByRole("button", { name }));
     assert.ok(x >= 0 && x + width <= 390, `${name} is at ${x}`);
   }
   assert.ok(

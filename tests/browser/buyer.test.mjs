@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
   api,
+  boxOf,
   card,
   close,
   context,
@@ -43,7 +44,7 @@ test("a double click places a hold, and does not purchase it", async (t) => {
   const drop = await createDrop();
   const page = await openStill(t, drop);
   await holdIt(page).click();
-  const { x, y, width, height } = await buyIt(page).boundingBox();
+  const { x, y, width, height } = await boxOf(buyIt(page));
   for (let click = 0; click < 3; click += 1) await page.mouse.click(x + width / 2, y + height / 2);
   await page.mouse.move(x + width / 2, y + height / 2);
   await page.mouse.down();
@@ -171,12 +172,11 @@ test("the holder of a cancelled drop is informed, and offered no impossible acti
 });
 
 test("an expired hold of an ended drop offers no new attempt", async (t) => {
-  const drop = await createDrop({
-    hold_seconds: 2,
-    ends_at: new Date(Date.now() + 2500).toISOString(),
-  });
+  const drop = await createDrop({ hold_seconds: 2 });
   const page = await openLive(t, `/drops/${drop.id}`);
   await holdIt(page).click();
+  await eventually("the hold is placed", async () => (await remembered(page))[0]?.hold);
+  await edit(drop, { ends_at: new Date(Date.now() + 500).toISOString() });
   await expectText(page.locator("hold-panel .outcome"), /Time is up\. .* The drop has ended\./);
   assert.deepEqual(await page.locator("hold-panel button").allInnerTexts(), ["Done"]);
 });

@@ -117,6 +117,45 @@ export async function scheduleDrop(more = {}) {
   });
 }
 
+/**
+ * Fills the chart and the lists of one sample drop, adds a drop without a picture, and returns the
+ * sample drop.
+ */
+export async function fillShop() {
+  const drop = (await api("GET", "/v1/drops")).data.find(({ name }) => name.startsWith("Low Tide"));
+  for (const [buyer, quantity] of [
+    ["Ada", 2],
+    ["Bo", 1],
+    ["Cleo", 1],
+  ]) {
+    const hold = await api("POST", `/v1/drops/${drop.id}/holds`, {
+      buyer_id: buyer,
+      display_name: buyer,
+      quantity,
+    });
+    await api("POST", `/v1/holds/${hold.id}/purchase`);
+  }
+  await scheduleDrop({
+    name: "Field lamp, brass",
+    total_stock: 8,
+    description: "Without a picture: a drawing is generated.",
+  });
+  return drop;
+}
+
+/** The windows of a desktop and of a phone. */
+export const LOOKS = {
+  light: { colorScheme: "light", viewport: { width: 1280, height: 900 } },
+  dark: { colorScheme: "dark", viewport: { width: 1280, height: 900 } },
+  phone: {
+    colorScheme: "light",
+    viewport: { width: 360, height: 760 },
+    isMobile: true,
+    hasTouch: true,
+    deviceScaleFactor: 2,
+  },
+};
+
 /** Drops that are cancelled after the test. */
 const transient = new Set();
 
@@ -142,6 +181,18 @@ export function edit(drop, change) {
 
 export function card(page, drop) {
   return page.locator(`drop-card[data-drop-id="${drop.id}"]`);
+}
+
+/** Returns whether a page is within the width of its window. */
+export function fits(page) {
+  return page.evaluate(
+    () => document.documentElement.scrollWidth <= document.documentElement.clientWidth,
+  );
+}
+
+/** Waits until an element has a box: one that is being replaced has none. */
+export function boxOf(locator) {
+  return eventually(`${locator} has a box`, () => locator.boundingBox());
 }
 
 /** Reads a countdown of less than an hour, in seconds. */

@@ -1,131 +1,33 @@
-// Accessibility, layout and caching of every page. Stores a screenshot of each.
+// Layout, motion and caching of every page.
 
 import assert from "node:assert/strict";
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { AxeBuilder } from "@axe-core/playwright";
 import {
   ADMIN_KEY,
   BASE,
-  OUT,
+  LOOKS,
   api,
   close,
   context,
   createDrop,
   eventually,
   expectText,
+  fillShop,
+  fits,
   launch,
   open,
   openDashboard,
   openLive,
   remembered,
-  scheduleDrop,
 } from "./lib.mjs";
 
 let drop;
 
 before(async () => {
-  await mkdir(OUT, { recursive: true });
   await launch();
-  drop = (await api("GET", "/v1/drops")).data.find(({ name }) => name.startsWith("Low Tide"));
-  // Data for the chart and the lists.
-  for (const [buyer, quantity] of [
-    ["Ada", 2],
-    ["Bo", 1],
-    ["Cleo", 1],
-  ]) {
-    const hold = await api("POST", `/v1/drops/${drop.id}/holds`, {
-      buyer_id: buyer,
-      display_name: buyer,
-      quantity,
-    });
-    await api("POST", `/v1/holds/${hold.id}/purchase`);
-  }
-  await scheduleDrop({
-    name: "Field lamp, brass",
-    total_stock: 8,
-    description: "Without a picture: a drawing is generated.",
-  });
+  drop = await fillShop();
 });
 after(close);
-
-const LOOKS = {
-  light: { colorScheme: "light", viewport: { width: 1280, height: 900 } },
-  dark: { colorScheme: "dark", viewport: { width: 1280, height: 900 } },
-  phone: {
-    colorScheme: "light",
-    viewport: { width: 360, height: 760 },
-    isMobile: true,
-    hasTouch: true,
-    deviceScaleFactor: 2,
-  },
-};
-
-/** Opens every page in a state with content. */
-const PAGES = {
-  shop: async (t, look) => {
-    const page = await openLive(t, "/", look);
-    const panel = page.locator(`drop-card[data-drop-id="${drop.id}"]`);
-    await panel.getByRole("button", { name: "Hold it" }).click();
-    await panel.locator(".time").waitFor();
-    return page;
-  },
-  drop: async (t, look) => {
-    const page = await openLive(t, `/drops/${drop.id}`, look);
-    await page.getByRole("button", { name: "Hold it" }).click();
-    await page.locator("hold-panel .time").waitFor();
-    await expectText(page.locator("drop-sheet .columns"), "Ada");
-    return page;
-  },
-  docs: async (t, look) => {
-    const page = await open(t, "/docs", look);
-    await page.locator("#schema-Drop").waitFor();
-    return page;
-  },
-  "sign-in": (t, look) => open(t, "/admin", look),
-  absent: (t, look) => open(t, "/nonsense", { ...look, expected: [/404/] }),
-  dashboard: async (t, look) => {
-    const page = await openDashboard(t, look);
-    await page.locator("sales-chart rect.sold").first().waitFor();
-    await page.locator("event-log li").first().waitFor();
-    return page;
-  },
-  "new-drop": async (t, look) => {
-    const page = await openDashboard(t, look);
-    await page.getByRole("button", { name: "New drop" }).click();
-    await page.getByRole("dialog").waitFor();
-    return page;
-  },
-};
-
-for (const [name, make] of Object.entries(PAGES)) {
-  for (const [look, options] of Object.entries(LOOKS)) {
-    test(`${name}, ${look}: accessible and within the window's width`, async (t) => {
-      const page = await make(t, { ...options, reducedMotion: "reduce" });
-      const { violations } = await new AxeBuilder({ page }).analyze();
-      const serious = violations.filter(
-        ({ impact }) => impact === "serious" || impact === "critical",
-      );
-      assert.deepEqual(
-        serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]),
-        [],
-      );
-      assert.ok(await fits(page), "the page is wider than the window");
-      await page.evaluate(() => scrollTo(0, 0));
-      await page.screenshot({
-        path: join(OUT, `${name}-${look}.png`),
-        fullPage: name !== "new-drop",
-      });
-    });
-  }
-}
-
-function fits(page) {
-  return page.evaluate(
-    () => document.documentElement.scrollWidth <= document.documentElement.clientWidth,
-  );
-}
 
 test("every page fits from a small phone, or a window at 200 %, to a wide desktop", async (t) => {
   const dashboard = await openDashboard(t);

@@ -38,10 +38,7 @@ before(async () => {
   for (let number = 0; number < MANY; number += 1)
     drops.unshift(await scheduleDrop({ name: `${SERIES} ${String(number).padStart(3, "0")}` }));
 });
-after(async () => {
-  for (const { id } of drops) await api("POST", `/v1/drops/${id}/cancel`);
-  await close();
-});
+after(close);
 
 /** Records the requests of a page to the API, and the bytes received. */
 async function record(page) {

@@ -12,12 +12,13 @@
 #[path = "tools.rs"]
 mod tools;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use harness::{ADMIN_KEY, App, Launch};
+use harness::{ADMIN_KEY, App, Launch, distinct};
 use private_postgres::testing::url_for;
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// The timeout of all browser tests together.
+/// The timeout of a file of tests.
 const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The directory of the screenshots: a build output.
@@ -54,37 +55,71 @@ async fn scripts_are_formatted_and_pass_the_linter() {
     assert_script_succeeds("lint").await;
 }
 
-#[tokio::test]
-async fn pages_work_in_a_real_browser() {
+/// Makes a test of each file of tests: each has a server and a browser of its own, so that they run
+/// concurrently.
+macro_rules! pages_work_in_a_real_browser {
+    ($($file:ident),+ $(,)?) => {
+        mod pages_work_in_a_real_browser {
+            $(
+                #[tokio::test]
+                async fn $file() {
+                    super::assert_page_tests_succeed(stringify!($file)).await;
+                }
+            )+
+        }
+
+        const FILES: &[&str] = &[$(stringify!($file)),+];
+    };
+}
+
+pages_work_in_a_real_browser![
+    accessibility,
+    admin,
+    buyer,
+    docs,
+    live,
+    looks,
+    many,
+    numbers,
+    restart,
+    room,
+    shop,
+    waitlist,
+];
+
+#[test]
+fn every_file_of_tests_is_run() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
+    let files = fs::read_dir(folder).unwrap().filter_map(|entry| {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        name.strip_suffix(".test.mjs").map(str::to_owned)
+    });
+    assert_eq!(distinct(files), FILES);
+}
+
+async fn assert_page_tests_succeed(file: &str) {
     let tools = tools::ready().await;
     let server = Server::start().await;
     let control = server.clone().listen_for_commands().await;
-    // Appearance first, while the shop still has its initial data; the restart last.
-    for file in [
-        "looks", "docs", "shop", "buyer", "waitlist", "live", "admin", "many", "numbers", "room",
-        "restart",
-    ] {
-        let mut tests = tools.node();
-        tests
-            .args(["--test", "--test-reporter=spec"])
-            .arg(format!("{file}.test.mjs"))
-            .env("HOLDFAST_URL", format!("http://{}", server.address))
-            .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
-            .env("HOLDFAST_OUT", pictures())
-            .env("HOLDFAST_CHROMIUM", &tools.chromium)
-            .env("HOLDFAST_CONTROL", &control)
-            .stdin(Stdio::null());
-        let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
-        let output = String::from_utf8_lossy(&ended.stdout);
-        let errors = String::from_utf8_lossy(&ended.stderr);
-        println!("{output}");
-        assert!(ended.status.success(), "{file}:\n{output}\n{errors}");
-        assert!(
-            !output.contains("tests 0\n"),
-            "{file} has no test:\n{output}"
-        );
-    }
-    println!("pictures are in {}", pictures().display());
+    let mut tests = tools.node();
+    tests
+        .args(["--test", "--test-reporter=spec"])
+        .arg(format!("{file}.test.mjs"))
+        .env("HOLDFAST_URL", format!("http://{}", server.address))
+        .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
+        .env("HOLDFAST_OUT", pictures())
+        .env("HOLDFAST_CHROMIUM", &tools.chromium)
+        .env("HOLDFAST_CONTROL", &control)
+        .stdin(Stdio::null());
+    let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
+    let output = String::from_utf8_lossy(&ended.stdout);
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    println!("{output}");
+    assert!(ended.status.success(), "{file}:\n{output}\n{errors}");
+    assert!(
+        !output.contains("tests 0\n"),
+        "{file} has no test:\n{output}"
+    );
 }
 
 /// A shop with the sample drops, which a test can stop and start while its pages are open.

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import {
   api,
+  boxOf,
   card,
   close,
   createDrop,
@@ -188,7 +189,7 @@ test("no column of the chart's table is cut off, for any window and with large n
     assert.ok(inner <= outer, `${window}: ${inner} px in ${outer}`);
     const last = table.locator("th").last();
     assert.equal(await last.innerText(), "Released");
-    const box = await last.boundingBox();
+    const box = await boxOf(last);
     assert.ok(box.x + box.width <= 360, `${window}: it ends at ${box.x + box.width}`);
   }
 });

@@ -261,8 +261,11 @@ test("changing numbers cause no layout shift", async (t) => {
 });
 
 test("an upcoming drop counts down and starts automatically", async (t) => {
-  const drop = await createDrop({ starts_at: new Date(Date.now() + 4000).toISOString() });
+  const inSeconds = (seconds) => new Date(Date.now() + 1000 * seconds).toISOString();
+  const drop = await createDrop({ starts_at: inSeconds(300) });
   const page = await openLive(t, `/drops/${drop.id}`);
+  await expectText(page.locator("hold-panel"), /Starts in\s+[45]:\d\d/);
+  await edit(drop, { starts_at: inSeconds(4) });
   await expectText(page.locator("hold-panel"), /Starts in\s+0:0\d/);
   await page.getByRole("button", { name: "Hold it" }).click();
   await page.getByRole("button", { name: /^Buy/ }).waitFor();

@@ -1,8 +1,19 @@
 //! A unit is never sold twice, however many buyers request it concurrently. Counted from the log,
 //! not from the responses.
 
-use harness::{App, Launch, Units, concurrent_holds, concurrently, distinct, key, tally, text};
+use harness::{
+    App, Launch, Reply, Units, concurrent_holds, concurrently, distinct, key, tally, text,
+};
 use serde_json::{Value, json};
+
+/// Asserts how many requests got a hold, and how many were refused because the drop was sold out.
+#[track_caller]
+fn assert_held_and_sold_out(replies: &[Reply], held: usize, sold_out: usize) {
+    let outcomes = tally(replies);
+    let of = |status, code: &str| outcomes.get(&(status, code.to_owned())).copied();
+    let counts = (of(201, ""), of(409, "sold_out"));
+    assert_eq!(counts, (Some(held), Some(sold_out)), "{outcomes:?}");
+}
 
 #[tokio::test]
 async fn thousand_buyers_racing_for_ten_units_get_ten() {
@@ -15,17 +26,7 @@ async fn thousand_buyers_racing_for_ten_units_get_ten() {
     }))
     .await;
 
-    let outcomes = tally(&replies);
-    assert_eq!(
-        outcomes.get(&(201, String::new())),
-        Some(&10),
-        "{outcomes:?}"
-    );
-    assert_eq!(
-        outcomes.get(&(409, "sold_out".to_owned())),
-        Some(&990),
-        "{outcomes:?}"
-    );
+    assert_held_and_sold_out(&replies, 10, 990);
     assert_eq!(
         replies
             .iter()
@@ -81,17 +82,7 @@ async fn two_thousand_sockets_get_a_hundred_units_and_one_response_each() {
 
     let replies = concurrent_holds(app.address(), &drop, 2_000).await;
 
-    let outcomes = tally(&replies);
-    assert_eq!(
-        outcomes.get(&(201, String::new())),
-        Some(&100),
-        "{outcomes:?}"
-    );
-    assert_eq!(
-        outcomes.get(&(409, "sold_out".to_owned())),
-        Some(&1_900),
-        "{outcomes:?}"
-    );
+    assert_held_and_sold_out(&replies, 100, 1_900);
     let ledger = app.ledger().await;
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 100);
     assert_eq!(
@@ -220,15 +211,6 @@ async fn server_started_with_few_open_files_raises_its_limit() {
     let launch = Launch::fresh().await.after("ulimit -Sn 256");
     let app = launch.start().await;
     let drop = app.create_drop(10, json!({})).await;
-    let outcomes = tally(&concurrent_holds(app.address(), &drop, 600).await);
-    assert_eq!(
-        outcomes.get(&(201, String::new())),
-        Some(&10),
-        "{outcomes:?}"
-    );
-    assert_eq!(
-        outcomes.get(&(409, "sold_out".to_owned())),
-        Some(&590),
-        "{outcomes:?}"
-    );
+    let replies = concurrent_holds(app.address(), &drop, 600).await;
+    assert_held_and_sold_out(&replies, 10, 590);
 }

@@ -18,6 +18,46 @@ async fn listed(launch: &Launch) -> Vec<Value> {
     output["projections"].as_array().unwrap().clone()
 }
 
+/// Runs `projections rebuild` and returns its report on each table.
+async fn rebuilt(launch: &Launch, arguments: &[&str]) -> Vec<Value> {
+    let command = [&["projections", "rebuild", "--json"], arguments].concat();
+    let output = launch.run(&command).await;
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    output["rebuilt"].as_array().unwrap().clone()
+}
+
+/// The events after one position up to another.
+const fn events(after: Position, until: Position) -> Selection {
+    Selection {
+        after,
+        until,
+        drop: None,
+        private: false,
+    }
+}
+
+/// The state of a projection, as the readiness probe reports it.
+async fn health(app: &App, projection: &str) -> Value {
+    let ready = app.get("/health/ready").await.ok(200);
+    ready["projections"][projection].clone()
+}
+
+/// Rebuilds a stopped projection, and waits until it continues without a restart.
+async fn rebuild_and_continue(app: &App, projection: &str, drop: &str) {
+    rebuilt(app.launch(), &[projection]).await;
+    app.held(drop, "carol").await;
+    eventually("it continues without a restart", || async {
+        let health = health(app, projection).await;
+        (health["lag"] == 0 && health["stopped"] == json!(null)).then_some(())
+    })
+    .await;
+}
+
 /// Waits until every table has applied the whole log.
 async fn reach_the_head(app: &App) {
     let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
@@ -80,21 +120,8 @@ async fn differing_table_is_replaced_and_an_equal_one_reported() {
     let launch = Launch::on(sample.altered(tampered).await);
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(1));
 
-    let output = launch
-        .run(&["projections", "rebuild", "--all", "--json"])
-        .await;
-    assert_eq!(
-        (output.code, output.stderr.as_str()),
-        (Some(0), ""),
-        "{output:?}"
-    );
-    let output: Value = serde_json::from_str(&output.stdout).unwrap();
-    let equal: Vec<&Value> = output["rebuilt"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|table| &table["was_equal"])
-        .collect();
+    let tables = rebuilt(&launch, &["--all"]).await;
+    let equal: Vec<&Value> = tables.iter().map(|table| &table["was_equal"]).collect();
     assert_eq!(equal, [&json!(false), &json!(true), &json!(false)]);
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 
@@ -222,10 +249,8 @@ async fn stopped_projection_is_reported_and_resumes_once_rebuilt() {
         .unwrap();
     let hold = app.held(&drop, "bob").await;
     let stopped = eventually("the projection has stopped", || async {
-        let ready = app.get("/health/ready").await.ok(200);
-        ready["projections"]["live_stock"]["stopped"]
-            .as_str()
-            .map(str::to_owned)
+        let health = health(&app, "live_stock").await;
+        health["stopped"].as_str().map(str::to_owned)
     })
     .await;
     let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
@@ -248,18 +273,7 @@ async fn stopped_projection_is_reported_and_resumes_once_rebuilt() {
     assert_eq!(listed(app.launch()).await[0]["lag"], 2);
     assert_eq!(halted(&app).await, ["live_stock"]);
 
-    let rebuilt = app
-        .launch()
-        .run(&["projections", "rebuild", "live_stock"])
-        .await;
-    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
-    app.held(&drop, "carol").await;
-    eventually("it continues without a restart", || async {
-        let ready = app.get("/health/ready").await.ok(200);
-        let stock = &ready["projections"]["live_stock"];
-        (stock["lag"] == 0 && stock["stopped"] == json!(null)).then_some(())
-    })
-    .await;
+    rebuild_and_continue(&app, "live_stock", &drop).await;
     assert_eq!(halted(&app).await, [""; 0]);
     app.audit_verify().await;
 }
@@ -270,13 +284,7 @@ async fn interrupted_rebuild_resumes_from_its_saved_rows() {
     let database = sample.altered("SELECT 1").await;
     let half = Position(sample.log.len() as u64 / 2);
     let page = async |after: Position, until: Position| {
-        let selection = Selection {
-            after,
-            until,
-            drop: None,
-            private: false,
-        };
-        copy::pages(database.pool.clone(), selection)
+        copy::pages(database.pool.clone(), events(after, until))
             .recv()
             .await
             .unwrap()
@@ -301,11 +309,7 @@ async fn interrupted_rebuild_resumes_from_its_saved_rows() {
     assert_eq!(rebuild.reached(), half);
     drop(rebuild);
     let launch = Launch::on(database);
-    let output = launch
-        .run(&["projections", "rebuild", "--all", "--json"])
-        .await;
-    let output: Value = serde_json::from_str(&output.stdout).unwrap();
-    for table in output["rebuilt"].as_array().unwrap() {
+    for table in rebuilt(&launch, &["--all"]).await {
         assert_eq!(
             (&table["was_equal"], &table["position"]),
             (&json!(true), &json!(sample.log.len()))
@@ -316,14 +320,9 @@ async fn interrupted_rebuild_resumes_from_its_saved_rows() {
 
 /// Folds the first half of the log and saves it, like a rebuild that is killed at that point.
 async fn half_a_rebuild(sample: &SampleLog, pool: &sqlx::PgPool) {
-    let selection = Selection {
-        after: Position(0),
-        until: Position(sample.log.len() as u64 / 2),
-        drop: None,
-        private: false,
-    };
+    let half = events(Position(0), Position(sample.log.len() as u64 / 2));
     let mut rebuild = Rebuild::start(pool.clone().into(), &NAMES).await.unwrap();
-    let mut pages = copy::pages(pool.clone(), selection);
+    let mut pages = copy::pages(pool.clone(), half);
     rebuild
         .add(&pages.recv().await.unwrap().unwrap())
         .await
@@ -356,13 +355,8 @@ async fn rebuild_starts_over_when_the_saved_rows_are_foreign() {
         sqlx::raw_sql(&script).execute(&database.pool).await.unwrap();
 
         let launch = Launch::on(database);
-        let output = launch
-            .run(&["projections", "rebuild", "--all", "--json"])
-            .await;
-        assert_eq!(output.code, Some(0), "{left}: {output:?}");
-        let output: Value = serde_json::from_str(&output.stdout).unwrap();
-        for table in output["rebuilt"].as_array().unwrap() {
-            assert_eq!(table["was_equal"], true, "{left}: {output}");
+        for table in rebuilt(&launch, &["--all"]).await {
+            assert_eq!(table["was_equal"], true, "{left}: {table}");
         }
         assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
     }
@@ -456,10 +450,6 @@ async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
             .await
             .unwrap()
     };
-    let health = async || {
-        let ready = app.get("/health/ready").await.ok(200);
-        ready["projections"]["sales_timeline"].clone()
-    };
     for version in [2, 0] {
         let before = rows().await;
         set_version(version).await;
@@ -469,7 +459,7 @@ async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
              run `holdfast projections rebuild sales_timeline`"
         );
         eventually("it has stopped with the reason", || async {
-            (health().await["stopped"] == reason.as_str()).then_some(())
+            (health(&app, "sales_timeline").await["stopped"] == reason.as_str()).then_some(())
         })
         .await;
         assert_eq!(halted(&app).await, ["sales_timeline"]);
@@ -488,8 +478,7 @@ async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
         // A server that starts meanwhile reports the same, and the position of the rows.
         let other = app.launch().clone().start().await;
         let seen = eventually("another server reports it", || async {
-            let ready = other.get("/health/ready").await.ok(200);
-            let seen = ready["projections"]["sales_timeline"].clone();
+            let seen = health(&other, "sales_timeline").await;
             seen["stopped"].is_string().then_some(seen)
         })
         .await;
@@ -499,17 +488,7 @@ async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
         );
         other.stop().await;
 
-        let rebuilt = app
-            .launch()
-            .run(&["projections", "rebuild", "sales_timeline"])
-            .await;
-        assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
-        app.held(&drop, "carol").await;
-        eventually("it continues without a restart", || async {
-            let health = health().await;
-            (health["lag"] == 0 && health["stopped"] == json!(null)).then_some(())
-        })
-        .await;
+        rebuild_and_continue(&app, "sales_timeline", &drop).await;
         app.audit_verify().await;
     }
 }
@@ -519,13 +498,8 @@ async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
 async fn rebuild_that_saves_after_every_event_gives_the_same_tables() {
     let sample = SampleLog::create().await;
     let database = sample.altered("SELECT 1").await;
-    let selection = Selection {
-        after: Position(0),
-        until: Position(sample.log.len() as u64),
-        drop: None,
-        private: false,
-    };
-    let mut pages = copy::pages(database.pool.clone(), selection);
+    let all = events(Position(0), Position(sample.log.len() as u64));
+    let mut pages = copy::pages(database.pool.clone(), all);
     let mut rebuild = Rebuild::start(database.pool.clone().into(), &NAMES)
         .await
         .unwrap();
@@ -646,14 +620,8 @@ async fn killed_rebuild_does_no_harm_and_resumes_when_run_again() {
     app.audit_verify().await;
 
     // A second run resumes and ends with equal tables.
-    let output = app
-        .launch()
-        .run(&["projections", "rebuild", "--all", "--json"])
-        .await;
-    assert_eq!(output.code, Some(0), "{output:?}");
-    let output: Value = serde_json::from_str(&output.stdout).unwrap();
-    for table in output["rebuilt"].as_array().unwrap() {
-        assert_eq!(table["was_equal"], true, "{output}");
+    for table in rebuilt(app.launch(), &["--all"]).await {
+        assert_eq!(table["was_equal"], true, "{table}");
     }
     let names: Vec<String> = checkpoints(&app).await.into_keys().collect();
     assert_eq!(

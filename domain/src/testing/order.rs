@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use super::events::released;
+use super::values::named;
 use super::*;
-use crate::event::HoldPlaced;
+use crate::event::{HoldPlaced, ReleaseCause};
 use crate::order::decide::{OrderBatch, OrderLine, PlaceOrder, PurchaseOrder};
 use crate::order::{
     CancelCause, FulfilmentStep, Order, OrderCancelled, OrderEvent, OrderExpired, OrderFulfilled,
     OrderItem, OrderPaid, OrderPlaced, OrderPurchase,
 };
-use crate::values::OrderId;
+use crate::stock::Stock;
+use crate::values::{DropId, Money, OrderId, PurchaseId};
 
 #[must_use]
 #[track_caller]

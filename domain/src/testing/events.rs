@@ -1,0 +1,187 @@
+//! Events, each as the aggregate of a test would record it.
+
+use super::{
+    HOLD_SECONDS, adjustment_id, buyer, hold_id, purchase_id, quantity, reason, refund_id, second,
+    stock_count, terms,
+};
+use crate::event::{
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldChanged, HoldExpired,
+    HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
+    StockAdjusted,
+};
+use crate::stock::Stock;
+use crate::terms::DropTerms;
+
+/// `total` units are offered under the default [`terms`].
+#[must_use]
+#[track_caller]
+pub fn drop_opened(total: u32) -> DropEvent {
+    drop_scheduled(terms(), total)
+}
+
+/// `total` units are offered under these terms.
+#[must_use]
+#[track_caller]
+pub fn drop_scheduled(terms: DropTerms, total: u32) -> DropEvent {
+    DropEvent::DropScheduled(DropScheduled {
+        key: None,
+        terms,
+        total_stock: stock_count(total),
+        scheduled_at: second(0),
+    })
+}
+
+#[must_use]
+pub fn drop_rescheduled(terms: DropTerms) -> DropEvent {
+    DropEvent::DropRescheduled(DropRescheduled {
+        terms,
+        rescheduled_at: second(0),
+    })
+}
+
+#[must_use]
+pub fn drop_cancelled() -> DropEvent {
+    DropEvent::DropCancelled(DropCancelled {
+        cancelled_at: second(0),
+    })
+}
+
+/// Units were set aside, for [`HOLD_SECONDS`].
+#[must_use]
+#[track_caller]
+pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
+    DropEvent::HoldPlaced(HoldPlaced {
+        hold_id: hold_id(hold),
+        key: None,
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        placed_at: second(0),
+        expires_at: second(HOLD_SECONDS.into()),
+        commitment: None,
+        waitlist_entry: None,
+        order_id: None,
+    })
+}
+
+/// A hold of the default duration was extended to this second after [`T0`].
+#[must_use]
+#[track_caller]
+pub fn hold_extended(hold: &str, until: i64) -> DropEvent {
+    DropEvent::HoldExtended(HoldExtended {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        previous_expires_at: second(HOLD_SECONDS.into()),
+        expires_at: second(until),
+        extended_at: second(0),
+    })
+}
+
+/// The units of a hold changed from one number to another.
+#[must_use]
+#[track_caller]
+pub fn hold_changed(hold: &str, from: u32, to: u32) -> DropEvent {
+    DropEvent::HoldChanged(HoldChanged {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        previous_quantity: quantity(from),
+        quantity: quantity(to),
+        changed_at: second(0),
+    })
+}
+
+/// A hold of the default duration expired.
+#[must_use]
+#[track_caller]
+pub fn hold_expired(hold: &str, units: u32) -> DropEvent {
+    DropEvent::HoldExpired(HoldExpired {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        expired_at: second(HOLD_SECONDS.into()),
+    })
+}
+
+/// A hold was released by its buyer.
+#[must_use]
+#[track_caller]
+pub fn hold_released(hold: &str, units: u32) -> DropEvent {
+    released(hold, units, ReleaseCause::Buyer)
+}
+
+/// A hold was released because its drop was cancelled.
+#[must_use]
+#[track_caller]
+pub fn hold_cancelled(hold: &str, units: u32) -> DropEvent {
+    released(hold, units, ReleaseCause::DropCancelled)
+}
+
+#[track_caller]
+pub(super) fn released(hold: &str, units: u32, cause: ReleaseCause) -> DropEvent {
+    DropEvent::HoldReleased(HoldReleased {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        released_at: second(0),
+        cause,
+    })
+}
+
+/// A hold was paid for, at the default price; the purchase is named after the hold.
+#[must_use]
+#[track_caller]
+pub fn purchase_confirmed(hold: &str, units: u32) -> DropEvent {
+    DropEvent::PurchaseConfirmed(PurchaseConfirmed {
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        total: terms().price.times(quantity(units)),
+        purchased_at: second(0),
+        commitment: None,
+    })
+}
+
+/// Units of the purchase of a hold were given back, at the default price, and restocked.
+#[must_use]
+#[track_caller]
+pub fn purchase_refunded(refund: &str, hold: &str, units: u32) -> DropEvent {
+    refunded(refund, hold, units, true)
+}
+
+/// Units of the purchase of a hold were given back, at the default price, and left the drop.
+#[must_use]
+#[track_caller]
+pub fn purchase_written_off(refund: &str, hold: &str, units: u32) -> DropEvent {
+    refunded(refund, hold, units, false)
+}
+
+#[track_caller]
+fn refunded(refund: &str, hold: &str, units: u32, restocked: bool) -> DropEvent {
+    DropEvent::PurchaseRefunded(PurchaseRefunded {
+        refund_id: refund_id(refund),
+        key: None,
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        amount: terms().price.times(quantity(units)),
+        restocked,
+        reason: reason(),
+        purchased_at: second(0),
+        refunded_at: second(0),
+    })
+}
+
+/// Units were added or removed; `stock` is the result.
+#[must_use]
+#[track_caller]
+pub fn stock_adjusted(adjustment: &str, delta: i32, stock: Stock) -> DropEvent {
+    DropEvent::StockAdjusted(StockAdjusted {
+        adjustment_id: adjustment_id(adjustment),
+        key: None,
+        delta,
+        reason: reason(),
+        stock,
+        adjusted_at: second(0),
+    })
+}
