@@ -1,8 +1,9 @@
 //! Clients and readers that use only what other programs may use: the examples, generated clients,
-//! SSE clients, readers of the log.
+//! SSE clients, readers of the log; and the payment providers against Stripe's own libraries.
 
 mod examples;
 mod generated;
 mod interop;
+mod payments;
 mod readers;
 mod stream_clients;
