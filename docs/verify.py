@@ -1,6 +1,6 @@
 """Independent check of a Holdfast export: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
 Shares no code with Holdfast; encoding: docs/AUDIT.md. Checks positions, hashes, times, sequences,
-holds (placed once, resolved at most once, in time), orders (whole, ended once), units (available + held + sold = total, none
+holds (placed once, resolved at most once, in time), units (available + held + sold = total, none
 negative), the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
 Exit code 0: verified; a note if no head was kept. 1: a check failed. 2: unreadable, or no event."""
 import datetime, hashlib, json, os, re, struct, sys
@@ -39,24 +39,6 @@ def move(units, holds, drop, event_type, payload):  # units: [available, held, s
         sold, total, bought[1] = -quantity, 0 if fields["restocked"] else -quantity, bought[1] - quantity; same("units left to refund", max(0, bought[1]), bought[1])
     units[:] = map(sum, zip(units, (total - held - sold, held, sold, total)))
     if min(units) < 0 or sum(units[:3]) != units[3]: raise Fault(f"units are not conserved: {units}")
-def due(orders, holds, owed, stream, event_type, payload):  # orders: [items, state]; owed: events that must follow
-    (kind, fields), = payload.items(); hold = fields.get("hold_id")
-    if stream[0] == "Drop":
-        if owed: same("event of the order", owed.pop(0), (kind, stream[1], hold))
-        elif kind == "PurchaseConfirmed" and hold in orders or kind == "HoldPlaced" and fields.get("order_id") or fields.get("cause") == "order_cancelled": raise Fault("a hold of an order, without its order")
-        return
-    if owed: raise Fault(f"{owed[0]} must follow the event of its order")
-    same("type", event_type, kind); items, state = orders.get(stream[1], ([], None)); follow = lambda what: [(what, item["drop_id"], item["hold_id"]) for item in items]
-    if kind == "OrderPlaced":
-        if state: raise Fault("an order placed twice")
-        items = fields["items"]; owed += follow("HoldPlaced"); orders.update({item["hold_id"]: stream[1] for item in items})
-        if sum(item["quantity"] * item["price"]["amount"] for item in items) != fields["total"]["amount"]: raise Fault("the items do not add up to the total")
-    elif kind == "OrderFulfilled": return same("state of the order", "OrderPaid", state)
-    else:
-        same("state of the order", "OrderPlaced", state)
-        if kind == "OrderPaid": owed += follow("PurchaseConfirmed")
-        elif kind == "OrderCancelled" and fields["cause"] == "buyer": owed += [owes for owes in follow("HoldReleased") if holds.get(owes[2])]
-    orders[stream[1]] = items, kind
 def voided(export):  # positions that a later event declares void: they stay in the chain and have no effect
     void = set()
     try:
@@ -70,7 +52,7 @@ def kept_head(file="", head="", *_):  # {position: hash}, empty without a kept h
     if not head and os.path.exists(f"{file}.head"): head = open(f"{file}.head", encoding="ascii").read()
     return {int(head.split(":")[0]): head.split(":")[1].strip()} if head else {}
 def verify(export, kept, void=frozenset()):
-    position, head, last_time, sequences, stock, holds, incidents, orders, owed, _ = 0, bytes(32), 0, {}, {}, {}, [], {}, [], void and export.seek(0)
+    position, head, last_time, sequences, stock, holds, incidents, _ = 0, bytes(32), 0, {}, {}, {}, [], void and export.seek(0)
     try:
         for line in filter(str.strip, events(export)):
             event, begin = json.loads(line), line.index('"payload":') + 10
@@ -83,11 +65,8 @@ def verify(export, kept, void=frozenset()):
             same("time in order", max(last_time, time), time); sequences[stream] = max(event["sequence"], sequences.get(stream, 0))
             if stream[0] == "Log": incidents.append((position + 1, *json.loads(texts[2]).items()))
             if stream[0] == "Log" and "PositionVoided" == incidents[-1][1][0] and incidents[-1][1][1]["position"] not in void: raise Fault("the effect of a void position was applied")
-            if position + 1 in void: owed[:1] = []
-            elif stream[0] in ("Drop", "Order"): due(orders, holds, owed, stream, event["event_type"], json.loads(texts[2]))
             if stream[0] == "Drop" and position + 1 not in void: move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]))
             position, last_time = position + 1, time; same("hash of the kept head", kept.get(position, head.hex()), head.hex())
-        if owed: raise Fault(f"the export ends within an order: {owed[0]} must follow")
         if position < max(kept, default=0): raise Fault(f"the export ends before it, but the kept head is at position {max(kept)}")
     except (Fault, ValueError, LookupError, TypeError, AttributeError, struct.error) as fault:
         if not void and (void := voided(export)): return verify(export, kept, void)

@@ -26,8 +26,8 @@ BEGIN
             RAISE EXCEPTION 'no release knows version % of %: a migration has to admit it first', odd.event_version, odd.event_type
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'known_event_type',
                       HINT = 'migrations/README.md: readers first';
-        -- Events of the log itself void a position or record a cut: `holdfast log`. Whoever may
-        -- append could otherwise undo a sale.
+        -- Events of the log itself void a position or record a cut: `holdfast log`. Otherwise every
+        -- program that may append could undo a sale.
         ELSIF NOT pg_has_role(current_user, (SELECT relowner FROM pg_catalog.pg_class WHERE oid = TG_RELID), 'USAGE') THEN
             RAISE EXCEPTION 'only the owner of the log records its incidents'
                 USING ERRCODE = 'insufficient_privilege';

@@ -585,12 +585,10 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         Refusal::MixedCurrencies { .. } => Problem::invalid("/items", refusal.to_string()),
         Refusal::OfItem { item, ref refusal } => {
             let pointer = format!("/items/{item}");
-            match **refusal {
-                Refusal::MixedCurrencies { .. } => {
-                    Problem::invalid(format!("{pointer}/drop_id"), refusal.to_string())
-                }
-                _ => refused(refusal, at).with("pointer", pointer),
+            if let Refusal::MixedCurrencies { .. } = **refusal {
+                return Problem::invalid(format!("{pointer}/drop_id"), refusal.to_string());
             }
+            refused(refusal, at).with("pointer", pointer)
         }
     }
 }

@@ -186,12 +186,12 @@ impl Refused {
     /// As [`Refused::problem`], for an order with these items: counts for the drop of the refused
     /// one.
     pub(crate) fn problem_of_order(&self, drops: &[DropId], error: CommandError) -> Problem {
-        let refused = match &error {
-            CommandError::Refused {
-                refusal: Refusal::OfItem { item, .. },
-                ..
-            } => drops.get(*item as usize),
-            _ => None,
+        let refused = if let CommandError::Refused { refusal, .. } = &error
+            && let Refusal::OfItem { item, .. } = refusal
+        {
+            drops.get(*item as usize)
+        } else {
+            None
         };
         match refused {
             Some(drop_id) => self.problem(*drop_id, error),

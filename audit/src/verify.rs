@@ -395,8 +395,8 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Stop`] with the first of: the log ends before a claimed position, an erasure is missing,
-    /// an order is not complete, an id was used again, a buyer exceeded a limit, a person was two buyers, another kind of
-    /// stream has a gap.
+    /// an order is not complete, an id was used again, a buyer exceeded a limit, a person was two
+    /// buyers, another kind of stream has a gap.
     pub fn finish(mut self) -> Result<Proved, Stop> {
         let pending = self
             .listed

@@ -66,7 +66,7 @@ impl OrderStatus {
     }
 }
 
-/// What a drop needs to know of the order that a hold belongs to.
+/// The part of an order that its drops need for its holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrderedHold {
     pub(crate) order_id: OrderId,
@@ -74,7 +74,7 @@ pub(crate) struct OrderedHold {
     pub(crate) expires_at: Timestamp,
 }
 
-/// What the buyer ordered.
+/// The content of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
     pub key: Option<KeyDigest>,
@@ -112,7 +112,7 @@ impl Order {
         self.sequence
     }
 
-    /// Returns what was ordered; `None` if the order was never placed.
+    /// Returns the content; `None` if the order was never placed.
     #[must_use]
     pub const fn placed(&self) -> Option<&Placed> {
         self.placed.as_ref()

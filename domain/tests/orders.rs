@@ -377,7 +377,7 @@ impl Run {
         }
     }
 
-    /// Records one overdue expiry or release at a time, and what follows for its order.
+    /// Records one overdue expiry or release at a time, and the consequences for its order.
     fn work(&mut self) {
         loop {
             let due = |(id, drop): (&DropId, &DropAggregate)| {

@@ -83,10 +83,12 @@ impl Entry {
     pub(super) fn new(submission: Submission, ids: &mut impl Ids) -> Self {
         let Submission { request, arrived } = submission;
         let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
-        let items = match &request {
-            AnyRequest::PlaceOrder(submitted) => submitted.request.items.len(),
-            AnyRequest::PurchaseOrder(_) => MAX_ITEMS,
-            _ => 0,
+        let items = if let AnyRequest::PlaceOrder(submitted) = &request {
+            submitted.request.items.len()
+        } else if let AnyRequest::PurchaseOrder(_) = &request {
+            MAX_ITEMS
+        } else {
+            0
         };
         let item_ids = (0..items).map(|_| CandidateIds {
             subject: ids.uuid(),

@@ -89,15 +89,27 @@ impl Orders {
 
     /// Notes the order whose hold an event of a drop has ended.
     pub(super) fn note(&mut self, event: &DropEvent) {
+        self.ended.extend(self.ended_by(event));
+    }
+
+    /// The pending order whose hold an event of a drop ends.
+    pub(super) fn ended_by(&self, event: &DropEvent) -> Option<OrderId> {
         if self.of_holds.is_empty() {
-            return;
+            return None;
         }
-        let hold_id = match event {
-            DropEvent::HoldExpired(event) => event.hold_id,
-            DropEvent::HoldReleased(event) => event.hold_id,
-            _ => return,
+        let hold_id = if let DropEvent::HoldExpired(event) = event {
+            event.hold_id
+        } else if let DropEvent::HoldReleased(event) = event {
+            event.hold_id
+        } else {
+            return None;
         };
-        self.ended.extend(self.of_holds.get(&hold_id));
+        self.of_holds.get(&hold_id).copied()
+    }
+
+    /// Takes the note of an order back: it is looked at now.
+    pub(super) fn take_note(&mut self, order_id: OrderId) {
+        self.ended.remove(&order_id);
     }
 
     pub(super) fn next_sequence(&self, order_id: OrderId) -> Sequence {

@@ -214,7 +214,20 @@ impl State {
             AnyRequest::PurchaseOrder(submitted) => submitted.request.order_id,
             AnyRequest::CancelOrder(submitted) => submitted.request.order_id,
             AnyRequest::FulfilOrder(submitted) => submitted.request.order_id,
-            _ => return None,
+            AnyRequest::ScheduleDrop(_)
+            | AnyRequest::RescheduleDrop(_)
+            | AnyRequest::CancelDrop(_)
+            | AnyRequest::SetStock(_)
+            | AnyRequest::ExtendHold(_)
+            | AnyRequest::ChangeHold(_)
+            | AnyRequest::RefundPurchase(_)
+            | AnyRequest::AdjustStock(_)
+            | AnyRequest::PlaceHold(_)
+            | AnyRequest::LookUpBuyer(_)
+            | AnyRequest::JoinWaitlist(_)
+            | AnyRequest::ReleaseHold(_)
+            | AnyRequest::ConfirmPurchase(_)
+            | AnyRequest::LeaveWaitlist(_) => return None,
         };
         let position = self.orders.quarantined(order_id)?;
         Some(CommandError::OrderQuarantined { order_id, position })

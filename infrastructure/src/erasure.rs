@@ -40,7 +40,8 @@ pub struct Erased {
 pub struct Erasure {
     /// The position of its event.
     pub position: Position,
-    /// Pseudonyms of the buyer; one per drop, one per order, and another for each return after an earlier erasure.
+    /// Pseudonyms of the buyer; one per drop, one per order, and another for each return after an
+    /// earlier erasure.
     pub pseudonyms: usize,
     /// Events whose personal data was removed.
     pub events: usize,

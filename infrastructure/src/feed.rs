@@ -21,10 +21,11 @@ pub const RECENT_EVENTS: usize = 50_000;
 /// Consecutive events that are in the log, and the head after them.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// Events of drops, in position order. Events of foreign streams are omitted, so positions may have gaps; of a
-    /// drop, only void and withheld events are missing.
+    /// Events of drops, in position order. Events of foreign streams are omitted, so positions may
+    /// have gaps; of a drop, only void and withheld events are missing.
     pub events: Vec<RecordedEvent>,
-    /// Events of orders, in position order. An order and its holds are always in one batch.
+    /// Events of orders, in position order; those of a void position or of an order in quarantine
+    /// are omitted.
     pub orders: Vec<RecordedOrderEvent>,
     /// Events that were not applied because their drop is in quarantine, in position order.
     pub withheld: Vec<(Position, DropId)>,

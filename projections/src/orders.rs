@@ -8,13 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
+use domain::DropEvent;
+use domain::event::ReleaseCause;
 use domain::order::{
     CancelCause, FulfilmentStep, OrderEvent, OrderItem, OrderPurchase, OrderStatus,
 };
 use domain::values::{
     BuyerId, DropId, Money, OrderId, PaymentReference, Position, Timestamp, Tracking,
 };
-use infrastructure::codec::RecordedOrderEvent;
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
 use crate::buyers::BuyerRow;
 
@@ -23,7 +25,7 @@ use crate::buyers::BuyerRow;
 pub struct OrderRow {
     /// The position at which it was placed.
     pub placed_position: Position,
-    /// The position of its last event.
+    /// The position of the last event of its order or, recorded with it, of its drops.
     pub position: Position,
     pub items: Vec<OrderItem>,
     /// In the order of the items; empty until it is paid.
@@ -60,7 +62,7 @@ impl OrderRow {
     }
 }
 
-/// What a list is restricted to.
+/// The restrictions of a list.
 #[derive(Debug, Clone, Default)]
 pub struct OrderFilter {
     pub buyer_id: Option<BuyerId>,
@@ -177,7 +179,8 @@ impl Orders {
         }
     }
 
-    pub(crate) fn apply(&mut self, recorded: &RecordedOrderEvent) {
+    /// Applies an event; `last` is the position of the last event of its batch.
+    pub(crate) fn apply(&mut self, recorded: &RecordedOrderEvent, last: Position) {
         let (order_id, position) = (recorded.order_id, recorded.position);
         let private = recorded.private.as_ref();
         if let OrderEvent::OrderPlaced(event) = &recorded.event {
@@ -204,7 +207,7 @@ impl Orders {
             self.by_position.insert(position, order_id);
             let row = OrderRow {
                 placed_position: position,
-                position,
+                position: last,
                 items: event.items.clone(),
                 purchases: vec![],
                 total: event.total,
@@ -226,7 +229,7 @@ impl Orders {
         let Some(row) = self.rows.get_mut(&order_id) else {
             return;
         };
-        row.position = position;
+        row.position = last;
         let (placed, before) = (row.placed_position, row.status);
         match &recorded.event {
             OrderEvent::OrderPlaced(_) => {}
@@ -296,6 +299,33 @@ impl Orders {
     }
 }
 
+/// The position of the last event that was recorded with an event of an order: the events of its
+/// drops follow it.
+pub(crate) fn last_of_batch(recorded: &RecordedOrderEvent, events: &[RecordedEvent]) -> Position {
+    let belongs = |event: &DropEvent| match (&recorded.event, event) {
+        (OrderEvent::OrderPlaced(_), DropEvent::HoldPlaced(hold)) => {
+            hold.order_id == Some(recorded.order_id)
+        }
+        (OrderEvent::OrderPaid(paid), DropEvent::PurchaseConfirmed(event)) => {
+            let mut purchases = paid.purchases.iter();
+            purchases.any(|purchase| purchase.purchase_id == event.purchase_id)
+        }
+        (OrderEvent::OrderCancelled(_), DropEvent::HoldReleased(event)) => {
+            event.cause == ReleaseCause::OrderCancelled
+        }
+        _ => false,
+    };
+    let start = events.partition_point(|event| event.position <= recorded.position);
+    let mut last = recorded.position;
+    for event in &events[start..] {
+        if event.position != last.next() || !belongs(&event.event) {
+            break;
+        }
+        last = event.position;
+    }
+    last
+}
+
 fn remove_from<K: std::hash::Hash + Eq>(indexes: &mut HashMap<K, Index>, key: &K, at: Position) {
     if let Some(index) = indexes.get_mut(key) {
         index.remove(&at);
@@ -335,26 +365,33 @@ mod tests {
         }
     }
 
+    fn add(orders: &mut Orders, recorded: &RecordedOrderEvent) {
+        orders.apply(recorded, recorded.position);
+    }
+
     fn reference(text: &str) -> PaymentReference {
         PaymentReference::new(text).unwrap()
     }
 
     fn orders() -> Orders {
         let mut orders = Orders::default();
-        orders.apply(&placed("a", 1, "ann", &["x", "y"]));
-        orders.apply(&placed("b", 4, "bob", &["y"]));
-        orders.apply(&placed("c", 6, "ANN", &["x"]));
+        add(&mut orders, &placed("a", 1, "ann", &["x", "y"]));
+        add(&mut orders, &placed("b", 4, "bob", &["y"]));
+        add(&mut orders, &placed("c", 6, "ANN", &["x"]));
         let mut paid = recorded(
             "a",
             8,
             order_paid([order_item("x", "ax", 1), order_item("y", "ay", 1)]),
         );
         paid.private = Some(Private::payment(SALT, reference("card 1")));
-        orders.apply(&paid);
-        orders.apply(&recorded("b", 11, order_cancelled(CancelCause::Buyer)));
+        add(&mut orders, &paid);
+        add(
+            &mut orders,
+            &recorded("b", 11, order_cancelled(CancelCause::Buyer)),
+        );
         let mut shipped = recorded("a", 13, order_fulfilled(FulfilmentStep::Shipped));
         shipped.private = Some(Private::shipment(SALT, Tracking::new("parcel").unwrap()));
-        orders.apply(&shipped);
+        add(&mut orders, &shipped);
         orders
     }
 
@@ -443,6 +480,34 @@ mod tests {
         }
         assert_eq!(found(&orders, &OrderFilter::default(), 0).len(), 3);
         assert!(debug.contains("bob"));
+    }
+
+    #[test]
+    fn batch_ends_with_the_last_event_of_its_drops() {
+        let event = |position: u64, event: DropEvent| RecordedEvent {
+            position: Position(position),
+            recorded_at: second(0),
+            drop_id: drop_id("x"),
+            sequence: Sequence(1),
+            event,
+            private: None,
+        };
+        let order = placed("a", 5, "ann", &["x", "y"]);
+        let events = [
+            event(4, hold_ordered("a", "h", 1)),
+            event(6, hold_ordered("a", "h1", 1)),
+            event(7, hold_ordered("a", "h2", 1)),
+            event(8, hold_placed("h3", 1)),
+        ];
+        assert_eq!(last_of_batch(&order, &events), Position(7));
+        assert_eq!(last_of_batch(&order, &events[..2]), Position(6));
+        assert_eq!(last_of_batch(&order, &[]), Position(5));
+        let cancelled = recorded("a", 9, order_cancelled(CancelCause::Buyer));
+        let events = [
+            event(10, hold_of_cancelled_order("h1", 1)),
+            event(11, hold_released("h3", 1)),
+        ];
+        assert_eq!(last_of_batch(&cancelled, &events), Position(10));
     }
 
     #[test]

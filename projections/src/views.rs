@@ -38,7 +38,7 @@ use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
 use crate::live_stock::{LiveStock, LiveStockRow};
-use crate::orders::{OrderFilter, OrderRow, Orders};
+use crate::orders::{OrderFilter, OrderRow, Orders, last_of_batch};
 use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, SalesTimeline, SalesTotals};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
@@ -423,7 +423,8 @@ impl Observer for Views {
                 hot.apply_or_say(recorded);
             }
             for recorded in &committed.orders {
-                hot.orders.apply(recorded);
+                let last = last_of_batch(recorded, &committed.events);
+                hot.orders.apply(recorded, last);
             }
             for refused in &committed.quarantined {
                 self.quarantine(&mut hot, refused);

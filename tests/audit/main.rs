@@ -4,4 +4,5 @@ mod checkpoint;
 mod commands;
 mod export;
 mod look;
+mod orders;
 mod verify;

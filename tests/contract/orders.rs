@@ -268,7 +268,7 @@ async fn order_expires_and_a_cancelled_drop_cancels_it() {
     .await;
 
     let other = app.create_drop(3, json!({ "hold_seconds": 3600 })).await;
-    let id = text(&ordered(&app, "bob", &[(&long, 2), (&other, 1)]).await["id"]);
+    let id = text(&ordered(&app, "bob", &[(&long, 1), (&other, 1)]).await["id"]);
     let stop = app.admin(Method::POST, &format!("/v1/drops/{long}/cancel"));
     fetch(stop).await.ok(200);
     pay(&app, &id, None).await.problem(410, "order_cancelled");

@@ -1,7 +1,7 @@
 //! The list of orders, as JSON pages or as one CSV file with a line for each item.
 //!
-//! Promise: one request finds who bought, and with which payment. A cell that a spreadsheet would
-//! evaluate is written as text.
+//! Promise: one request finds the buyer, the items and the payment of an order. A cell that a
+//! spreadsheet would evaluate is written as text.
 //! Limit: newest first; an order that is placed while a file is written is not in it.
 
 use axum::body::Body;
@@ -56,7 +56,7 @@ impl Query for OrdersParams {
     }
 }
 
-/// Who may read a list: an administrator all of it, a buyer with a token their own orders.
+/// The reader of a list: an administrator reads all orders, a buyer with a token their own.
 #[derive(Debug)]
 pub(crate) enum OrdersReader {
     Admin,

@@ -408,13 +408,15 @@ fn hold_in<'a>(drop: &'a DropAggregate, item: &OrderItem) -> Option<(&'a DropAgg
 
 /// The refusal of an order whose hold cannot be purchased.
 fn of_order(refusal: Refusal, placed: &Placed) -> Refusal {
-    match refusal {
-        Refusal::HoldExpired { .. } => Refusal::OrderExpired {
+    if let Refusal::HoldExpired { .. } = refusal {
+        return Refusal::OrderExpired {
             expired_at: placed.expires_at,
-        },
-        Refusal::HoldReleased { released_at } => Refusal::OrderCancelled {
-            cancelled_at: released_at,
-        },
-        other => other,
+        };
     }
+    if let Refusal::HoldReleased { released_at } = refusal {
+        return Refusal::OrderCancelled {
+            cancelled_at: released_at,
+        };
+    }
+    refusal
 }

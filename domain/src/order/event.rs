@@ -9,10 +9,6 @@ use crate::values::{
 /// One recorded fact about one order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[expect(
-    clippy::enum_variant_names,
-    reason = "the names of stored event types name their aggregate"
-)]
 pub enum OrderEvent {
     /// Units of all items were set aside; the holds follow.
     OrderPlaced(OrderPlaced),
@@ -49,7 +45,7 @@ pub struct OrderPlaced {
     pub key: Option<KeyDigest>,
     /// The buyer, under a pseudonym of this order.
     pub buyer: Pseudonym,
-    /// What was ordered: one item for each drop.
+    /// The items: one for each drop.
     pub items: Vec<OrderItem>,
     /// The price of all items.
     pub total: Money,

@@ -100,13 +100,13 @@ pub fn order_fulfilled(fulfilment: FulfilmentStep) -> OrderEvent {
 #[must_use]
 #[track_caller]
 pub fn hold_ordered(order: &str, hold: &str, units: u32) -> DropEvent {
-    match hold_placed(hold, units) {
-        DropEvent::HoldPlaced(event) => DropEvent::HoldPlaced(HoldPlaced {
-            order_id: Some(order_id(order)),
-            ..event
-        }),
-        other => other,
-    }
+    let DropEvent::HoldPlaced(event) = hold_placed(hold, units) else {
+        unreachable!("it builds a hold");
+    };
+    DropEvent::HoldPlaced(HoldPlaced {
+        order_id: Some(order_id(order)),
+        ..event
+    })
 }
 
 /// A hold was released because its order was cancelled.
@@ -222,7 +222,7 @@ impl Market {
         Ok(self.apply(order_id(order), batch))
     }
 
-    /// Records what follows from an ended hold; returns the number of events.
+    /// Records the consequences of an ended hold; returns the number of events.
     pub fn conclude_order(&mut self, order: &str, at: Timestamp) -> usize {
         let batch = self
             .order(order_id(order))

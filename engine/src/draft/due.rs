@@ -326,9 +326,12 @@ impl Draft {
             Due::Closing(drop_id) => decide(drop_id, &DropAggregate::settle_cancelled),
         };
         if let Some((drop_id, decision)) = decided {
+            let first = decision.events.first();
+            let ended = first.and_then(|event| state.orders.ended_by(event));
             self.apply(state, drop_id, decision.events, None, now);
             // The order of a hold ends right after it, in the same batch.
-            while let Some(order_id) = state.orders.next_ended() {
+            if let Some(order_id) = ended {
+                state.orders.take_note(order_id);
                 self.conclude(state, order_id, now);
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::event::{DropEvent, ReleaseCause};
-use domain::order::{FulfilmentStep, Order, OrderEvent, OrderItem, OrderStatus};
+use domain::order::{CancelCause, FulfilmentStep, Order, OrderEvent, OrderItem, OrderStatus};
 use domain::private::Private;
 use domain::values::{DropId, HoldId, KeyDigest, OrderId, PaymentReference, Position};
 use domain::{DropAggregate, Refusal};
@@ -117,7 +117,7 @@ impl Buyer {
         let items = items.collect();
         let buyers = ["ann", "ANN", "bob", "cy"];
         Some(OrderRequest::Place(PlaceOrder {
-            key: Some(key(&format!("order {}-{}", self.number, self.requests))),
+            key: Some(key(&format!("order-{}-{}", self.number, self.requests))),
             other_key: None,
             buyer_id: buyer(buyers[self.random.random_range(0..buyers.len())]),
             is_from_token: false,
@@ -199,9 +199,11 @@ pub fn decoded_orders(events: &[StoredEvent]) -> Vec<RecordedOrderEvent> {
 
 /// The holds that belong to orders.
 pub fn ordered_holds(events: &[RecordedEvent]) -> BTreeSet<HoldId> {
-    let ordered = |recorded: &RecordedEvent| match &recorded.event {
-        DropEvent::HoldPlaced(event) => event.order_id.map(|_| event.hold_id),
-        _ => None,
+    let ordered = |recorded: &RecordedEvent| {
+        let DropEvent::HoldPlaced(event) = &recorded.event else {
+            return None;
+        };
+        event.order_id.map(|_| event.hold_id)
     };
     events.iter().filter_map(ordered).collect()
 }
@@ -300,21 +302,23 @@ fn batch_is_whole<'a>(
                 assert!(same(event));
             }
         }
-        OrderEvent::OrderCancelled(_) => {
+        OrderEvent::OrderCancelled(cancelled) => {
             let is_release = |n: &usize| {
-                after(*n).is_some_and(|event| match &event.event {
-                    DropEvent::HoldReleased(release) => {
-                        release.cause == ReleaseCause::OrderCancelled
-                            && order
-                                .items()
-                                .iter()
-                                .any(|item| item.hold_id == release.hold_id)
-                    }
-                    _ => false,
-                })
+                let Some(DropEvent::HoldReleased(release)) = after(*n).map(|event| &event.event)
+                else {
+                    return false;
+                };
+                let mut items = order.items().iter();
+                release.cause == ReleaseCause::OrderCancelled
+                    && items.any(|item| item.hold_id == release.hold_id)
             };
             let released = (0..).take_while(is_release).count();
-            assert!(released <= order.items().len());
+            let items = order.items().len();
+            match cancelled.cause {
+                CancelCause::Buyer => assert_eq!(released, items),
+                // The hold of the cancelled drop ends with the drop.
+                CancelCause::DropCancelled => assert!(released < items),
+            }
         }
         OrderEvent::OrderExpired(_) | OrderEvent::OrderFulfilled(_) => {}
     }
@@ -376,16 +380,20 @@ fn response_was_true(
             OrderRequest::Purchase(PurchaseOrder { order_id, .. })
             | OrderRequest::Cancel(CancelOrder { order_id }),
             Err(CommandError::Refused { refusal, .. }),
-        ) => match refusal {
-            Refusal::OrderExpired { .. } => assert!(recorded_by(order_id, is_expired), "{sent:?}"),
-            Refusal::OrderCancelled { .. } => {
-                assert!(recorded_by(order_id, is_cancelled), "{sent:?}");
-            }
-            Refusal::OrderPaid { .. } | Refusal::OrderReferenceConflict { .. } => {
-                assert!(recorded_by(order_id, is_paid), "{sent:?}");
-            }
-            other => panic!("impossible refusal: {other:?}"),
-        },
+        ) => {
+            let is_true = if let Refusal::OrderExpired { .. } = refusal {
+                recorded_by(order_id, is_expired)
+            } else if let Refusal::OrderCancelled { .. } = refusal {
+                recorded_by(order_id, is_cancelled)
+            } else {
+                let of_paid = matches!(
+                    refusal,
+                    Refusal::OrderPaid { .. } | Refusal::OrderReferenceConflict { .. }
+                );
+                of_paid && recorded_by(order_id, is_paid)
+            };
+            assert!(is_true, "{sent:?}");
+        }
         (OrderRequest::Fulfil(_), Err(CommandError::Refused { refusal, .. })) => assert!(
             matches!(
                 refusal,
@@ -420,17 +428,21 @@ fn only_sent_requests_are_recorded(sent: &[SentOrder], orders: &[RecordedOrderEv
     let keys: BTreeSet<KeyDigest> = sent
         .iter()
         .filter(may_be)
-        .filter_map(|sent| match &sent.request {
-            OrderRequest::Place(request) => request.key,
-            _ => None,
+        .filter_map(|sent| {
+            let OrderRequest::Place(request) = &sent.request else {
+                return None;
+            };
+            request.key
         })
         .collect();
     let paid: BTreeSet<OrderId> = sent
         .iter()
         .filter(may_be)
-        .filter_map(|sent| match &sent.request {
-            OrderRequest::Purchase(request) => Some(request.order_id),
-            _ => None,
+        .filter_map(|sent| {
+            let OrderRequest::Purchase(request) = &sent.request else {
+                return None;
+            };
+            Some(request.order_id)
         })
         .collect();
     let mut used = BTreeSet::new();

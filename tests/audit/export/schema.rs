@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use domain::DropEvent;
+use domain::{DropEvent, OrderEvent};
 use harness::{Launch, SampleLog, distinct, text};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -46,6 +46,9 @@ async fn checked_in_schema_describes_every_event() {
             if name == "BuyerErased" {
                 event["aggregate_type"] = "Erasure".into();
                 event["aggregate_id"] = "buyers".into();
+            }
+            if OrderEvent::TYPES.contains(&name) {
+                event["aggregate_type"] = "Order".into();
             }
             if ["PositionVoided", "TailCut"].contains(&name) {
                 event["aggregate_type"] = "Log".into();

@@ -57,7 +57,7 @@ impl Due {
     }
 }
 
-/// What is left of an order.
+/// The part of an order that later events are checked against.
 #[derive(Debug, Default)]
 struct OrderAccount {
     sequence: Sequence,
@@ -324,7 +324,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Ends a pending order; returns what it was.
+    /// Ends a pending order and returns it.
     fn end_order(&mut self, order_id: OrderId, status: OrderStatus) -> Result<Pending, Fault> {
         let account = self.orders.accounts.entry(order_id).or_default();
         let Some(pending) = account.pending.take() else {
