@@ -1,5 +1,5 @@
 """Independent check of the orders in a Holdfast export: python3 docs/verify_orders.py EXPORT.ndjson
-Shares no code with Holdfast. Run docs/verify.py first: it checks hashes, sequences, holds and units.
+Shares no code with Holdfast. Run docs/verify.py first: it checks hashes, sequences, holds, units.
 Here: an order's holds follow it at once, one for each item, with its units and its deadline; so do
 the purchases of a paid order, and the releases of one that its buyer cancelled; no hold of an order
 is placed, sold or released without it; an order ends once. Void events have no effect.

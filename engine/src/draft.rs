@@ -144,10 +144,6 @@ struct Pending {
 }
 
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are events of drops; a box would cost an allocation for each"
-)]
 enum PendingEvent {
     Drop(DropId, DropEvent, Undo),
     Order(OrderId, OrderEvent, OrderUndo),

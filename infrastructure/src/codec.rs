@@ -48,10 +48,6 @@ pub struct RecordedOrderEvent {
 
 /// A recorded event of a drop or of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "unpacked at once; a box would cost an allocation for each event of a drop"
-)]
 pub enum Recorded {
     Drop(RecordedEvent),
     Order(RecordedOrderEvent),

@@ -55,9 +55,10 @@ impl OrderRow {
     /// The status as of `now`: an order past its deadline is expired, recorded or not.
     #[must_use]
     pub fn status_at(&self, now: Timestamp) -> OrderStatus {
-        match self.status {
-            OrderStatus::Pending if now >= self.expires_at => OrderStatus::Expired,
-            status => status,
+        let is_overdue = self.status == OrderStatus::Pending && now >= self.expires_at;
+        match is_overdue {
+            true => OrderStatus::Expired,
+            false => self.status,
         }
     }
 }
@@ -172,11 +173,11 @@ impl Orders {
         if let Some(drop_id) = &filter.drop_id {
             return Some(self.by_drop.get(drop_id));
         }
-        match filter.status? {
-            // An order past its deadline has its index changed when the expiry is recorded.
-            OrderStatus::Expired => None,
-            status => Some(self.by_status.get(&status)),
-        }
+        // An order past its deadline has its index changed when the expiry is recorded.
+        let status = filter
+            .status
+            .filter(|status| *status != OrderStatus::Expired)?;
+        Some(self.by_status.get(&status))
     }
 
     /// Applies an event; `last` is the position of the last event of its batch.
