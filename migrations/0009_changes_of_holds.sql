@@ -8,8 +8,8 @@ CREATE OR REPLACE FUNCTION known_event_types() RETURNS text[] LANGUAGE sql IMMUT
     ]
 $$;
 
--- Units that were refunded: by drop, by buyer, and by the minute of the purchase. What remains sold is
--- the number of units sold minus these.
+-- Units that were refunded: by drop, by buyer, and by the minute of the purchase. To get the units
+-- that stayed sold, a reader of the two latter subtracts them.
 ALTER TABLE live_stock ADD COLUMN refunded bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0);
 ALTER TABLE top_purchasers ADD COLUMN refunded bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0);
 ALTER TABLE sales_timeline ADD COLUMN refunded bigint NOT NULL DEFAULT 0 CHECK (refunded >= 0);

@@ -132,7 +132,7 @@ pub struct PurchaseBody {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RefundTotal")]
 pub struct RefundedBody {
-    /// Units given back.
+    /// Units returned.
     pub(crate) quantity: u32,
     pub(crate) amount: Money,
 }

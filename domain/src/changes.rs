@@ -2,7 +2,7 @@
 //!
 //! Promise: the hold stays the same hold. A change is no request for another one, so the throttle
 //! does not count it. Units are added only within the limits and from units that no waitlist entry
-//! could use, as for a new hold; units that are given back are offered to the waitlist first.
+//! could use, as for a new hold; units that are returned are offered to the waitlist first.
 //! Limit: a hold that is over cannot be changed, recorded as over or not.
 
 use crate::command::{ChangeHold, ExtendHold};

@@ -29,7 +29,7 @@ pub enum DropCommand {
     ReleaseHold(ReleaseHold),
     /// Pays for a hold.
     ConfirmPurchase(ConfirmPurchase),
-    /// Gives units of a purchase back.
+    /// Returns units of a purchase.
     RefundPurchase(RefundPurchase),
     /// Records that a hold has expired. The engine sends it when the deadline passes.
     ExpireHold(ExpireHold),
@@ -151,7 +151,7 @@ pub struct RefundPurchase {
     /// The purchase, and the hold that it paid for. The caller has read both from the log.
     pub purchase_id: PurchaseId,
     pub hold_id: HoldId,
-    /// Units to give back; `None`: all that are left.
+    /// Units to return; `None`: all that are left.
     pub quantity: Option<Quantity>,
     /// True if the units are offered again; false if they leave the drop.
     pub restock: bool,

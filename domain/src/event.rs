@@ -39,7 +39,7 @@ pub enum DropEvent {
     HoldReleased(HoldReleased),
     /// A hold was paid for.
     PurchaseConfirmed(PurchaseConfirmed),
-    /// Units of a purchase were given back, and their price with them.
+    /// Units of a purchase were returned, and their price with them.
     PurchaseRefunded(PurchaseRefunded),
     /// Units were added or removed.
     StockAdjusted(StockAdjusted),
@@ -243,7 +243,7 @@ pub struct PurchaseRefunded {
     pub hold_id: HoldId,
     /// The buyer.
     pub buyer: Pseudonym,
-    /// Units given back.
+    /// Units returned.
     pub quantity: Quantity,
     /// The price of these units, at the unit price of the purchase.
     pub amount: Money,

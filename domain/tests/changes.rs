@@ -211,7 +211,7 @@ fn units_are_added_up_to_the_limits_of_the_drop() {
 }
 
 #[test]
-fn units_given_back_go_to_the_waitlist_first() {
+fn units_returned_go_to_the_waitlist_first() {
     given([
         drop_opened(3),
         hold_placed("h1", 3),
@@ -251,7 +251,7 @@ fn throttle_does_not_count_a_change() {
 }
 
 #[test]
-fn units_are_added_only_during_the_sale_and_given_back_at_any_time() {
+fn units_are_added_only_during_the_sale_and_returned_at_any_time() {
     let brief = DropTerms {
         ends_at: Some(second(20)),
         ..terms()

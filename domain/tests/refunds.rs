@@ -90,15 +90,13 @@ fn allowance_of_the_buyer_comes_back_with_the_units() {
             max: 3,
             allowance: 1,
         })
+        // The waiting entry requests two units, so the one that is left may be held directly.
         .when(place_hold("h2", 1))
-        .then_refused(Refusal::SoldOut {
-            requested: 1,
-            available: 1,
-        });
-    // The waiting entry requests two units; the one that is left may be held directly.
+        .then([hold_placed("h2", 1)]);
     let standing = refunded.aggregate();
     let standing = standing.standing(buyer("ann"), second(0)).unwrap();
-    assert_eq!((standing.purchased, standing.allowance), (2, 1));
+    let units = (standing.held, standing.purchased, standing.allowance);
+    assert_eq!(units, (1, 2, 0));
 }
 
 #[test]

@@ -6,9 +6,9 @@
 //! returned all the same.
 //!
 //! Holds of one drop nearly always expire in the order in which they were placed, so one cursor
-//! that walks the holds is enough. Two kinds of hold have an entry of their own: a hold that expires
-//! before an earlier one (the hold time was shortened), and a hold that was extended. The cursor
-//! skips the latter, because it would wait there while later holds expire.
+//! that walks the holds is enough. Two kinds of hold have an entry of their own: a hold that
+//! expires before an earlier one (the hold time was shortened), and a hold that was extended. The
+//! cursor skips the latter, because it would wait there while later holds expire.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};

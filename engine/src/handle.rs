@@ -224,7 +224,7 @@ impl EngineHandle {
         self.submit(request)
     }
 
-    /// Gives units of a purchase back.
+    /// Returns units of a purchase.
     ///
     /// # Errors
     /// See [`EngineHandle`].

@@ -113,7 +113,7 @@ pub struct ConfirmPurchase {
     pub payment_reference: Option<PaymentReference>,
 }
 
-/// Gives units of a purchase back.
+/// Returns units of a purchase.
 #[derive(Debug, Clone)]
 pub struct RefundPurchase {
     /// The purchase, and the hold that it paid for, both as the log has them.
@@ -121,7 +121,7 @@ pub struct RefundPurchase {
     pub hold_id: HoldId,
     /// Idempotency key, unique within the drop.
     pub key: Option<KeyDigest>,
-    /// Units to give back; `None`: all that are left.
+    /// Units to return; `None`: all that are left.
     pub quantity: Option<Quantity>,
     /// True if the units are offered again; false if they leave the drop.
     pub restock: bool,

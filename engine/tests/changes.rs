@@ -191,7 +191,7 @@ async fn hold_is_extended_to_the_limit_and_refused_when_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn units_given_back_are_offered_in_the_same_batch() {
+async fn units_returned_are_offered_in_the_same_batch() {
     let shop = Shop::open(3, 600).await;
     let held = shop.node.held(shop.hold("a", 3)).await;
     let entry = join(shop.drop_id, "w", "bob", 2);

@@ -42,7 +42,7 @@ pub struct LiveStockRow {
     pub released: u64,
     /// The number of waiting entries.
     pub waitlist_length: u32,
-    /// Units that were sold and given back, in total.
+    /// Units that were sold and returned, in total.
     pub refunded: u64,
 }
 

@@ -39,8 +39,8 @@ pub struct SalesTotals {
     pub holds_expired: u64,
     /// Holds released, including those of a cancelled drop.
     pub holds_released: u64,
-    /// Units of `sold` that were refunded since. A refund counts in the minute of its purchase, so that
-    /// no bucket ever has less than nothing.
+    /// Units of `sold` that were refunded since. A refund counts in the minute of its purchase, so
+    /// that no bucket ever has less than nothing.
     pub refunded: u64,
 }
 

@@ -261,7 +261,7 @@ async fn log_with_erased_buyers_is_verified() {
     assert!(
         verdict
             .stdout
-            .contains("personal data of 4 of 4 events erased"),
+            .contains("personal data of 5 of 5 events erased"),
         "{verdict:?}"
     );
 }

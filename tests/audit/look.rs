@@ -134,13 +134,15 @@ async fn history_of_a_hold_is_described_in_words() {
         [
             "DropScheduled",
             "HoldPlaced",
+            "HoldChanged",
+            "HoldExtended",
             "DropRescheduled",
             "DropCancelled",
             "HoldReleased"
         ]
     );
-    assert_eq!(output["events"][4]["hash"], cancelled.hash);
-    assert!(text(&output["events"][4]["words"]).contains("because the drop was cancelled"));
+    assert_eq!(output["events"][6]["hash"], cancelled.hash);
+    assert!(text(&output["events"][6]["words"]).contains("because the drop was cancelled"));
 
     let unknown_hold = query(&launch, &["history", "--hold", &Uuid::new_v4().to_string()]).await;
     assert_eq!(
@@ -280,7 +282,7 @@ async fn views_are_replayed_from_the_log_and_compared() {
     let purchasers = output_of(&launch, &["replay", "--view", "top_purchasers"]).await;
     assert!(
         purchasers.contains("\ntop_purchasers\n")
-            && purchasers.ends_with("\n  (1 row)\n")
+            && purchasers.ends_with("\n  (2 rows)\n")
             && !purchasers.contains("live_stock"),
         "{purchasers}"
     );
@@ -363,7 +365,9 @@ async fn changes_between_two_positions_are_listed_by_drop() {
     }
     let words = output_of(&launch, &["diff", "3"]).await;
     assert!(
-        words.contains("sold             0 → 2 (+2)") && words.contains("holds purchased  1"),
+        words.contains("sold                0 → 2 (+2)")
+            && words.contains("holds purchased     2")
+            && words.contains("purchases refunded  1"),
         "{words}"
     );
     assert!(

@@ -66,17 +66,19 @@ async fn units_of_a_hold_are_changed_in_place() {
     assert_eq!(body["limit_name"], "max_per_hold");
     // The throttle allows two holds, and a change is none.
     let second = app.held(&drop, "alice").await;
+    change(&app, &hold, 3).await.ok(200);
+    app.hold(&drop, "alice").await.problem(429, "throttled");
+    change(&app, &hold, 4).await.ok(200);
     let body = change(&app, &second, 2).await.problem(409, "limit_reached");
     assert_eq!(numbers(&body), (json!(5), json!(0)));
     assert_eq!(body["limit_name"], "max_per_buyer");
-    app.hold(&drop, "alice").await.problem(429, "throttled");
 
     let bob = app.held(&drop, "bob").await;
     let body = change(&app, &bob, 2).await.problem(409, "sold_out");
     let units = (&body["requested"], &body["available"]);
     assert_eq!(units, (&json!(1), &json!(0)));
 
-    // Units that are given back go to the waitlist first.
+    // Units that are returned go to the waitlist first.
     let entry = app.joined(&drop, "carol", 2).await;
     let less = change(&app, &hold, 1).await.ok(200);
     assert_eq!(less["quantity"], 1);
@@ -271,7 +273,7 @@ async fn buyer_changes_only_holds_of_their_own_and_extends_none() {
     change(Some(harness::ADMIN_KEY)).await.ok(200);
     let request = app.request(Method::POST, &format!("{path}/extend"));
     let request = request.bearer_auth(&alice).json(&json!({ "seconds": 60 }));
-    fetch(request).await.problem(401, "unauthorized");
+    fetch(request).await.problem(403, "forbidden");
 }
 
 #[tokio::test]

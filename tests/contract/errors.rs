@@ -63,7 +63,7 @@ async fn unknown_method_is_a_problem_with_the_allowed_methods() {
         (Method::POST, format!("/v1/drops/{drop}"), "PATCH"),
         (Method::GET, format!("/v1/drops/{drop}/cancel"), "POST"),
         (Method::GET, format!("/v1/drops/{drop}/holds"), "POST"),
-        (Method::PATCH, format!("/v1/holds/{drop}"), "DELETE"),
+        (Method::PUT, format!("/v1/holds/{drop}"), "DELETE"),
         (Method::GET, format!("/v1/holds/{drop}/purchase"), "POST"),
         (Method::POST, "/v1/stream".to_owned(), "GET"),
         (Method::DELETE, "/v1/log".to_owned(), "GET"),

@@ -51,14 +51,7 @@ impl SampleLog {
             let body = json!({ "buyer_id": buyer, "quantity": 2, "display_name": format!("The real {buyer}") });
             let hold = text(&app.hold_with(&shop, &key(), &body).await.ok(201)["id"]);
             match buyer {
-                "alice" => {
-                    let purchase = text(&app.purchase(&hold).await.ok(201)["id"]);
-                    let path = format!("/v1/purchases/{purchase}/refunds");
-                    let refund = app.admin(Method::POST, &path);
-                    let refund = refund.header("idempotency-key", key());
-                    let body = json!({ "quantity": 1, "reason": "arrived broken" });
-                    fetch(refund.json(&body)).await.ok(201);
-                }
+                "alice" => drop(app.purchase(&hold).await.ok(201)),
                 "bob" => drop(app.release(&hold).await.ok(204)),
                 _ => {
                     let path = format!("/v1/holds/{hold}");
@@ -71,6 +64,12 @@ impl SampleLog {
                 }
             }
         }
+        let hold = app.held(&shop, "erin").await;
+        let purchase = text(&app.purchase(&hold).await.ok(201)["id"]);
+        let refund = app.admin(Method::POST, &format!("/v1/purchases/{purchase}/refunds"));
+        let refund = refund.header("idempotency-key", key());
+        let body = json!({ "quantity": 1, "reason": "arrived broken" });
+        fetch(refund.json(&body)).await.ok(201);
         let adjustment = json!({ "delta": 5, "reason": "found a box" });
         let path = format!("/v1/drops/{shop}/stock-adjustments");
         let reply = app

@@ -339,7 +339,7 @@ async fn rebuild_starts_over_when_the_saved_rows_are_foreign() {
                       UPDATE sales_timeline_rebuild SET sold = 7; UPDATE live_stock_rebuild SET terms_version = 7";
     for left in [
         "UPDATE projection_checkpoints SET position = 1000000 WHERE name LIKE '%_rebuild'",
-        "UPDATE projection_checkpoints SET fold_version = 2 WHERE name LIKE '%_rebuild'",
+        "UPDATE projection_checkpoints SET fold_version = 3 WHERE name LIKE '%_rebuild'",
         "UPDATE projection_checkpoints SET fold_version = 0 WHERE name LIKE '%_rebuild'",
         "ALTER TABLE live_stock_rebuild ADD COLUMN more integer; ALTER TABLE top_purchasers_rebuild DROP COLUMN last_purchased_at;
          ALTER TABLE sales_timeline_rebuild ALTER COLUMN minute TYPE date",
@@ -450,12 +450,12 @@ async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
             .await
             .unwrap()
     };
-    for version in [2, 0] {
+    for version in [3, 0] {
         let before = rows().await;
         set_version(version).await;
         let hold = app.held(&drop, "bob").await;
         let reason = format!(
-            "projection sales_timeline stopped: its rows are of version {version} of its fold, and this program folds version 1; \
+            "projection sales_timeline stopped: its rows are of version {version} of its fold, and this program folds version 2; \
              run `holdfast projections rebuild sales_timeline`"
         );
         eventually("it has stopped with the reason", || async {
@@ -524,7 +524,7 @@ async fn rebuild_that_saves_after_every_event_gives_the_same_tables() {
 /// and kills it (SIGKILL) there.
 async fn rebuild_killed_at(app: &App, name: &str) {
     sqlx::query(
-        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+        "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, 2) ON CONFLICT DO NOTHING",
     )
     .bind(name)
     .execute(app.pool())

@@ -1,5 +1,5 @@
-//! Refunds of purchases for which the shop took the money itself: the shop gives it back itself, so the
-//! refund has succeeded when it is recorded.
+//! Refunds of purchases for which the shop took the money itself. The shop also returns it itself,
+//! so the refund has succeeded when it is recorded.
 
 use axum::Json;
 use axum::extract::State;
@@ -55,7 +55,7 @@ pub(crate) struct RefundBody {
 #[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum RefundStatus {
-    /// The money was given back.
+    /// The money was returned.
     Succeeded,
 }
 

@@ -27,7 +27,7 @@ pub(super) enum ActionKind {
     Offered,
     /// A waitlist entry, without units yet; the same rules apply to its request.
     Joined,
-    /// A hold that expired or was released, or units that a hold or a refund gave back.
+    /// A hold that expired or was released, or units that a hold or a refund returned.
     Returned,
     /// Units that were added to a hold. The throttle does not count them.
     Added,

@@ -4,11 +4,12 @@
 //! Promise: every engine can load a log that passes, and every rule held in it: units are conserved
 //! and never negative; a hold is resolved at most once, by its buyer, in time; a purchase has the
 //! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
-//! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist entry is settled at most once; in a
-//! cancelled drop only the consequences of the cancellation follow (see [`super::closing`]).
+//! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist
+//! entry is settled at most once; in a cancelled drop only refunds and the consequences of the
+//! cancellation follow (see [`super::closing`]).
 //! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
-//! per buyer, refunds and repeated ids are found only at the end. The order in which the waitlist was served
-//! is not checked.
+//! per buyer, excessive refunds and repeated ids are found only at the end. The order in which the
+//! waitlist was served is not checked.
 
 mod orders;
 
@@ -308,8 +309,8 @@ impl Ledger {
         })
     }
 
-    /// Judges the kept facts: returns the first repeated id, the first excess of a buyer, and the first
-    /// excessive refund.
+    /// Judges the kept facts: returns the first repeated id, the first excess of a buyer, and the
+    /// first excessive refund.
     ///
     /// # Errors
     /// When a scratch file cannot be read.

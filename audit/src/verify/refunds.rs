@@ -1,7 +1,8 @@
-//! Purchases and their refunds: no more units of a purchase are refunded than it has, each at its price.
+//! Purchases and their refunds: no more units of a purchase are refunded than it has, each at its
+//! price.
 //!
-//! Promise: exact, in bounded memory: sorted runs on disk, merged at the end. Limit: the result is known
-//! only at the end.
+//! Promise: exact, in bounded memory: sorted runs on disk, merged at the end. Limit: the result is
+//! known only at the end.
 
 use std::io::{self, Read, Write};
 

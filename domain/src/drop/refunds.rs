@@ -1,4 +1,4 @@
-//! Refunds of purchases: units that were sold come back, and money is given back.
+//! Refunds of purchases: units that were sold come back, and money is returned.
 //!
 //! Promise: no more units of a purchase are refunded than it has, and each refund has the price of
 //! its units. The buyer's allowance comes back with the units.
@@ -18,7 +18,7 @@ pub struct Refund {
     /// The idempotency key that it was requested with.
     pub key: Option<KeyDigest>,
     pub purchase_id: PurchaseId,
-    /// Units given back.
+    /// Units returned.
     pub quantity: Quantity,
     /// The price of these units.
     pub amount: Money,
@@ -35,7 +35,7 @@ pub struct Refund {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Refunded {
     pub(super) purchase_id: PurchaseId,
-    /// Units given back by all refunds together.
+    /// Units returned by all refunds together.
     pub(super) units: u32,
 }
 

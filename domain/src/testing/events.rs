@@ -141,14 +141,14 @@ pub fn purchase_confirmed(hold: &str, units: u32) -> DropEvent {
     })
 }
 
-/// Units of the purchase of a hold were given back, at the default price, and restocked.
+/// Units of the purchase of a hold were returned, at the default price, and restocked.
 #[must_use]
 #[track_caller]
 pub fn purchase_refunded(refund: &str, hold: &str, units: u32) -> DropEvent {
     refunded(refund, hold, units, true)
 }
 
-/// Units of the purchase of a hold were given back, at the default price, and left the drop.
+/// Units of the purchase of a hold were returned, at the default price, and left the drop.
 #[must_use]
 #[track_caller]
 pub fn purchase_written_off(refund: &str, hold: &str, units: u32) -> DropEvent {

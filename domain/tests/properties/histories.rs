@@ -408,15 +408,21 @@ impl Writer {
             }
             Request::Serve => DropCommand::ServeWaitlist(ServeWaitlist { at }),
             Request::Settle => DropCommand::SettleCancelled,
-            Request::Repeat(nth, same_id) => self.repeat(*nth, *same_id, at),
+            Request::Repeat(nth, same_id) => self.repeat(*nth, *same_id, model, at),
         }
     }
 
-    fn repeat(&mut self, nth: Index, same_id: bool, at: Timestamp) -> DropCommand {
+    fn repeat(&mut self, nth: Index, same_id: bool, model: &Model, at: Timestamp) -> DropCommand {
         if self.sent.is_empty() {
             return cancel_drop().at(at);
         }
         let mut again = nth.get(&self.sent).clone().at(at);
+        // The hold may have been purchased since; the caller reads the purchase from the log.
+        if let DropCommand::RefundPurchase(command) = &mut again
+            && let Some(purchase_id) = model.hold(command.hold_id).and_then(|hold| hold.purchase)
+        {
+            command.purchase_id = purchase_id;
+        }
         if !same_id {
             let name = self.name();
             match &mut again {

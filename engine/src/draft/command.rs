@@ -22,8 +22,8 @@ use crate::submission::{DecisionResult, Request};
 
 /// The inputs of a decision, apart from the request.
 ///
-/// A purchase, a release and a change of a hold count from their arrival, even when they are decided
-/// later, because the buyer was shown `expires_at`. Everything else is decided at `now`.
+/// A purchase, a release and a change of a hold count from their arrival, even when they are
+/// decided later, because the buyer was shown `expires_at`. Everything else is decided at `now`.
 #[derive(Debug)]
 pub(crate) struct Context<'a> {
     pub(super) state: &'a State,

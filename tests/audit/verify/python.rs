@@ -181,8 +181,8 @@ async fn both_verifiers_find_forged_changes_and_refunds() {
         (
             "PurchaseRefunded",
             [one.0, one.1],
-            "expected units left to refund 0, found -1",
-            "oversold",
+            "expected units left to refund 0, found -2",
+            "it has only 1",
         ),
         (
             "PurchaseRefunded",

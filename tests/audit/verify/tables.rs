@@ -77,9 +77,9 @@ async fn lowest_position_of_all_differing_tables_is_reported() {
 #[tokio::test]
 async fn table_of_another_fold_version_is_not_verified() {
     let sample = SampleLog::create().await;
-    let newer = "UPDATE projection_checkpoints SET fold_version = 2 WHERE name = 'sales_timeline'";
+    let newer = "UPDATE projection_checkpoints SET fold_version = 3 WHERE name = 'sales_timeline'";
     let launch = Launch::on(sample.altered(newer).await);
-    let reason = "its rows are of version 2 of its fold, and this program folds version 1; run `holdfast projections rebuild sales_timeline`";
+    let reason = "its rows are of version 3 of its fold, and this program folds version 2; run `holdfast projections rebuild sales_timeline`";
     let head = sample.log.last().unwrap().position;
     assert_disproved(&launch.run(&["audit", "verify"]).await, head, reason);
     let compared = launch.run(&["audit", "replay", "--compare"]).await;

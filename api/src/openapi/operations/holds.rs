@@ -84,7 +84,7 @@ fn change(schemas: &mut Schemas) -> Operation {
              does not count the change. Units are added within the limits of the drop, from units \
              that no waitlist entry can use; `requested` in a 409 `sold_out` is the number of \
              added units, and `allowance` in a 409 `limit_reached` is the number that may still be \
-             added. Units that are given back are offered to the waitlist first. The same number \
+             added. Units that are returned are offered to the waitlist first. The same number \
              of units has no effect.",
     )
     .body_example(json!({ "quantity": 2 }))
@@ -189,7 +189,7 @@ fn refund(schemas: &mut Schemas) -> Operation {
         "Refund a purchase",
     )
     .description(
-        "Gives units of a purchase back, at the unit price of the purchase, and with them the \
+        "Returns units of a purchase, at the unit price of the purchase, and with them the \
          buyer's allowance. The money is the shop's to return; the log records that it was. \
          Restocked units are offered to the waitlist first; with `restock: false` they leave the \
          drop's total. Possible after the drop has ended or was cancelled as well: units that are \
