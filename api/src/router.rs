@@ -14,7 +14,8 @@ use crate::app::App;
 use crate::extract::no_parameters;
 use crate::problem::{Code, Problem};
 use crate::{
-    admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
+    admin, drops, erasure, health, holds, jobs, log, metrics, openapi, pages, session, stream,
+    waitlist, webhook_routes,
 };
 
 /// Builds the router of `app`.
@@ -83,6 +84,37 @@ fn routes() -> Routes {
         )
         .route("/v1/admin/metrics", get(admin::metrics))
         .route("/v1/admin/timeline", get(admin::timeline))
+        .route(
+            "/v1/admin/webhooks",
+            post(webhook_routes::create).get(webhook_routes::list),
+        )
+        .route(
+            "/v1/admin/webhooks/{id}",
+            get(webhook_routes::read)
+                .patch(webhook_routes::edit)
+                .delete(webhook_routes::delete),
+        )
+        .route("/v1/admin/webhooks/{id}/test", post(webhook_routes::test))
+        .route(
+            "/v1/admin/webhooks/{id}/rotate-secret",
+            post(webhook_routes::rotate_secret),
+        )
+        .route(
+            "/v1/admin/webhooks/{id}/replay",
+            post(webhook_routes::replay),
+        )
+        .route(
+            "/v1/admin/webhooks/{id}/deliveries",
+            get(webhook_routes::deliveries),
+        )
+        .route(
+            "/v1/admin/webhooks/{id}/deliveries/{delivery_id}/retry",
+            post(webhook_routes::retry),
+        )
+        .route("/v1/admin/jobs", get(jobs::list))
+        .route("/v1/admin/jobs/{id}/retry", post(jobs::retry))
+        .route("/v1/admin/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/v1/admin/needs-attention", get(jobs::needs_attention))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
         .route("/metrics", get(metrics::scrape))

@@ -24,6 +24,7 @@ const FILES: &[(&str, &str)] = files![
     "0006_fold_versions",
     "0007_event_types",
     "0008_clock",
+    "0011_webhooks",
 ];
 
 /// Returns the migrations of this release.

@@ -24,3 +24,4 @@ mod stream;
 mod throttles;
 mod tokens;
 mod waitlist;
+mod webhooks;

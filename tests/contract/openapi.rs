@@ -261,7 +261,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 23] = [
+const CACHES: [(&str, &str, &str); 28] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -273,6 +273,15 @@ const CACHES: [(&str, &str, &str); 23] = [
     ("/v1/stream", "no-store", ""),
     ("/v1/admin/metrics", "private, no-cache", ""),
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
+    ("/v1/admin/webhooks", "private, no-cache", ""),
+    ("/v1/admin/webhooks/{id}", "private, no-cache", ""),
+    (
+        "/v1/admin/webhooks/{id}/deliveries",
+        "private, no-cache",
+        "",
+    ),
+    ("/v1/admin/jobs", "private, no-cache", ""),
+    ("/v1/admin/needs-attention", "private, no-cache", ""),
     ("/v1/log", "private, no-cache", "Accept"),
     ("/v1/log/head", "private, no-cache", ""),
     ("/metrics", "no-store", ""),
@@ -297,6 +306,12 @@ async fn every_route_has_the_right_cache_headers() {
     let bought = app.held(&other, "carl").await;
     let purchase = app.purchase(&bought).await.ok(201);
     let purchase = harness::text(&purchase["id"]);
+    // Nothing is sent to it: no drop is cancelled.
+    let endpoint = json!({ "url": "https://shop.example/", "event_types": ["drop.cancelled"] });
+    let endpoint = app
+        .admin(Method::POST, "/v1/admin/webhooks")
+        .json(&endpoint);
+    let endpoint = harness::text(&fetch(endpoint).await.ok(201)["id"]);
     let document = api::openapi::document_with_pages();
     let gets = operations(&document).into_iter();
     let gets = gets.filter(|(_, method, _)| method == "get");
@@ -308,6 +323,7 @@ async fn every_route_has_the_right_cache_headers() {
             "/v1/holds/{id}" => &hold,
             "/v1/waitlist/{id}" => &entry,
             "/v1/purchases/{id}" => &purchase,
+            _ if path.contains("webhooks") => &endpoint,
             _ => &drop,
         };
         let filled = path

@@ -21,3 +21,4 @@ mod rolling_upgrade;
 mod shutdown;
 mod two_processes;
 mod unavailable;
+mod webhooks;

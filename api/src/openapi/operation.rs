@@ -341,6 +341,10 @@ fn in_path(path: &str) -> Vec<Value> {
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let kind = |name: &str| match name {
         "id" => ("The id.", json!({ "type": "string", "format": "uuid" })),
+        "delivery_id" => (
+            "The id of the delivery.",
+            json!({ "type": "string", "format": "uuid" }),
+        ),
         "buyer_id" => (
             "The shop's id of the buyer.",
             json!({ "$ref": "#/components/schemas/BuyerId" }),

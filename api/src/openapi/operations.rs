@@ -7,6 +7,7 @@ mod live;
 mod log;
 mod pages;
 mod waitlist;
+mod webhooks;
 
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use super::operation::Operation;
 use super::schemas::Schemas;
 
 /// The tags, in the order of the reference page.
-pub(super) const TAGS: [(&str, &str); 7] = [
+pub(super) const TAGS: [(&str, &str); 8] = [
     (
         "Drops",
         "A drop offers a fixed number of units from its start to its end.",
@@ -37,6 +38,11 @@ pub(super) const TAGS: [(&str, &str); 7] = [
         "Admin",
         "The data of the dashboard, its session, and erasure of buyers.",
     ),
+    (
+        "Webhooks and jobs",
+        "Endpoints that receive events as signed requests, work that must still be done, and \
+         matters that need an administrator.",
+    ),
     ("Log", "The append-only event log, for auditors."),
     ("Health", "Liveness, readiness, metrics and this document."),
 ];
@@ -54,6 +60,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         waitlist::all,
         live::all,
         admin::all,
+        webhooks::all,
         log::all,
         pages::health,
     ];
