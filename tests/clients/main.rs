@@ -6,3 +6,4 @@ mod generated;
 mod interop;
 mod readers;
 mod stream_clients;
+mod webhook_verifiers;
