@@ -3,6 +3,7 @@
 
 mod address_bounds;
 mod admin;
+mod architecture;
 mod bounds;
 mod commands;
 mod conditional;
