@@ -13,6 +13,7 @@ use projections::runner::Progress;
 use projections::views::Views;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use webhooks::service::Webhooks;
 
 use crate::connections::AddressLimit;
 use crate::keys::Keys;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub buyer_tokens: Option<BuyerTokens>,
     /// The progress of each projection's table.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
+    /// Outgoing webhooks.
+    pub webhooks: Webhooks,
     /// Counts refusals.
     pub refused: Refused,
     pub metrics: Metrics,

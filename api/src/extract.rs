@@ -37,9 +37,10 @@ use crate::problem::{Code, Problem};
 /// Maximum length of a body, in characters, and with a few exceptions in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// Maximum size of a body that describes a drop, in bytes. The longest name, description and
-/// picture fit, even if each character is written as two escapes (`\ud83d\ude00`), 12 bytes. Only
-/// administrators can send one, so others cannot fill memory with it.
+/// Maximum size of a body that describes a drop or a webhook endpoint, in bytes. The longest name,
+/// description and picture fit, even if each character is written as two escapes
+/// (`\ud83d\ude00`), 12 bytes. Only administrators can send one, so others cannot fill memory with
+/// it.
 pub(crate) const MAX_TERMS_BODY: usize = 96 * 1024;
 
 /// Maximum number of bytes that are read of a body that is too large.

@@ -78,6 +78,9 @@ codes! {
     PurchaseNotFound = "purchase_not_found", NOT_FOUND, "Purchase not found";
     OrderNotFound = "order_not_found", NOT_FOUND, "Order not found";
     WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "Waitlist entry not found";
+    WebhookNotFound = "webhook_not_found", NOT_FOUND, "Webhook endpoint not found";
+    DeliveryNotFound = "delivery_not_found", NOT_FOUND, "Delivery not found";
+    JobNotFound = "job_not_found", NOT_FOUND, "Job not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
         method";
     /// The body was received too slowly.
@@ -114,6 +117,12 @@ codes! {
     WaitlistFull = "waitlist_full", CONFLICT, "The waitlist is full";
     /// The entry cannot be left any more, because it has become a hold.
     AlreadyOffered = "already_offered", CONFLICT, "The waitlist entry has already received a hold";
+    /// The limit of webhook endpoints is reached.
+    WebhookLimitReached = "webhook_limit_reached", CONFLICT, "Too many webhook endpoints";
+    /// Nothing is sent to the endpoint.
+    WebhookDisabled = "webhook_disabled", CONFLICT, "The webhook endpoint is disabled";
+    /// The job cannot be cancelled any more.
+    JobDone = "job_done", CONFLICT, "The job is done";
     /// The hold expired before the request.
     HoldExpired = "hold_expired", GONE, "The hold has expired";
     /// The hold was released before the request.

@@ -12,6 +12,7 @@ mod release;
 mod restart;
 mod stream;
 mod stream_flood;
+mod webhooks;
 
 pub use self::audit::RATIOS as AUDIT_RATIOS;
 pub use self::consequences::{CANCEL, EXPIRIES, RESTOCK};
@@ -19,6 +20,7 @@ pub use self::disturbed::Shop;
 pub use self::pages::{FIRST_CARD, PRESS, ratio_name};
 pub use self::restart::FIRST_ANSWER;
 pub use self::stream::{IDLE, LATENCY, MEMORY, WRONG};
+pub use self::webhooks::{IDLE_P99, LOADED_MAX};
 
 use std::time::Duration;
 
@@ -70,6 +72,8 @@ pub enum Scenario {
     /// CPU time of the shop's page until its first card and until a press, with many drops and with
     /// few
     Pages,
+    /// The delay of webhooks, without load and at 2,000 events per second
+    Webhooks,
 }
 
 /// The settings of a run.
@@ -144,6 +148,7 @@ impl Play<'_> {
             Scenario::StreamFlood => stream_flood::play(self).await,
             Scenario::DropLists => drop_lists::play(self).await,
             Scenario::Pages => pages::play(self).await,
+            Scenario::Webhooks => webhooks::play(self).await,
         }
     }
 

@@ -6,9 +6,9 @@ use crate::contenders::Contender;
 use crate::report::disturbances::{Disturbance, Purchases};
 use crate::report::{Figure, Report, rounded};
 use crate::scenario::{
-    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, FIRST_CARD, IDLE, LATENCY, MEMORY, PRESS,
-    RESTOCK, WRONG, empty_log_label, hundred_drops_label, long_log_label, ratio_name,
-    watched_label,
+    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, FIRST_CARD, IDLE, IDLE_P99, LATENCY, LOADED_MAX,
+    MEMORY, PRESS, RESTOCK, WRONG, empty_log_label, hundred_drops_label, long_log_label,
+    ratio_name, watched_label,
 };
 
 /// The direction of a target.
@@ -178,6 +178,13 @@ fn judge_server(report: &Report) -> Vec<Judgement> {
             100.0,
             100.0,
             figure("projection lag, last third less first"),
+        ),
+        less(format!("{IDLE_P99}, ms"), 50.0, 10.0, figure(IDLE_P99)),
+        less(
+            format!("{LOADED_MAX}, ms"),
+            2_000.0,
+            500.0,
+            figure(LOADED_MAX),
         ),
     ]
 }

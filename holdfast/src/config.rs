@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use database::DatabaseSettings;
@@ -16,6 +17,8 @@ use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
 use api::limiter::settings::{Bound, Bounds, Count, Rate};
 use api::tokens::BuyerTokens;
+use webhooks::networks::PermittedNetworks;
+use webhooks::schedule::Schedule;
 
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
@@ -35,6 +38,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub edge: EdgeSettings,
+
+    #[command(flatten)]
+    pub webhooks: WebhookSettings,
 
     /// Commands that may wait in the engine's queue; further requests get 503 immediately.
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -157,6 +163,37 @@ impl EdgeSettings {
         };
         let (trusted, unlimited) = (&self.trusted_proxies, &self.unlimited_networks);
         Limiter::new(bounds, trusted.clone(), unlimited.clone())
+    }
+}
+
+/// How outgoing webhooks are sent.
+#[derive(Debug, Clone, Args)]
+pub struct WebhookSettings {
+    /// Networks that webhooks may be sent to although they are not public, separated by commas:
+    /// 10.1.0.0/16,::1. Only there also without TLS. By default only public addresses are
+    /// permitted.
+    #[arg(long, env = "HOLDFAST_WEBHOOK_NETWORKS", default_value = "")]
+    pub webhook_networks: PermittedNetworks,
+
+    /// Pauses after the failed attempts of a delivery, separated by commas. After the last one the
+    /// delivery is given up.
+    #[arg(long, env = "HOLDFAST_WEBHOOK_RETRIES", default_value_t = Schedule::default())]
+    pub webhook_retries: Schedule,
+
+    /// Longest wait for the response to a webhook, in seconds.
+    #[arg(long, env = "HOLDFAST_WEBHOOK_TIMEOUT_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub webhook_timeout_seconds: u32,
+}
+
+impl WebhookSettings {
+    /// Returns the settings of the dispatchers.
+    #[must_use]
+    pub fn service(&self) -> webhooks::service::Settings {
+        webhooks::service::Settings {
+            networks: self.webhook_networks.clone(),
+            schedule: self.webhook_retries.clone(),
+            timeout: Duration::from_secs(self.webhook_timeout_seconds.into()),
+        }
     }
 }
 

@@ -37,6 +37,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
+use webhooks::notices::StockNotices;
+use webhooks::service::Webhooks;
 
 use crate::config::{ConfigError, Settings, buyer_tokens, load_keys};
 
@@ -128,7 +130,8 @@ impl Server {
         );
         observers.hub.follow_clock(handle.clone());
         let streams = run_shards(shards, settings, &closing);
-        let followers = Followers::start(&observers, &database, &log, &stopping);
+        let mut followers = Followers::start(&observers, &database, &log, &stopping);
+        let webhooks = followers.dispatch(settings, &observers, &database, &log, &stopping);
 
         let app = App::new(Parts {
             engine: handle,
@@ -145,6 +148,7 @@ impl Server {
             buyer_tokens,
             projections: followers.projections,
             refused: followers.refused,
+            webhooks,
             metrics: observers.metrics,
             limiter: observers.limiter,
             lateness: observers.lateness,
@@ -227,6 +231,8 @@ impl Server {
 /// Everything that follows the engine's events in memory.
 struct Observers {
     feed: Feed,
+    /// Before the feed, whose followers look events up here.
+    notices: StockNotices,
     limiter: Limiter,
     views: Views,
     hub: StreamHub,
@@ -241,6 +247,7 @@ impl Observers {
         let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
         let observers = Self {
             feed: Feed::default(),
+            notices: StockNotices::default(),
             limiter: settings.edge.limiter(),
             views,
             hub,
@@ -253,7 +260,10 @@ impl Observers {
     /// Returns one observer for all, which passes events on in this order.
     fn as_one(&self) -> impl Observer + use<> {
         (
-            (self.feed.clone(), self.limiter.clone()),
+            (
+                (self.notices.clone(), self.feed.clone()),
+                self.limiter.clone(),
+            ),
             (
                 self.views.clone(),
                 (
@@ -292,6 +302,25 @@ impl Followers {
             projections,
             refused,
         }
+    }
+
+    /// Starts the dispatchers of webhooks.
+    fn dispatch(
+        &mut self,
+        settings: &Settings,
+        observers: &Observers,
+        database: &Database,
+        log: &PostgresLog,
+        stopping: &CancellationToken,
+    ) -> Webhooks {
+        let settings = settings.webhooks.service();
+        let webhooks = Webhooks::new(PgPool::clone(&database.pool), &settings);
+        let (feed, notices) = (observers.feed.clone(), observers.notices.clone());
+        let running = webhooks
+            .clone()
+            .run(settings, log.clone(), feed, notices, stopping.clone());
+        self.tasks.spawn(running);
+        webhooks
     }
 }
 

@@ -240,6 +240,27 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         }
     }
 
+    /// Up to `limit` of one drop's events after `after` and up to `until`, in position order.
+    /// `sequence` is that of an earlier event, or 0: it saves reading the stream from its start.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn stream_after(
+        &self,
+        drop_id: DropId,
+        after: Position,
+        _sequence: Sequence,
+        until: Position,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send {
+        async move {
+            let mut events = self.stream(drop_id, until).await?;
+            events.retain(|event| event.position > after);
+            events.truncate(limit);
+            Ok(events)
+        }
+    }
+
     /// Appends a sealed batch atomically and durably, if and only if the log's head is the expected
     /// one.
     ///

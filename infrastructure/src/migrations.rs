@@ -26,6 +26,7 @@ const FILES: &[(&str, &str)] = files![
     "0008_clock",
     "0009_changes_of_holds",
     "0010_orders",
+    "0011_webhooks",
 ];
 
 /// Returns the migrations of this release.

@@ -7,3 +7,4 @@ mod interop;
 mod payments;
 mod readers;
 mod stream_clients;
+mod webhook_verifiers;

@@ -106,6 +106,7 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
         "private-postgres",
         "projections",
         "terminal",
+        "webhooks",
     ];
     let linked: BTreeSet<(String, String)> = linked("normal")
         .into_iter()

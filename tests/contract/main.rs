@@ -3,6 +3,7 @@
 
 mod address_bounds;
 mod admin;
+mod architecture;
 mod bounds;
 mod changes;
 mod commands;
@@ -28,3 +29,4 @@ mod stream;
 mod throttles;
 mod tokens;
 mod waitlist;
+mod webhooks;

@@ -299,7 +299,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 25] = [
+const CACHES: [(&str, &str, &str); 30] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -313,6 +313,15 @@ const CACHES: [(&str, &str, &str); 25] = [
     ("/v1/stream", "no-store", ""),
     ("/v1/admin/metrics", "private, no-cache", ""),
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
+    ("/v1/admin/webhooks", "private, no-cache", ""),
+    ("/v1/admin/webhooks/{id}", "private, no-cache", ""),
+    (
+        "/v1/admin/webhooks/{id}/deliveries",
+        "private, no-cache",
+        "",
+    ),
+    ("/v1/admin/jobs", "private, no-cache", ""),
+    ("/v1/admin/needs-attention", "private, no-cache", ""),
     ("/v1/log", "private, no-cache", "Accept"),
     ("/v1/log/head", "private, no-cache", ""),
     ("/metrics", "no-store", ""),
@@ -343,6 +352,12 @@ async fn every_route_has_the_right_cache_headers() {
         .header("idempotency-key", "order")
         .json(&json!({ "buyer_id": "dora", "items": [{ "drop_id": third }] }));
     let order = harness::text(&fetch(order).await.ok(201)["id"]);
+    // Nothing is sent to it: no drop is cancelled.
+    let endpoint = json!({ "url": "https://shop.example/", "event_types": ["drop.cancelled"] });
+    let endpoint = app
+        .admin(Method::POST, "/v1/admin/webhooks")
+        .json(&endpoint);
+    let endpoint = harness::text(&fetch(endpoint).await.ok(201)["id"]);
     let document = api::openapi::document_with_pages();
     let gets = operations(&document).into_iter();
     let gets = gets.filter(|(_, method, _)| method == "get");
@@ -355,6 +370,7 @@ async fn every_route_has_the_right_cache_headers() {
             "/v1/waitlist/{id}" => &entry,
             "/v1/purchases/{id}" => &purchase,
             "/v1/orders/{id}" => &order,
+            _ if path.contains("webhooks") => &endpoint,
             _ => &drop,
         };
         let filled = path

@@ -91,7 +91,11 @@ async fn auditor_reads_only_the_chained_columns_and_the_views() {
         "SELECT private FROM events",
         "SELECT * FROM events",
         "SELECT * FROM log_secret",
+        "SELECT * FROM webhook_secrets",
+        "SELECT * FROM webhook_endpoints",
+        "SELECT * FROM webhook_deliveries",
         "SELECT grant_holdfast_roles()",
+        "SELECT grant_webhook_roles()",
     ] {
         assert_denied(&mut auditor, sql).await;
     }
@@ -151,6 +155,8 @@ async fn reader_sees_the_views_and_not_the_log() {
         "SELECT position FROM events",
         "SELECT * FROM erasures",
         "SELECT * FROM log_secret",
+        "SELECT * FROM webhook_secrets",
+        "SELECT * FROM webhook_lanes",
         "UPDATE live_stock SET sold = 0",
         "INSERT INTO sales_timeline SELECT * FROM sales_timeline",
     ] {
@@ -194,6 +200,21 @@ async fn server_runs_as_a_writer_and_cannot_alter_events() {
         .await
         .unwrap();
     assert_eq!(erased.status(), 204);
+    let endpoint = server.admin(reqwest::Method::POST, "/v1/admin/webhooks");
+    let endpoint = harness::fetch(endpoint.json(&json!({
+        "url": "https://shop.example/", "event_types": ["drop.cancelled"],
+    })));
+    let endpoint = endpoint.await.ok(201)["id"].clone();
+    server.held(&drop, "dora").await;
+    harness::eventually("its dispatcher follows the log", || async {
+        let path = format!("/v1/admin/webhooks/{}", harness::text(&endpoint));
+        let read = harness::fetch(server.admin(reqwest::Method::GET, &path))
+            .await
+            .ok(200);
+        let head = server.audit("/v1/log/head").await.ok(200);
+        (read["position"] == head["position"]).then_some(())
+    })
+    .await;
     harness::eventually("its tables are at the head", || async {
         let ready = server.get("/health/ready").await.ok(200);
         let views = ready["projections"]

@@ -53,6 +53,9 @@ async fn empty_variable_counts_as_not_set() {
         "HOLDFAST_STREAM_INTERVAL_MS",
         "HOLDFAST_POSTGRES",
         "HOLDFAST_CONNECTIONS",
+        "HOLDFAST_WEBHOOK_NETWORKS",
+        "HOLDFAST_WEBHOOK_RETRIES",
+        "HOLDFAST_WEBHOOK_TIMEOUT_SECONDS",
         "HOLDFAST_SHOPPERS_PER_SECOND",
         "RUST_LOG",
     ];

@@ -22,3 +22,4 @@ mod rolling_upgrade;
 mod shutdown;
 mod two_processes;
 mod unavailable;
+mod webhooks;

@@ -19,10 +19,12 @@ use crate::drops::purchases::PurchasePath;
 use crate::extract::{
     Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params,
 };
+use crate::jobs::JobPath;
 use crate::limiter::Origin;
 use crate::orders::{OrderPath, OrdersReader};
 use crate::problem::Code;
 use crate::waitlist::EntryPath;
+use crate::webhook_routes::{DeliveryPath, EndpointPath};
 
 macro_rules! inputs {
     ($($input:ident)*) => {
@@ -82,6 +84,9 @@ adds! {
     Caller => |operation| operation.access(Access::Buyer);
     BuyerPath => |operation| operation.problems(&[Code::DropNotFound, Code::InvalidValue]);
     DropPath => |operation| operation.problems(&[Code::DropNotFound]);
+    DeliveryPath => |operation| operation.problems(&[Code::WebhookNotFound, Code::DeliveryNotFound]);
+    EndpointPath => |operation| operation.problems(&[Code::WebhookNotFound]);
+    JobPath => |operation| operation.problems(&[Code::JobNotFound]);
     EntryPath => |operation| operation.problems(&[Code::WaitlistEntryNotFound]);
     HoldPath => |operation| operation.problems(&[Code::HoldNotFound]);
     OrderPath => |operation| operation.problems(&[Code::OrderNotFound, Code::OrderQuarantined]);

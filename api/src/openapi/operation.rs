@@ -373,6 +373,10 @@ fn in_path(path: &str) -> Vec<Value> {
         .map(|name| name.trim_start_matches('*'));
     let kind = |name: &str| match name {
         "id" => ("The id.", json!({ "type": "string", "format": "uuid" })),
+        "delivery_id" => (
+            "The id of the delivery.",
+            json!({ "type": "string", "format": "uuid" }),
+        ),
         "buyer_id" => (
             "The shop's id of the buyer.",
             json!({ "$ref": "#/components/schemas/BuyerId" }),

@@ -8,6 +8,7 @@ mod log;
 mod orders;
 mod pages;
 mod waitlist;
+mod webhooks;
 
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use super::operation::Operation;
 use super::schemas::Schemas;
 
 /// The tags, in the order of the reference page.
-pub(super) const TAGS: [(&str, &str); 8] = [
+pub(super) const TAGS: [(&str, &str); 9] = [
     (
         "Drops",
         "A drop offers a fixed number of units from its start to its end.",
@@ -42,6 +43,11 @@ pub(super) const TAGS: [(&str, &str); 8] = [
         "Admin",
         "The data of the dashboard, its session, and erasure of buyers.",
     ),
+    (
+        "Webhooks and jobs",
+        "Endpoints that receive events as signed requests, work that must still be done, and \
+         matters that need an administrator.",
+    ),
     ("Log", "The append-only event log, for auditors."),
     ("Health", "Liveness, readiness, metrics and this document."),
 ];
@@ -60,6 +66,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         waitlist::all,
         live::all,
         admin::all,
+        webhooks::all,
         log::all,
         pages::health,
     ];

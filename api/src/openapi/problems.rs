@@ -167,6 +167,7 @@ fn members(code: Code) -> Vec<Member> {
             required("quantity", integer(), 1),
         ],
         Code::WaitlistFull => vec![required("limit", integer(), 200_000)],
+        Code::WebhookLimitReached => vec![required("limit", integer(), 100)],
         Code::AlreadyOffered => {
             let id = json!({ "$ref": "#/components/schemas/HoldId" });
             vec![required(
@@ -259,6 +260,11 @@ fn members(code: Code) -> Vec<Member> {
         | Code::HoldNotFound
         | Code::PurchaseNotFound
         | Code::WaitlistEntryNotFound
+        | Code::WebhookNotFound
+        | Code::DeliveryNotFound
+        | Code::JobNotFound
+        | Code::WebhookDisabled
+        | Code::JobDone
         | Code::MethodNotAllowed
         | Code::RequestTimeout
         | Code::UnsupportedMediaType

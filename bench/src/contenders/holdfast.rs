@@ -71,6 +71,7 @@ pub fn serve(program: &Path, database: &str, data_dir: &Path) -> Command {
         .arg("serve")
         .env("HOLDFAST_LISTEN", "127.0.0.1:0")
         .env("HOLDFAST_DATA_DIR", data_dir)
+        .env("HOLDFAST_WEBHOOK_NETWORKS", "127.0.0.0/8")
         .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
         .env("HOLDFAST_AUDITOR_KEY", "bench-auditor-key-of-no-value");
     command

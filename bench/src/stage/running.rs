@@ -109,6 +109,21 @@ impl Running {
         place_hold(self.address, drop_id).await
     }
 
+    /// Creates a webhook endpoint for one type of events.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn subscribe(&self, url: &str, event_type: &str) -> Result<(), BenchError> {
+        let body = json!({ "url": url, "event_types": [event_type] });
+        let call = Call {
+            method: "POST",
+            path: "/v1/admin/webhooks",
+            key: None,
+        };
+        let response = send(self.address, call, Some(&body)).await?;
+        response.read::<Value>(201).map(drop)
+    }
+
     /// Returns the body of a `GET`.
     ///
     /// # Errors

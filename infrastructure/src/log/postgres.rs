@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, Position, Sequence, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Executor, Postgres};
@@ -246,6 +246,18 @@ impl EventLog for PostgresLog {
         }
         events.sort_by_key(|event| event.position);
         Ok(events)
+    }
+
+    async fn stream_after(
+        &self,
+        drop_id: DropId,
+        after: Position,
+        sequence: Sequence,
+        until: Position,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, LogError> {
+        let page = streams::part(&self.readers, drop_id, after, sequence, until, limit);
+        self.in_time(page).await.map_err(unavailable)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {

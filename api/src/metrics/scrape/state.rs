@@ -11,7 +11,14 @@ use crate::problem;
 
 /// Returns the current values.
 pub(super) fn families(app: &App) -> Vec<MetricFamily> {
-    [engine(app), projections(app), refusals(app), stream(app)].concat()
+    [
+        engine(app),
+        projections(app),
+        refusals(app),
+        stream(app),
+        webhooks(app),
+    ]
+    .concat()
 }
 
 fn engine(app: &App) -> Vec<MetricFamily> {
@@ -131,4 +138,38 @@ fn stream(app: &App) -> Vec<MetricFamily> {
         "Open SSE streams.",
         app.hub.watchers() as u64,
     )
+}
+
+fn webhooks(app: &App) -> Vec<MetricFamily> {
+    let counts = app.webhooks.counts();
+    let attempts = made(IntCounterVec::new(
+        Opts::new(
+            "holdfast_webhook_attempts_total",
+            "Attempts to deliver a webhook, by outcome.",
+        ),
+        &["outcome"],
+    ));
+    for result in ::webhooks::counts::Result::ALL {
+        let count = counts.attempts(result);
+        attempts.with_label_values(&[result.name()]).inc_by(count);
+    }
+    [
+        attempts.collect(),
+        counter(
+            "holdfast_webhook_given_up_total",
+            "Deliveries of webhooks that were given up.",
+            counts.given_up(),
+        ),
+        gauge(
+            "holdfast_webhook_endpoints",
+            "Webhook endpoints that this server dispatches.",
+            app.webhooks.dispatched() as u64,
+        ),
+        gauge(
+            "holdfast_webhook_lag_events",
+            "Events that these endpoints have not received yet, in total.",
+            app.webhooks.lag(app.views.position()),
+        ),
+    ]
+    .concat()
 }

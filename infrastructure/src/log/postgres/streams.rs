@@ -20,6 +20,13 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
  WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND position <= $4
  ORDER BY sequence LIMIT $5";
 
+const PART: &str = "
+SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
+       metadata::text AS metadata, position, recorded_at, hash, private::text AS private
+  FROM events
+ WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND position > $4 AND position <= $5
+ ORDER BY sequence LIMIT $6";
+
 /// The drop of the void event is joined: its position is unique.
 const VOIDED: &str = "
 SELECT i.position, i.event_type, i.event_version, i.payload::text,
@@ -44,6 +51,27 @@ pub(super) async fn page(
         .bind(after)
         .bind(to_sql(until.0))
         .bind(PAGE)
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(event_from).collect()
+}
+
+/// The next events of a drop's stream after a position, up to `limit`.
+pub(super) async fn part(
+    pool: &PgPool,
+    drop_id: DropId,
+    after: Position,
+    sequence: Sequence,
+    until: Position,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    let rows = sqlx::query(PART)
+        .bind(AGGREGATE_TYPE)
+        .bind(drop_id.to_string())
+        .bind(to_sql(sequence.0))
+        .bind(to_sql(after.0))
+        .bind(to_sql(until.0))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(pool)
         .await?;
     rows.iter().map(event_from).collect()

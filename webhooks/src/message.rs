@@ -1,0 +1,206 @@
+//! The messages of an event: what one request contains, the same at every attempt and on every
+//! server.
+//!
+//! Promise: ids, numbers, times and the public terms of a drop, and no personal data; fewer than
+//! 20,000 bytes.
+
+use bytes::Bytes;
+use domain::DropEvent;
+use domain::values::{DropId, Position, Timestamp};
+use infrastructure::codec::RecordedEvent;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use uuid::{Builder, Uuid};
+
+use crate::kind::{Kind, TEST};
+use crate::notices::StockNotice;
+
+/// One message of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// The header `webhook-id`.
+    pub(crate) webhook_id: String,
+    pub(crate) event_type: &'static str,
+    pub(crate) position: Position,
+    /// Its number among the messages of the event, from 0, whatever an endpoint subscribes to.
+    pub(crate) part: u8,
+    pub(crate) body: Bytes,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    timestamp: Timestamp,
+    data: &'a Value,
+}
+
+impl Message {
+    fn new(recorded: &RecordedEvent, kind: Kind, part: u8, data: &Value) -> Self {
+        Self {
+            webhook_id: webhook_id(recorded.drop_id, recorded.position, kind),
+            event_type: kind.name(),
+            position: recorded.position,
+            part,
+            body: body(kind.name(), recorded.recorded_at, data),
+        }
+    }
+
+    /// The message of a test.
+    pub(crate) fn test(
+        webhook_id: String,
+        endpoint_id: Uuid,
+        position: Position,
+        at: Timestamp,
+    ) -> Self {
+        let data = json!({ "endpoint_id": endpoint_id, "position": position });
+        Self {
+            webhook_id,
+            event_type: TEST,
+            position,
+            part: 0,
+            body: body(TEST, at, &data),
+        }
+    }
+}
+
+fn body(event_type: &str, timestamp: Timestamp, data: &Value) -> Bytes {
+    let body = Body {
+        event_type,
+        timestamp,
+        data,
+    };
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+/// Returns the id of a message: equal at every attempt, for every endpoint and on every server;
+/// different in another log, because the ids of drops are random. It contains no dot, which would
+/// make the signed text ambiguous.
+fn webhook_id(drop_id: DropId, position: Position, kind: Kind) -> String {
+    let digest = Sha256::new()
+        .chain_update(b"holdfast.webhook.v1")
+        .chain_update(drop_id.0.as_bytes())
+        .chain_update(position.0.to_be_bytes())
+        .chain_update(kind.name().as_bytes())
+        .finalize();
+    format!("evt_{position}_{}", hex::encode(&digest[..8]))
+}
+
+/// Returns the id of the delivery of a message to an endpoint.
+pub(crate) fn delivery_id(endpoint_id: Uuid, webhook_id: &str) -> Uuid {
+    let digest = Sha256::new()
+        .chain_update(b"holdfast.webhook.delivery.v1")
+        .chain_update(endpoint_id.as_bytes())
+        .chain_update(webhook_id.as_bytes())
+        .finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest[..16]);
+    Builder::from_random_bytes(bytes).into_uuid()
+}
+
+/// Returns the messages of an event, in the order in which they are sent.
+pub(crate) fn messages(recorded: &RecordedEvent, notice: Option<StockNotice>) -> Vec<Message> {
+    let (drop_id, position) = (recorded.drop_id, recorded.position);
+    let mut parts: Vec<(Kind, Value)> = vec![];
+    let mut cause = None;
+    match &recorded.event {
+        DropEvent::DropScheduled(event) => parts.push((
+            Kind::DropScheduled,
+            json!({
+                "drop_id": drop_id, "name": event.terms.name, "price": event.terms.price,
+                "total_stock": event.total_stock, "starts_at": event.terms.starts_at,
+                "ends_at": event.terms.ends_at, "position": position,
+            }),
+        )),
+        DropEvent::DropCancelled(event) => parts.push((
+            Kind::DropCancelled,
+            json!({ "drop_id": drop_id, "cancelled_at": event.cancelled_at, "position": position }),
+        )),
+        DropEvent::HoldPlaced(event) => {
+            parts.push((
+                Kind::HoldPlaced,
+                json!({
+                    "drop_id": drop_id, "hold_id": event.hold_id, "quantity": event.quantity,
+                    "placed_at": event.placed_at, "expires_at": event.expires_at,
+                    "waitlist_entry_id": event.waitlist_entry, "position": position,
+                }),
+            ));
+            if let Some(entry_id) = event.waitlist_entry {
+                parts.push((
+                    Kind::WaitlistOffered,
+                    json!({
+                        "drop_id": drop_id, "waitlist_entry_id": entry_id, "hold_id": event.hold_id,
+                        "quantity": event.quantity, "expires_at": event.expires_at,
+                        "position": position,
+                    }),
+                ));
+            }
+        }
+        DropEvent::HoldExpired(event) => {
+            cause = Some(("expiry", event.quantity.get()));
+            parts.push((
+                Kind::HoldExpired,
+                json!({
+                    "drop_id": drop_id, "hold_id": event.hold_id, "quantity": event.quantity,
+                    "expired_at": event.expired_at, "position": position,
+                }),
+            ));
+        }
+        DropEvent::HoldReleased(event) => {
+            cause = Some(("release", event.quantity.get()));
+            parts.push((
+                Kind::HoldReleased,
+                json!({
+                    "drop_id": drop_id, "hold_id": event.hold_id, "quantity": event.quantity,
+                    "released_at": event.released_at, "cause": event.cause, "position": position,
+                }),
+            ));
+        }
+        DropEvent::PurchaseConfirmed(event) => parts.push((
+            Kind::PurchaseConfirmed,
+            json!({
+                "drop_id": drop_id, "hold_id": event.hold_id, "purchase_id": event.purchase_id,
+                "quantity": event.quantity, "total": event.total,
+                "purchased_at": event.purchased_at, "position": position,
+            }),
+        )),
+        DropEvent::StockAdjusted(event) => {
+            cause = Some(("adjustment", event.delta.unsigned_abs()));
+        }
+        DropEvent::PurchaseRefunded(event) => {
+            cause = Some(("refund", event.quantity.get()));
+            parts.push((
+                Kind::PurchaseRefunded,
+                json!({
+                    "drop_id": drop_id, "hold_id": event.hold_id, "purchase_id": event.purchase_id,
+                    "refund_id": event.refund_id, "quantity": event.quantity,
+                    "amount": event.amount, "restocked": event.restocked,
+                    "refunded_at": event.refunded_at, "position": position,
+                }),
+            ));
+        }
+        DropEvent::HoldChanged(event) => {
+            cause = Some(("change", event.units_freed()));
+        }
+        DropEvent::DropRescheduled(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::WaitlistJoined(_)
+        | DropEvent::WaitlistLeft(_) => {}
+    }
+    match (notice, cause) {
+        (Some(StockNotice::SoldOut), _) => parts.push((
+            Kind::DropSoldOut,
+            json!({ "drop_id": drop_id, "position": position }),
+        )),
+        (Some(StockNotice::Restocked), Some((cause, quantity))) => parts.push((
+            Kind::DropRestocked,
+            json!({ "drop_id": drop_id, "quantity": quantity, "cause": cause, "position": position }),
+        )),
+        (Some(StockNotice::Restocked), None) | (None, _) => {}
+    }
+    let numbered = (0..).zip(parts);
+    numbered
+        .map(|(part, (kind, data))| Message::new(recorded, kind, part, &data))
+        .collect()
+}

@@ -1,0 +1,452 @@
+//! Sends one request of a webhook.
+//!
+//! Promise: the connection goes to an address that was checked after resolution, directly and not
+//! through a proxy of the environment. Redirects are not followed. A request takes at most the
+//! timeout, and at most [`MOST_READ`] bytes of the response are read.
+//! Limit: HTTP/1.1; certificates are checked against the system's authorities.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use domain::values::Timestamp;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::{HeaderMap, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+use tower::Service;
+use tracing::warn;
+use url::{Host, Url};
+
+use crate::counts::Result as Counted;
+use crate::networks::PermittedNetworks;
+use crate::signature::{Secret, signatures};
+
+/// Bytes of a response that are read, so that its connection can be used again.
+const MOST_READ: usize = 64 * 1024;
+/// How long an idle connection is kept. Short, so that a changed DNS entry is followed.
+const IDLE: Duration = Duration::from_secs(30);
+/// The timeout for one connection attempt.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The result of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// 2xx.
+    Delivered,
+    /// 410: the receiver wants nothing more.
+    Gone,
+    Failed(Failure),
+}
+
+/// Why an attempt failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub counted: Counted,
+    /// The endpoint is unreachable or overloaded, so it gets fewer requests for a while.
+    pub is_of_endpoint: bool,
+    /// A description for administrators, without contents of the response.
+    pub error: String,
+    /// The pause that the receiver requested.
+    pub retry_after: Option<Duration>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub url: Url,
+    pub webhook_id: String,
+    pub body: Bytes,
+    pub secrets: Arc<Vec<Secret>>,
+    /// The time of this attempt.
+    pub at: Timestamp,
+}
+
+type Http<C> = Client<C, Full<Bytes>>;
+type Tcp = HttpConnector<Resolver>;
+
+/// Sends attempts. Clones share connections.
+#[derive(Clone)]
+pub struct Sender(Arc<Inner>);
+
+struct Inner {
+    networks: PermittedNetworks,
+    timeout: Duration,
+    plain: Http<Tcp>,
+    /// Built at the first use: it reads the system's certificate authorities.
+    encrypted: OnceLock<Option<Http<HttpsConnector<Tcp>>>>,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender")
+            .field("networks", &self.0.networks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sender {
+    /// A sender to these networks and to public addresses.
+    #[must_use]
+    pub fn new(networks: PermittedNetworks, timeout: Duration) -> Self {
+        let plain = pooled().build(tcp(&networks, false));
+        Self(Arc::new(Inner {
+            networks,
+            timeout,
+            plain,
+            encrypted: OnceLock::new(),
+        }))
+    }
+
+    /// Sends one attempt.
+    pub async fn send(&self, attempt: &Attempt) -> Outcome {
+        let sent = timeout(self.0.timeout, self.exchange(attempt)).await;
+        sent.unwrap_or_else(|_| {
+            Outcome::Failed(Failure {
+                counted: Counted::NoResponse,
+                is_of_endpoint: false,
+                error: format!("no response within {} s", self.0.timeout.as_secs_f32()),
+                retry_after: None,
+            })
+        })
+    }
+
+    async fn exchange(&self, attempt: &Attempt) -> Outcome {
+        let is_encrypted = attempt.url.scheme() == "https";
+        // The connector resolves only names, so an address in the URL is checked here.
+        if let Some(address) = literal(&attempt.url)
+            && !self.0.networks.permit(address, is_encrypted)
+        {
+            return unreachable(&NotPermitted.to_string());
+        }
+        let request = match request(attempt) {
+            Ok(request) => request,
+            Err(error) => return unreachable(&error.to_string()),
+        };
+        let responded = if is_encrypted {
+            let Some(client) = self.encrypted() else {
+                return unreachable("the system has no usable TLS configuration");
+            };
+            client.request(request).await
+        } else {
+            self.0.plain.request(request).await
+        };
+        match responded {
+            Ok(response) => {
+                let (parts, mut body) = response.into_parts();
+                let outcome = outcome_of(parts.status, &parts.headers, attempt.at);
+                let mut read = 0;
+                while let Some(Ok(frame)) = body.frame().await {
+                    read += frame.data_ref().map_or(0, Bytes::len);
+                    if read > MOST_READ {
+                        break;
+                    }
+                }
+                outcome
+            }
+            Err(error) if error.is_connect() => unreachable(&innermost(&error)),
+            Err(error) => Outcome::Failed(Failure {
+                counted: Counted::NoResponse,
+                is_of_endpoint: false,
+                error: format!("no complete response: {}", innermost(&error)),
+                retry_after: None,
+            }),
+        }
+    }
+
+    fn encrypted(&self) -> Option<&Http<HttpsConnector<Tcp>>> {
+        let build = || {
+            let config = tls()
+                .inspect_err(|error| warn!(%error, "webhooks cannot use TLS: {error}"))
+                .ok()?;
+            let connector = HttpsConnectorBuilder::new()
+                .with_tls_config(config)
+                .https_only()
+                .enable_http1()
+                .wrap_connector(tcp(&self.0.networks, true));
+            Some(pooled().build(connector))
+        };
+        self.0.encrypted.get_or_init(build).as_ref()
+    }
+}
+
+fn request(attempt: &Attempt) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let Attempt {
+        url,
+        webhook_id,
+        body,
+        secrets,
+        at,
+    } = attempt;
+    let timestamp = at.millis().div_euclid(1000);
+    Request::post(url.as_str())
+        .header(CONTENT_TYPE, "application/json")
+        .header(USER_AGENT, concat!("Holdfast/", env!("CARGO_PKG_VERSION")))
+        .header("webhook-id", webhook_id)
+        .header("webhook-timestamp", timestamp)
+        .header(
+            "webhook-signature",
+            signatures(secrets, webhook_id, timestamp, body),
+        )
+        .body(Full::new(body.clone()))
+}
+
+fn outcome_of(status: StatusCode, headers: &HeaderMap, at: Timestamp) -> Outcome {
+    if status.is_success() {
+        return Outcome::Delivered;
+    }
+    if status == StatusCode::GONE {
+        return Outcome::Gone;
+    }
+    let is_of_endpoint = matches!(status.as_u16(), 429 | 502 | 503 | 504);
+    let retry_after = headers
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok());
+    let name = status.canonical_reason().unwrap_or_default();
+    Outcome::Failed(Failure {
+        counted: Counted::Rejected,
+        is_of_endpoint,
+        error: format!("{} {name}", status.as_u16()).trim_end().to_owned(),
+        retry_after: retry_after.and_then(|value| retry_after_in(value, at)),
+    })
+}
+
+/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+fn retry_after_in(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    let at = at.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let now = Duration::from_millis(u64::try_from(now.millis()).ok()?);
+    Some(at.saturating_sub(now))
+}
+
+fn unreachable(error: &str) -> Outcome {
+    Outcome::Failed(Failure {
+        counted: Counted::Unreachable,
+        is_of_endpoint: true,
+        error: format!("cannot connect: {error}"),
+        retry_after: None,
+    })
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// Returns the address in a URL; `None` if it names a host.
+#[must_use]
+pub fn literal(url: &Url) -> Option<IpAddr> {
+    match url.host()? {
+        Host::Domain(_) => None,
+        Host::Ipv4(address) => Some(address.into()),
+        Host::Ipv6(address) => Some(address.into()),
+    }
+}
+
+fn pooled() -> hyper_util::client::legacy::Builder {
+    let mut builder = Client::builder(TokioExecutor::new());
+    builder
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE);
+    builder
+}
+
+fn tcp(networks: &PermittedNetworks, is_encrypted: bool) -> Tcp {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver {
+        networks: networks.clone(),
+        is_encrypted,
+    });
+    tcp.set_nodelay(true);
+    tcp.enforce_http(false);
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp
+}
+
+fn tls() -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
+    let mut roots = RootCertStore::empty();
+    let of_system = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(of_system.certs);
+    if roots.is_empty() {
+        return Err("the system has no trusted certificate authorities".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+/// Resolves a name to the addresses that may be connected to.
+#[derive(Debug, Clone)]
+struct Resolver {
+    networks: PermittedNetworks,
+    is_encrypted: bool,
+}
+
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the address is not public, or not encrypted and not in HOLDFAST_WEBHOOK_NETWORKS")]
+struct NotPermitted;
+
+impl Service<Name> for Resolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let is_permitted = |address: &SocketAddr| {
+                resolver
+                    .networks
+                    .permit(address.ip(), resolver.is_encrypted)
+            };
+            let permitted: Vec<SocketAddr> = found.filter(is_permitted).collect();
+            if permitted.is_empty() {
+                return Err(std::io::Error::other(NotPermitted));
+            }
+            Ok(permitted.into_iter())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let now: Timestamp = "2026-03-01T12:00:00.000Z".parse().unwrap();
+        let seconds = |value: &str| retry_after_in(value, now).map(|pause| pause.as_secs());
+        assert_eq!(seconds("0"), Some(0));
+        assert_eq!(seconds(" 120 "), Some(120));
+        assert_eq!(seconds("Sun, 01 Mar 2026 12:01:30 GMT"), Some(90));
+        assert_eq!(seconds("Sunday, 01-Mar-26 12:01:30 GMT"), Some(90));
+        assert_eq!(seconds("Sun Mar  1 12:01:30 2026"), Some(90));
+        assert_eq!(
+            seconds("Sun, 01 Mar 2026 11:00:00 GMT"),
+            Some(0),
+            "in the past"
+        );
+        assert_eq!(seconds("99999999999999999999"), Some(u64::MAX));
+        for other in ["", "-1", "1.5", "soon", "2026-03-01T12:01:30Z"] {
+            assert_eq!(seconds(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn statuses_have_their_meaning() {
+        let none = HeaderMap::new();
+        let of = |status: u16| {
+            outcome_of(
+                StatusCode::from_u16(status).unwrap(),
+                &none,
+                Timestamp::default(),
+            )
+        };
+        for status in [200, 201, 202, 204, 299] {
+            assert_eq!(of(status), Outcome::Delivered, "{status}");
+        }
+        assert_eq!(of(410), Outcome::Gone);
+        for (status, is_of_endpoint) in [
+            (301, false),
+            (302, false),
+            (307, false),
+            (308, false),
+            (400, false),
+            (401, false),
+            (404, false),
+            (409, false),
+            (422, false),
+            (429, true),
+            (500, false),
+            (501, false),
+            (502, true),
+            (503, true),
+            (504, true),
+        ] {
+            let Outcome::Failed(failure) = of(status) else {
+                panic!("{status}");
+            };
+            assert_eq!(failure.is_of_endpoint, is_of_endpoint, "{status}");
+            assert!(
+                failure.error.starts_with(&status.to_string()),
+                "{}",
+                failure.error
+            );
+        }
+    }
+
+    /// Every spelling that a URL parser of the web platform accepts for an IPv4 address.
+    #[tokio::test]
+    async fn addresses_in_urls_are_checked_in_every_spelling() {
+        let sender = Sender::new(PermittedNetworks::default(), Duration::from_secs(5));
+        for host in [
+            "127.0.0.1",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "0177.0.0.1",
+            "017700000001",
+            "127.0.0.1.",
+            "%31%32%37.0.0.1",
+            "１２７.0.0.1",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]",
+            "[64:ff9b::7f00:1]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "10.0.0.1",
+            "169.254.169.254",
+            "0xa9fea9fe",
+            "localhost",
+            "LOCALHOST",
+        ] {
+            for scheme in ["http", "https"] {
+                let url: Url = format!("{scheme}://{host}:1/").parse().unwrap();
+                let attempt = Attempt {
+                    url,
+                    webhook_id: "evt_1".to_owned(),
+                    body: Bytes::from_static(b"{}"),
+                    secrets: Arc::new(vec![Secret::random()]),
+                    at: Timestamp::default(),
+                };
+                let Outcome::Failed(failure) = sender.send(&attempt).await else {
+                    panic!("{scheme}://{host} was permitted");
+                };
+                assert_eq!(failure.counted, Counted::Unreachable, "{host}");
+                assert!(
+                    failure.error.contains("HOLDFAST_WEBHOOK_NETWORKS"),
+                    "{scheme}://{host}: {}",
+                    failure.error
+                );
+            }
+        }
+    }
+}
