@@ -100,8 +100,8 @@ fn circles(sources: &BTreeMap<File, String>) -> Vec<(File, File)> {
             open.extend(
                 imports[&next]
                     .iter()
-                    .cloned()
-                    .filter(|to| reached.insert(to.clone())),
+                    .filter(|to| reached.insert((*to).clone()))
+                    .cloned(),
             );
         }
         reached
