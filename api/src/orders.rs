@@ -11,7 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
-use domain::order::{FulfilmentStep, MAX_ITEMS, OrderItem, OrderStatus};
+use domain::order::{FulfilmentStep, MAX_ITEMS, OrderItem, ShownStatus};
 use domain::values::{
     BuyerId, DisplayName, DropId, Entered, HoldId, Money, OrderId, PaymentReference, Position,
     PurchaseId, Quantity, Timestamp, Tracking,
@@ -30,7 +30,7 @@ use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
 use crate::holds::Payment;
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::problem::{Code, Problem};
-use crate::render::{Representation, conditional_at, insert, private, replayed};
+use crate::render::{RefundedBody, Representation, conditional_at, insert, private, replayed};
 
 /// One line of a new order.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -95,6 +95,7 @@ pub(crate) struct OrderItemBody {
     price: Money,
     /// The price of all units.
     total: Money,
+    refunded: RefundedBody,
 }
 
 /// An order: units of one or more drops for one buyer, paid together.
@@ -104,7 +105,7 @@ pub(crate) struct OrderBody {
     pub(crate) id: OrderId,
     /// Null after the erasure of the buyer.
     pub(crate) buyer_id: Option<BuyerId>,
-    pub(crate) status: OrderStatus,
+    pub(crate) status: ShownStatus,
     pub(crate) fulfilment: Fulfilment,
     pub(crate) items: Vec<OrderItemBody>,
     pub(crate) total: Money,
@@ -131,7 +132,8 @@ impl OrderBody {
     /// the expiry is recorded.
     pub(crate) fn new(order_id: OrderId, row: OrderRow, now: Timestamp, is_admin: bool) -> Self {
         let status = row.status_at(now);
-        let ended = |as_what| row.ended_at.filter(|_| row.status == as_what);
+        let is_paid = !row.purchases.is_empty();
+        let is_cancelled = row.status == ShownStatus::Cancelled;
         let item = |(index, item): (usize, &OrderItem)| OrderItemBody {
             drop_id: item.drop_id,
             hold_id: item.hold_id,
@@ -142,6 +144,7 @@ impl OrderBody {
             quantity: item.quantity,
             price: item.price,
             total: item.total(),
+            refunded: RefundedBody::new(item.price, row.refunded.get(index).copied().unwrap_or(0)),
         };
         Self {
             id: order_id,
@@ -152,8 +155,8 @@ impl OrderBody {
             late: row.late,
             placed_at: row.placed_at,
             expires_at: row.expires_at,
-            paid_at: ended(OrderStatus::Paid),
-            cancelled_at: ended(OrderStatus::Cancelled),
+            paid_at: row.ended_at.filter(|_| is_paid),
+            cancelled_at: row.ended_at.filter(|_| is_cancelled),
             position: row.position,
             server_time: now,
             buyer_id: row.buyer.map(|buyer| buyer.buyer_id),

@@ -137,6 +137,18 @@ pub struct RefundedBody {
     pub(crate) amount: Money,
 }
 
+impl RefundedBody {
+    pub(crate) fn new(price: Money, units: u32) -> Self {
+        Self {
+            quantity: units,
+            amount: Money {
+                amount: price.amount * i64::from(units),
+                currency: price.currency,
+            },
+        }
+    }
+}
+
 impl PurchaseBody {
     pub(crate) const fn id(&self) -> PurchaseId {
         self.id
@@ -146,13 +158,7 @@ impl PurchaseBody {
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
         let purchase = hold.row.purchase?;
-        let refunded = RefundedBody {
-            quantity: purchase.refunded,
-            amount: Money {
-                amount: hold.price.amount * i64::from(purchase.refunded),
-                currency: hold.price.currency,
-            },
-        };
+        let refunded = RefundedBody::new(hold.price, purchase.refunded);
         Some(Self {
             id: purchase.id,
             hold_id: hold.hold_id,

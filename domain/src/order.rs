@@ -66,6 +66,56 @@ impl OrderStatus {
     }
 }
 
+/// The state of an order as readers show it: its own, and the refunds of its purchases, which the
+/// streams of its drops record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "OrderStatus")
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ShownStatus {
+    /// The holds are placed, and not paid for.
+    Pending,
+    /// All of its holds were purchased.
+    Paid,
+    /// The buyer or the cancellation of one of its drops ended it.
+    Cancelled,
+    /// The deadline of its holds passed.
+    Expired,
+    /// It was paid, and some of its units were refunded.
+    PartiallyRefunded,
+    /// It was paid, and all of its units were refunded.
+    Refunded,
+}
+
+impl From<OrderStatus> for ShownStatus {
+    fn from(status: OrderStatus) -> Self {
+        match status {
+            OrderStatus::Pending => Self::Pending,
+            OrderStatus::Paid => Self::Paid,
+            OrderStatus::Cancelled => Self::Cancelled,
+            OrderStatus::Expired => Self::Expired,
+        }
+    }
+}
+
+impl ShownStatus {
+    /// The name in requests and responses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::PartiallyRefunded => "partially_refunded",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
 /// The part of an order that its drops need for its holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OrderedHold {

@@ -120,7 +120,7 @@ fn refund_makes_the_waiting_entry_of_the_same_buyer_eligible() {
 }
 
 #[test]
-fn amount_is_the_price_of_the_hold_whatever_the_price_is_now() {
+fn amount_is_the_price_of_the_hold_after_a_new_price() {
     let dearer = DropTerms {
         price: cents(99_99),
         ..terms()

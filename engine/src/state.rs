@@ -36,7 +36,7 @@ pub(super) struct DropState {
     pub(super) id: DropId,
     pub(super) aggregate: DropAggregate,
     pub(super) buyers: BuyerIndex,
-    /// Waiting entries of erased buyers, who cannot be offered anything any more.
+    /// Waiting entries of erased buyers: nothing is offered to them any more.
     pub(super) leaving: BTreeSet<WaitlistId>,
 }
 
@@ -258,7 +258,7 @@ impl State {
         if aggregate.is_closing() {
             return Some(Due::Closing(*id));
         }
-        // Before any offer, so that no unit is held for a person who is gone.
+        // Before any offer, so that no unit is held for an erased buyer.
         if let Some(entry_id) = leaving.first() {
             return Some(Due::Leaving(*id, *entry_id));
         }
@@ -481,8 +481,8 @@ impl State {
         }
     }
 
-    /// Erases a buyer's id, of a drop or of an order; the holds stay, and a waiting entry leaves. The
-    /// same buyer is a new buyer to the drop from then on.
+    /// Erases a buyer's id, of a drop or of an order; the holds stay, and a waiting entry leaves.
+    /// The same buyer is a new buyer to the drop from then on.
     pub(super) fn forget(&mut self, drop_id: DropId, buyer: Pseudonym) {
         self.erased.insert((drop_id, buyer));
         match self.slots.get(&drop_id).copied() {

@@ -1,4 +1,4 @@
-//! Refunds: units come back once, whatever happens to the node or the log; on a log in memory and a
+//! Refunds: units come back once, in spite of crashes and conflicts; on a log in memory and a
 //! virtual clock.
 
 use domain::decide::Subject;

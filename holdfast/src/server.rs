@@ -275,7 +275,7 @@ impl Observers {
     }
 }
 
-/// The tasks that follow the engine, and what the API reads of them.
+/// The tasks that follow the engine, and the parts that the API reads.
 struct Followers {
     tasks: JoinSet<()>,
     projections: Watched,

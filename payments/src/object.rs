@@ -252,7 +252,7 @@ fn of_intent(
         to_money(amount.unwrap_or(object.amount), &object.currency)
             .ok_or(WebhookError::unreadable("amount"))
     };
-    // The type reports what happened; the status may be of a later moment.
+    // The type reports the event; the status may be of a later moment.
     let kind = match event_type {
         "payment_intent.amount_capturable_updated" => match object.amount_capturable {
             // A capture or an expiry has brought it to nothing, and has an event of its own.

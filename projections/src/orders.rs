@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
 use domain::DropEvent;
-use domain::event::ReleaseCause;
+use domain::event::{PurchaseRefunded, ReleaseCause};
 use domain::order::{
-    CancelCause, FulfilmentStep, OrderEvent, OrderItem, OrderPurchase, OrderStatus,
+    CancelCause, FulfilmentStep, OrderEvent, OrderItem, OrderPurchase, ShownStatus,
 };
 use domain::values::{
-    BuyerId, DropId, Money, OrderId, PaymentReference, Position, Timestamp, Tracking,
+    BuyerId, DropId, HoldId, Money, OrderId, PaymentReference, Position, Timestamp, Tracking,
 };
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
@@ -30,11 +30,13 @@ pub struct OrderRow {
     pub items: Vec<OrderItem>,
     /// In the order of the items; empty until it is paid.
     pub purchases: Vec<OrderPurchase>,
+    /// Units refunded of each item; empty until it is paid.
+    pub refunded: Vec<u32>,
     pub total: Money,
     pub placed_at: Timestamp,
     pub expires_at: Timestamp,
-    /// As recorded.
-    pub status: OrderStatus,
+    /// As recorded; see [`OrderRow::status_at`].
+    pub status: ShownStatus,
     /// When it was paid, cancelled or expired.
     pub ended_at: Option<Timestamp>,
     pub cause: Option<CancelCause>,
@@ -54,10 +56,10 @@ pub struct OrderRow {
 impl OrderRow {
     /// The status as of `now`: an order past its deadline is expired, recorded or not.
     #[must_use]
-    pub fn status_at(&self, now: Timestamp) -> OrderStatus {
-        let is_overdue = self.status == OrderStatus::Pending && now >= self.expires_at;
+    pub fn status_at(&self, now: Timestamp) -> ShownStatus {
+        let is_overdue = self.status == ShownStatus::Pending && now >= self.expires_at;
         match is_overdue {
-            true => OrderStatus::Expired,
+            true => ShownStatus::Expired,
             false => self.status,
         }
     }
@@ -68,7 +70,7 @@ impl OrderRow {
 pub struct OrderFilter {
     pub buyer_id: Option<BuyerId>,
     pub drop_id: Option<DropId>,
-    pub status: Option<OrderStatus>,
+    pub status: Option<ShownStatus>,
     pub payment_reference: Option<PaymentReference>,
 }
 
@@ -102,8 +104,10 @@ pub struct Orders {
     by_position: BTreeMap<Position, OrderId>,
     by_buyer: HashMap<Box<str>, Index>,
     by_drop: HashMap<DropId, Index>,
-    by_status: HashMap<OrderStatus, Index>,
+    by_status: HashMap<ShownStatus, Index>,
     by_reference: HashMap<Box<str>, Index>,
+    /// The orders of purchased holds, whose refunds are recorded in their drops.
+    of_holds: HashMap<HoldId, OrderId>,
 }
 
 /// Orders that were looked at, and the position to continue before; `None` at the end.
@@ -176,7 +180,7 @@ impl Orders {
         // An order past its deadline has its index changed when the expiry is recorded.
         let status = filter
             .status
-            .filter(|status| *status != OrderStatus::Expired)?;
+            .filter(|status| *status != ShownStatus::Expired)?;
         Some(self.by_status.get(&status))
     }
 
@@ -203,7 +207,7 @@ impl Orders {
                     .or_default()
                     .insert(position);
             }
-            let pending = self.by_status.entry(OrderStatus::Pending);
+            let pending = self.by_status.entry(ShownStatus::Pending);
             pending.or_default().insert(position);
             self.by_position.insert(position, order_id);
             let row = OrderRow {
@@ -211,10 +215,11 @@ impl Orders {
                 position: last,
                 items: event.items.clone(),
                 purchases: vec![],
+                refunded: vec![],
                 total: event.total,
                 placed_at: event.placed_at,
                 expires_at: event.expires_at,
-                status: OrderStatus::Pending,
+                status: ShownStatus::Pending,
                 ended_at: None,
                 cause: None,
                 late: false,
@@ -235,10 +240,13 @@ impl Orders {
         match &recorded.event {
             OrderEvent::OrderPlaced(_) => {}
             OrderEvent::OrderPaid(event) => {
-                row.status = OrderStatus::Paid;
+                row.status = ShownStatus::Paid;
                 row.ended_at = Some(event.paid_at);
                 row.late = event.late;
                 row.purchases.clone_from(&event.purchases);
+                row.refunded = vec![0; row.items.len()];
+                let holds = row.items.iter().map(|item| (item.hold_id, order_id));
+                self.of_holds.extend(holds);
                 row.payment_reference =
                     private.and_then(|private| private.payment_reference.clone());
                 if let Some(reference) = &row.payment_reference {
@@ -247,12 +255,12 @@ impl Orders {
                 }
             }
             OrderEvent::OrderCancelled(event) => {
-                row.status = OrderStatus::Cancelled;
+                row.status = ShownStatus::Cancelled;
                 row.ended_at = Some(event.cancelled_at);
                 row.cause = Some(event.cause);
             }
             OrderEvent::OrderExpired(event) => {
-                row.status = OrderStatus::Expired;
+                row.status = ShownStatus::Expired;
                 row.ended_at = Some(event.expired_at);
             }
             OrderEvent::OrderFulfilled(event) => {
@@ -263,9 +271,61 @@ impl Orders {
             }
         }
         let after = row.status;
+        self.move_to(placed, before, after);
+    }
+
+    fn move_to(&mut self, placed: Position, before: ShownStatus, after: ShownStatus) {
         if before != after {
             remove_from(&mut self.by_status, &before, placed);
             self.by_status.entry(after).or_default().insert(placed);
+        }
+    }
+
+    /// Applies a refund of a purchase, if the purchase belongs to an order.
+    pub(crate) fn refund(&mut self, event: &PurchaseRefunded, position: Position) {
+        let Some(order_id) = self.of_holds.get(&event.hold_id) else {
+            return;
+        };
+        let Some(row) = self.rows.get_mut(order_id) else {
+            return;
+        };
+        let mut items = row.items.iter().zip(&mut row.refunded);
+        if let Some((_, refunded)) = items.find(|(item, _)| item.hold_id == event.hold_id) {
+            *refunded += event.quantity.get();
+        }
+        row.position = row.position.max(position);
+        let (placed, before) = (row.placed_position, row.status);
+        row.status = status_of_paid(row);
+        let after = row.status;
+        self.move_to(placed, before, after);
+    }
+
+    /// Forgets the refunds of a drop, whose events are applied from the first again.
+    pub(crate) fn forget_refunds(&mut self, drop_id: DropId) {
+        let positions: Vec<Position> = self
+            .by_drop
+            .get(&drop_id)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        for placed in positions {
+            let order_id = self.by_position.get(&placed);
+            let Some(row) = order_id.and_then(|order_id| self.rows.get_mut(order_id)) else {
+                continue;
+            };
+            if row.refunded.is_empty() {
+                continue;
+            }
+            for (item, refunded) in row.items.iter().zip(&mut row.refunded) {
+                if item.drop_id == drop_id {
+                    *refunded = 0;
+                }
+            }
+            let before = row.status;
+            row.status = status_of_paid(row);
+            let after = row.status;
+            self.move_to(placed, before, after);
         }
     }
 
@@ -292,11 +352,26 @@ impl Orders {
             return;
         };
         let placed = row.placed_position;
+        for item in &row.items {
+            self.of_holds.remove(&item.hold_id);
+        }
         self.by_position.remove(&placed);
         remove_from(&mut self.by_status, &row.status, placed);
         for item in &row.items {
             remove_from(&mut self.by_drop, &item.drop_id, placed);
         }
+    }
+}
+
+/// The status of a paid order by the refunds of its items.
+fn status_of_paid(row: &OrderRow) -> ShownStatus {
+    let mut items = row.items.iter().zip(&row.refunded);
+    if row.refunded.iter().all(|units| *units == 0) {
+        ShownStatus::Paid
+    } else if items.all(|(item, units)| *units == item.quantity.get()) {
+        ShownStatus::Refunded
+    } else {
+        ShownStatus::PartiallyRefunded
     }
 }
 
@@ -446,6 +521,40 @@ mod tests {
     }
 
     #[test]
+    fn refunds_set_the_status_and_are_applied_again_after_a_readmission() {
+        let mut orders = orders();
+        let refund = |orders: &mut Orders, hold: &str, position| {
+            let DropEvent::PurchaseRefunded(event) = purchase_refunded("r", hold, 1) else {
+                panic!("a refund");
+            };
+            orders.refund(&event, Position(position));
+        };
+        let status = |orders: &Orders| orders.get(order_id("a")).unwrap().status;
+        assert_eq!(status(&orders), ShownStatus::Paid);
+        // A hold without an order.
+        refund(&mut orders, "other", 20);
+        refund(&mut orders, "ax", 21);
+        assert_eq!(status(&orders), ShownStatus::PartiallyRefunded);
+        refund(&mut orders, "ay", 22);
+        assert_eq!(status(&orders), ShownStatus::Refunded);
+        assert_eq!(
+            orders.get(order_id("a")).unwrap().position,
+            Position(22),
+            "the order changed there"
+        );
+        let refunded = OrderFilter {
+            status: Some(ShownStatus::Refunded),
+            ..OrderFilter::default()
+        };
+        assert_eq!(found(&orders, &refunded, 0), ids(&["a"]));
+        orders.forget_refunds(drop_id("x"));
+        assert_eq!(status(&orders), ShownStatus::PartiallyRefunded);
+        assert!(found(&orders, &refunded, 0).is_empty());
+        refund(&mut orders, "ax", 21);
+        assert_eq!(status(&orders), ShownStatus::Refunded);
+    }
+
+    #[test]
     fn overdue_order_is_listed_as_expired_before_that_is_recorded() {
         let orders = orders();
         let with = |status| OrderFilter {
@@ -454,18 +563,18 @@ mod tests {
         };
         let over = i64::from(HOLD_SECONDS);
         assert_eq!(
-            found(&orders, &with(OrderStatus::Pending), over - 1),
+            found(&orders, &with(ShownStatus::Pending), over - 1),
             ids(&["c"])
         );
-        assert!(found(&orders, &with(OrderStatus::Expired), over - 1).is_empty());
-        assert!(found(&orders, &with(OrderStatus::Pending), over).is_empty());
+        assert!(found(&orders, &with(ShownStatus::Expired), over - 1).is_empty());
+        assert!(found(&orders, &with(ShownStatus::Pending), over).is_empty());
         assert_eq!(
-            found(&orders, &with(OrderStatus::Expired), over),
+            found(&orders, &with(ShownStatus::Expired), over),
             ids(&["c"])
         );
-        assert_eq!(found(&orders, &with(OrderStatus::Paid), over), ids(&["a"]));
+        assert_eq!(found(&orders, &with(ShownStatus::Paid), over), ids(&["a"]));
         assert_eq!(
-            found(&orders, &with(OrderStatus::Cancelled), over),
+            found(&orders, &with(ShownStatus::Cancelled), over),
             ids(&["b"])
         );
     }

@@ -418,13 +418,14 @@ impl Observer for Views {
     fn committed(&mut self, committed: &Arc<Committed>) {
         {
             let mut hot = self.write();
-            for recorded in &committed.events {
-                self.keep_price(recorded, hot.holds.len());
-                hot.apply_or_say(recorded);
-            }
+            // Before the events of drops, which may refund an order that was paid in this batch.
             for recorded in &committed.orders {
                 let last = last_of_batch(recorded, &committed.events);
                 hot.orders.apply(recorded, last);
+            }
+            for recorded in &committed.events {
+                self.keep_price(recorded, hot.holds.len());
+                hot.apply_or_say(recorded);
             }
             for refused in &committed.quarantined {
                 self.quarantine(&mut hot, refused);
@@ -454,6 +455,7 @@ impl Observer for Views {
             hot.quarantined.insert(drop_id, Arc::clone(refused));
             return;
         }
+        hot.orders.forget_refunds(drop_id);
         for recorded in &readmitted.events {
             self.keep_price(recorded, hot.holds.len());
             hot.apply_or_say(recorded);
@@ -595,6 +597,7 @@ impl Hot {
                 event: event.clone(),
             };
             self.refunds.insert(event.refund_id, view);
+            self.orders.refund(event, recorded.position);
         }
     }
 

@@ -377,10 +377,10 @@ test("the chart, its table and its CSV file show the same numbers, live", async 
     page.getByRole("button", { name: "Download CSV" }).click(),
   ]);
   const [head, ...lines] = (await readFile(await download.path(), "utf8")).trim().split("\r\n");
-  assert.equal(head, "start,held,sold,expired,released");
+  assert.equal(head, "start,held,sold,expired,released,refunded");
   assert.equal(lines.length, 60);
   const sum = (column) => lines.reduce((total, line) => total + Number(line.split(",")[column]), 0);
-  assert.deepEqual([sum(1), sum(2), sum(3), sum(4)], [5, 3, 2, 0]);
+  assert.deepEqual([sum(1), sum(2), sum(3), sum(4), sum(5)], [5, 3, 2, 0, 0]);
 
   await page.locator("#window").selectOption("7d");
   await eventually("a week of buckets", async () =>

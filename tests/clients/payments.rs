@@ -106,7 +106,7 @@ fn to_start(payment_id: Uuid, amount: i64) -> PaymentToStart {
 
 const NOW: i64 = 1_800_000_000;
 
-/// A webhook as it arrives at a time, at a receiver who knows one secret.
+/// A webhook as it arrives at a time, at a receiver with one secret.
 #[derive(Debug, Clone)]
 struct Arrival {
     body: String,

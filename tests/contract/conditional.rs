@@ -116,6 +116,7 @@ fn addresses(ids: &BTreeMap<&str, Vec<String>>) -> Vec<(String, String)> {
             continue;
         }
         let of = path.trim_start_matches("/v1");
+        let of = of.trim_start_matches("/admin");
         let of = of.trim_start_matches('/').split('/').next().unwrap();
         let many = ids.get(of).cloned().unwrap_or_else(|| vec![String::new()]);
         for id in many {
@@ -137,6 +138,15 @@ fn addresses(ids: &BTreeMap<&str, Vec<String>>) -> Vec<(String, String)> {
     all
 }
 
+/// A webhook endpoint that nothing is sent to: no drop is cancelled before the last steps.
+async fn endpoint_of(app: &App) -> String {
+    let endpoint = json!({ "url": "https://shop.example/", "event_types": ["drop.cancelled"] });
+    let request = app
+        .admin(Method::POST, "/v1/admin/webhooks")
+        .json(&endpoint);
+    text(&fetch(request).await.ok(201)["id"])
+}
+
 #[tokio::test]
 async fn not_modified_never_confirms_a_changed_body() {
     let app = App::start().await;
@@ -149,6 +159,7 @@ async fn not_modified_never_confirms_a_changed_body() {
         ("waitlist", vec![]),
         ("purchases", vec![]),
         ("orders", vec![]),
+        ("webhooks", vec![endpoint_of(&app).await]),
     ]);
     let drop = ids["drops"][0].clone();
     let mut history = TagHistory::default();
@@ -267,6 +278,13 @@ async fn every_tagged_read_has_the_servers_time_in_a_header() {
     let purchase = text(&app.purchase(&bought).await.ok(201)["id"]);
     let hold = app.held(&drop, "BOB").await;
     let entry = app.joined(&empty, "ann", 1).await;
+    let endpoint = endpoint_of(&app).await;
+    let items = json!([{ "drop_id": drop, "quantity": 1 }]);
+    let order = app
+        .request(Method::POST, "/v1/orders")
+        .header("idempotency-key", "order")
+        .json(&json!({ "buyer_id": "dora", "items": items }));
+    let order = text(&fetch(order).await.ok(201)["id"]);
     let document = api::openapi::document_with_pages();
     let mut tagged = BTreeSet::new();
     for (template, item) in document["paths"].as_object().unwrap() {
@@ -277,6 +295,8 @@ async fn every_tagged_read_has_the_servers_time_in_a_header() {
             "/v1/holds/{id}" => &hold,
             "/v1/purchases/{id}" => &purchase,
             "/v1/waitlist/{id}" => &entry,
+            "/v1/orders/{id}" => &order,
+            _ if template.contains("webhooks") => &endpoint,
             _ => &drop,
         };
         let path = template

@@ -228,6 +228,59 @@ async fn refusal_is_that_of_the_first_item_that_fails() {
 }
 
 #[tokio::test]
+async fn refunds_of_its_purchases_change_the_status_of_an_order() {
+    let (app, lamp, chair) = shop().await;
+    let order = ordered(&app, "Ann", &[(&lamp, 2), (&chair, 1)]).await;
+    let id = text(&order["id"]);
+    let paid = pay(&app, &id, None).await.ok(200);
+    let none = json!({ "quantity": 0, "amount": { "amount": 0, "currency": "USD" } });
+    assert_eq!(paid["items"][0]["refunded"], none);
+    let before = read(&app, &id).await;
+    let refund = async |item: usize, quantity: u32, key: &str| {
+        let purchase = text(&paid["items"][item]["purchase_id"]);
+        let request = app
+            .admin(Method::POST, &format!("/v1/purchases/{purchase}/refunds"))
+            .header("idempotency-key", key)
+            .json(&json!({ "quantity": quantity, "reason": "returned" }));
+        fetch(request).await
+    };
+    let listed = async |status: &str| {
+        let list = app.admin(Method::GET, &format!("/v1/orders?status={status}"));
+        fetch(list).await.ok(200)["data"].as_array().unwrap().len()
+    };
+    for (item, key, status, units) in [
+        (0, "first", "partially_refunded", [1, 0]),
+        (1, "second", "partially_refunded", [1, 1]),
+        (0, "third", "refunded", [2, 1]),
+    ] {
+        let made = refund(item, 1, key).await.ok(201);
+        let path = format!("/v1/orders/{id}?at_least={}", made["position"]);
+        let seen = app.get(&path).await;
+        assert_ne!(seen.header("etag"), before.header("etag"));
+        let seen = seen.ok(200);
+        assert_eq!(seen["status"], status);
+        for (item, units) in seen["items"].as_array().unwrap().iter().zip(units) {
+            let amount = json!({ "amount": units * 19_999, "currency": "USD" });
+            let refunded = json!({ "quantity": units, "amount": amount });
+            assert_eq!(item["refunded"], refunded);
+        }
+        assert_eq!(seen["paid_at"], paid["paid_at"]);
+        assert_eq!((listed(status).await, listed("paid").await), (1, 0));
+        // A repeated refund has no second effect.
+        assert!(refund(item, 1, key).await.is_replay());
+    }
+    refund(1, 1, "fourth")
+        .await
+        .problem(409, "nothing_to_refund");
+    assert_eq!(app.stock(&lamp).await, [5, 5, 0, 0]);
+    // A refunded order can still be shipped, and is not paid again.
+    fulfil(&app, &id, json!({ "fulfilment": "shipped" }))
+        .await
+        .ok(200);
+    assert!(pay(&app, &id, None).await.is_replay());
+}
+
+#[tokio::test]
 async fn hold_of_an_order_is_purchased_and_released_with_it() {
     let (app, lamp, chair) = shop().await;
     let order = ordered(&app, "ann", &[(&lamp, 1), (&chair, 1)]).await;

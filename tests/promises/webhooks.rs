@@ -32,8 +32,8 @@ async fn read(app: &Api, path: &str) -> Value {
     fetch(app.admin(Method::GET, path)).await.ok(200)
 }
 
-/// Buyers who hold and purchase, faster than the events are delivered, until they have enough or
-/// the server is gone.
+/// Holds and purchases, faster than the events are delivered, until there are enough or the server
+/// has ended.
 fn shoppers(api: &Api, drops: &[String], round: usize) -> JoinSet<()> {
     let mut buyers = JoinSet::new();
     for (buyer, drop) in drops.iter().enumerate() {

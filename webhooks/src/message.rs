@@ -23,7 +23,7 @@ pub(crate) struct Message {
     pub(crate) webhook_id: String,
     pub(crate) event_type: &'static str,
     pub(crate) position: Position,
-    /// Its number among the messages of the event, from 0, whatever an endpoint subscribes to.
+    /// Its number among the messages of the event, from 0, subscribed or not.
     pub(crate) part: u8,
     pub(crate) body: Bytes,
 }

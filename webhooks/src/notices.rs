@@ -21,7 +21,7 @@ pub enum StockNotice {
     Restocked,
 }
 
-/// Follows the engine. Clones share what they know.
+/// Follows the engine. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct StockNotices(Arc<RwLock<HashMap<DropId, Drop>>>);
 

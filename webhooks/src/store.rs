@@ -139,7 +139,7 @@ pub enum Replay {
     NotFound,
 }
 
-/// What a dispatcher needs to run an endpoint.
+/// The state that a dispatcher needs to run an endpoint.
 #[derive(Debug)]
 pub(crate) struct Lease {
     pub(crate) id: Uuid,
@@ -258,7 +258,8 @@ impl Store {
             .collect()
     }
 
-    /// Changes an endpoint.
+    /// Changes an endpoint. New types supersede progress that a dispatcher has not stored yet:
+    /// events after the change, which it may have matched with the old types, are matched again.
     ///
     /// # Errors
     /// [`sqlx::Error`].
@@ -267,6 +268,7 @@ impl Store {
         let description = edit.description.as_ref();
         sqlx::query(
             "UPDATE webhook_endpoints SET revision = revision + 1, \
+                 replay_revision = CASE WHEN $3 THEN revision + 1 ELSE replay_revision END, \
                  url = coalesce($2, url), \
                  event_types = CASE WHEN $3 THEN $4 ELSE event_types END, \
                  description = CASE WHEN $5 THEN $6 ELSE description END, \

@@ -56,7 +56,7 @@ fn check(text: &str) -> Result<(), Cow<'static, str>> {
         .base_url(is_path.then_some(&here))
         .syntax_violation_callback(Some(&note))
         .parse(text);
-    // What the parser repaired first explains also why it then failed.
+    // The first repair of the parser also explains a later failure.
     if let Some(objection) = repaired.get() {
         return Err(objection.into());
     }

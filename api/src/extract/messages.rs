@@ -1,4 +1,4 @@
-//! Faults in the words of this API: a JSON pointer, and what the value must be.
+//! Faults in the words of this API: a JSON pointer, and the rule for the value.
 //!
 //! Promise: no text of serde, serde_json or uuid reaches a client, because a client cannot act on
 //! it and an upgrade may change it. Messages of this project's types begin with "must" and are

@@ -1,4 +1,4 @@
-//! What the parameters of a handler add to the description of its route.
+//! The parts of a route's description that follow from the parameters of its handler.
 //!
 //! Promise: the description states the authorization, the headers, the query parameters and the
 //! body that the handler's extractors require, because it is derived from their types. A handler

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use domain::order::OrderStatus;
+use domain::order::ShownStatus;
 use domain::values::{BuyerId, DropId, Entered, Money, OrderId, PaymentReference, Tracking};
 use futures::stream::{self, Stream, StreamExt};
 use projections::orders::OrderFilter;
@@ -40,7 +40,7 @@ pub(crate) struct OrdersParams {
     /// Only orders with an item of this drop.
     drop_id: Option<DropId>,
     /// Only orders with this status.
-    status: Option<OrderStatus>,
+    status: Option<ShownStatus>,
     /// Only orders that were paid with this reference. Only for an admin.
     payment_reference: Option<Entered<PaymentReference>>,
     /// The maximum number of orders. JSON: default and maximum 100. CSV: default unlimited.
@@ -197,7 +197,7 @@ impl Lines {
     }
 }
 
-const HEAD: &str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position\r\n";
+const HEAD: &str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n";
 
 fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
     let mut writer = csv::WriterBuilder::new()
@@ -226,6 +226,8 @@ fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
                 inert(reference.map_or("", PaymentReference::as_str)).into_owned(),
                 inert(order.tracking.as_ref().map_or("", Tracking::as_str)).into_owned(),
                 order.position.to_string(),
+                item.refunded.quantity.to_string(),
+                item.refunded.amount.amount.to_string(),
             ];
             writer
                 .write_record(&cells)

@@ -1,6 +1,6 @@
 //! HTTP calls to Stripe's API.
 //!
-//! Promise: one call is one request, and its outcome is classified by what the caller may do next;
+//! Promise: one call is one request, and its outcome is classified by the caller's next step;
 //! redirects are not followed; certificates are checked against the system's authorities.
 //! Limit: it never repeats a request, because only the caller knows how long a repeat is useful.
 

@@ -301,7 +301,7 @@ fn drop_in_quarantine_is_delivered_after_it() {
     assert_eq!(sent(&mut lanes, at(1)), [(lane(1), 1)]);
 }
 
-/// The table, the log and the receiver. What a crash keeps is in here.
+/// The table, the log and the receiver. It survives a crash.
 struct World {
     rng: StdRng,
     /// The messages of each position, from 1: all of one drop.

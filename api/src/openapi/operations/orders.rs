@@ -32,6 +32,7 @@ fn example() -> Value {
         "id": "0197d3f4-0a1b-4c2d-8e3f-405162738495", "buyer_id": "buyer-1", "status": "pending", "fulfilment": "unfulfilled",
         "items": [{
             "drop_id": DROP_ID, "hold_id": HOLD_ID, "purchase_id": null, "quantity": 1, "price": price, "total": price,
+            "refunded": { "quantity": 0, "amount": { "amount": 0, "currency": "EUR" } },
         }],
         "total": price, "late": false, "tracking": null, "placed_at": NOON, "expires_at": A_MINUTE_LATER, "paid_at": null,
         "cancelled_at": null, "position": 17, "server_time": NOON,
@@ -77,7 +78,7 @@ fn list(schemas: &mut Schemas) -> Operation {
     let example = json!({ "data": [example()], "has_more": false });
     let csv = json!({
         "schema": { "type": "string" },
-        "example": "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position\r\n",
+        "example": "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n",
     });
     let page = ResponseSpec::new(200, "Orders, newest first.")
         .json(schemas.response::<Page<OrderBody>>(), example)

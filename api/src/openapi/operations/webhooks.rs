@@ -168,7 +168,7 @@ fn test(schemas: &mut Schemas) -> Operation {
         "testWebhook",
         "Send a test",
     )
-    .description("Sends a message of the type `webhook.test`, whatever the endpoint subscribes to.")
+    .description("Sends a message of the type `webhook.test`, independently of the subscription.")
     .response(accepted)
     .problems(&[Code::WebhookDisabled])
 }
