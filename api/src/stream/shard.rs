@@ -43,7 +43,7 @@ const HANG_UP_CHECK: Duration = Duration::from_secs(1);
 /// Heartbeat interval. A subscriber that was sent nothing for between one and two intervals is sent
 /// a comment: at least every 15 s, with a margin of 3 s for a busy shard.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(6);
-/// A comment line, complete without an empty line after it ([`super::watch::RETRY`]). It has no
+/// A comment line, complete without an empty line after it (see `watch::RETRY`). It has no
 /// text, because a client may keep it until the next event, and some keep 64 KiB at most.
 const HEARTBEAT: &[u8] = b":\n";
 const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
