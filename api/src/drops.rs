@@ -33,9 +33,7 @@ use crate::extract::{
 };
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
-use crate::render::{
-    Page, Representation, conditional_at, insert, replayed, total_in_etag, version_in_etag,
-};
+use crate::render::{DropTag, Page, Representation, conditional_at, insert, replayed};
 
 /// Maximum number of drops in one response.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -256,7 +254,11 @@ fn expected_version(
     if tags == Tags::Any {
         return Ok(None);
     }
-    let versions: Vec<u32> = tags.strong().filter_map(version_in_etag).collect();
+    let versions: Vec<u32> = tags
+        .strong()
+        .filter_map(|tag| DropTag::of(drop_id, tag))
+        .map(|tag| tag.version)
+        .collect();
     let present = app.views.drop(drop_id).map(|drop| drop.row.terms_version);
     // Versions only grow. If the views are behind, the newest may be the present one.
     let stale = || {
@@ -361,7 +363,7 @@ pub(crate) async fn adjust(
     let request = AdjustStock {
         drop_id,
         key,
-        expected_total: expected_total(&app, drop_id, &headers),
+        expected_total: expected_total(&app, drop_id, &headers)?,
         delta: new.delta,
         reason: new.reason.0,
     };
@@ -399,7 +401,7 @@ pub(crate) async fn set_stock(
     }
     let request = SetStock {
         drop_id,
-        expected_total: expected_total(&app, drop_id, &headers),
+        expected_total: expected_total(&app, drop_id, &headers)?,
         total: counted.total,
         reason: counted.reason.0,
     };
@@ -407,20 +409,29 @@ pub(crate) async fn set_stock(
     drop_now(&app, StatusCode::OK, drop_id)
 }
 
-/// Returns the total in `If-Match`; `None` without it, and for `*`. Of several, the drop's
-/// present total. Another tag yields a total that no drop has: the engine refuses
-/// it, unless the request is a retry of a recorded adjustment.
-fn expected_total(app: &App, drop_id: DropId, headers: &HeaderMap) -> Option<u32> {
-    let tags = Tags::of(headers, header::IF_MATCH)?;
-    if tags == Tags::Any {
-        return None;
+/// Returns the total in `If-Match`; `None` without it, and for `*`. Of several, the drop's present
+/// total.
+///
+/// # Errors
+/// 412 if no tag is one of this drop. A tag with an earlier total is refused by the engine, unless
+/// the request is a retry of a recorded adjustment.
+fn expected_total(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<Option<u32>, Problem> {
+    let Some(tags) = Tags::of(headers, header::IF_MATCH).filter(|tags| *tags != Tags::Any) else {
+        return Ok(None);
+    };
+    let of_drop = tags.strong().filter_map(|tag| DropTag::of(drop_id, tag));
+    let totals: Vec<u32> = of_drop.map(|tag| tag.total).collect();
+    let stock = find(app, drop_id)?.row.stock;
+    if totals.contains(&stock.total) {
+        return Ok(Some(stock.total));
     }
-    let totals: Vec<u32> = tags.strong().filter_map(total_in_etag).collect();
-    let present = app.views.drop(drop_id).map(|drop| drop.row.stock.total);
-    present
-        .filter(|present| totals.contains(present))
-        .or_else(|| totals.first().copied())
-        .or(Some(u32::MAX))
+    let detail = "If-Match is not an ETag of this drop. Read the drop, then send its ETag.";
+    let other = || {
+        Problem::new(Code::StaleStock, detail)
+            .with("total", stock.total)
+            .with("available", stock.available)
+    };
+    totals.first().copied().map(Some).ok_or_else(other)
 }
 
 impl AdjustmentBody {
@@ -491,5 +502,5 @@ fn representation(drop: &DropView, now: Timestamp) -> Result<Representation, Pro
     let body = Representation::json(&DropBody::new(drop, now))?;
     Ok(body
         .at(now)
-        .of_drop(drop.row.terms_version, drop.row.stock.total))
+        .of_drop(drop.drop_id, drop.row.terms_version, drop.row.stock.total))
 }

@@ -45,24 +45,43 @@ impl<'de> Deserialize<'de> for Statuses {
     }
 }
 
-/// Returns the version of the terms in a drop's entity tag.
-#[must_use]
-pub fn version_in_etag(etag: &str) -> Option<u32> {
-    etag.trim()
-        .strip_prefix('"')?
-        .split('-')
-        .next()?
-        .parse()
-        .ok()
+/// The parts of a drop's entity tag, `"VERSION-DIGEST-TOTAL-MARK"`, that writes compare. The mark
+/// is that of the drop: a tag of another drop matches nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DropTag {
+    /// The version of the terms.
+    pub(crate) version: u32,
+    /// The total stock.
+    pub(crate) total: u32,
 }
 
-/// Returns the total stock in a drop's entity tag.
-#[must_use]
-pub fn total_in_etag(etag: &str) -> Option<u32> {
-    let parts = etag.trim().strip_prefix('"')?.strip_suffix('"')?;
-    let mut parts = parts.split('-').skip(2);
-    let total = parts.next()?.parse().ok();
-    total.filter(|_| parts.next().is_none())
+impl DropTag {
+    /// Parses a tag of this drop; `None` for every other text.
+    pub(crate) fn of(drop_id: DropId, etag: &str) -> Option<Self> {
+        let text = etag.trim().strip_prefix('"')?.strip_suffix('"')?;
+        let parts: Vec<&str> = text.split('-').collect();
+        let [version, digest, total, mark] = parts[..] else {
+            return None;
+        };
+        let tag = Self {
+            version: version.parse().ok()?,
+            total: total.parse().ok()?,
+        };
+        // Numbers have one spelling each.
+        let is_ours = tag.written(digest, &mark_of(drop_id)) == etag.trim();
+        (is_ours && !digest.is_empty() && mark == mark_of(drop_id)).then_some(tag)
+    }
+
+    fn written(self, digest: &str, mark: &str) -> String {
+        let Self { version, total } = self;
+        format!("\"{version}-{digest}-{total}-{mark}\"")
+    }
+}
+
+/// The last eight hexadecimal digits of the drop's id, which are random.
+fn mark_of(drop_id: DropId) -> String {
+    let text = drop_id.0.simple().to_string();
+    text[24..].to_owned()
 }
 
 /// A hold: a buyer's claim on units until `expires_at`.
@@ -227,8 +246,8 @@ pub(crate) struct Representation {
     bytes: Bytes,
     kind: &'static str,
     server_time: Option<Timestamp>,
-    /// The version of the terms and the total stock, for the tag of a drop.
-    of_drop: Option<(u32, u32)>,
+    /// For the tag of a drop.
+    of_drop: Option<(DropId, DropTag)>,
 }
 
 impl Representation {
@@ -262,9 +281,9 @@ impl Representation {
     /// Adds the version of a drop's terms and its total stock to the tag. An edit's `If-Match`
     /// compares only the version, and an adjustment's only the total, which only adjustments
     /// change: so a drop can be edited and adjusted while it sells.
-    pub(crate) fn of_drop(self, version: u32, total: u32) -> Self {
+    pub(crate) fn of_drop(self, drop_id: DropId, version: u32, total: u32) -> Self {
         Self {
-            of_drop: Some((version, total)),
+            of_drop: Some((drop_id, DropTag { version, total })),
             ..self
         }
     }
@@ -272,7 +291,7 @@ impl Representation {
     fn etag(&self) -> String {
         let digest = digest_but(&self.bytes, self.server_time);
         match self.of_drop {
-            Some((version, total)) => format!("\"{version}-{digest}-{total}\""),
+            Some((drop_id, tag)) => tag.written(&digest, &mark_of(drop_id)),
             None => format!("\"{digest}\""),
         }
     }
@@ -378,17 +397,26 @@ mod tests {
     }
 
     #[test]
-    fn etag_contains_the_version_of_the_terms() {
-        assert_eq!(version_in_etag("\"3-1f0a-9\""), Some(3));
-        assert_eq!(version_in_etag("\"x\""), None);
-        assert_eq!(version_in_etag("3-17"), None);
-    }
-
-    #[test]
-    fn etag_contains_the_total_stock() {
-        assert_eq!(total_in_etag("\"3-1f0a-9\""), Some(9));
-        for other in ["\"3-17-Live\"", "\"3-17-Live-9-1\"", "3-17-Live-9", "\"x\""] {
-            assert_eq!(total_in_etag(other), None, "{other}");
+    fn tag_of_a_drop_has_its_version_and_total_and_is_of_no_other_drop() {
+        let [one, two] = [1, 2].map(|number| DropId(uuid::Uuid::from_u128(number)));
+        let body = Representation::json(&1).unwrap().of_drop(one, 3, 9);
+        let etag = body.etag();
+        let tag = DropTag {
+            version: 3,
+            total: 9,
+        };
+        assert_eq!(DropTag::of(one, &etag), Some(tag));
+        assert_eq!(DropTag::of(two, &etag), None);
+        for other in [
+            "\"3-1f0a-9\"",
+            "\"03-1f0a-9-00000001\"",
+            "\"3-1f0a-9-00000001-1\"",
+            "\"3--9-00000001\"",
+            "\"+3-1f0a-9-00000001\"",
+            "3-1f0a-9-00000001",
+            "\"x\"",
+        ] {
+            assert_eq!(DropTag::of(one, other), None, "{other}");
         }
     }
 }

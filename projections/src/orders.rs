@@ -69,6 +69,9 @@ impl OrderRow {
 #[derive(Debug, Clone, Default)]
 pub struct OrderFilter {
     pub buyer_id: Option<BuyerId>,
+    /// The buyer's id is an account of the shop: ids that only case folding makes equal to it are
+    /// other accounts.
+    pub is_account: bool,
     pub drop_id: Option<DropId>,
     pub status: Option<ShownStatus>,
     pub payment_reference: Option<PaymentReference>,
@@ -77,8 +80,11 @@ pub struct OrderFilter {
 impl OrderFilter {
     fn accepts(&self, row: &OrderRow, now: Timestamp) -> bool {
         let is_buyers = |buyer_id: &BuyerId| {
-            let buyer = row.buyer.as_ref().map(|buyer| buyer.buyer_id.comparable());
-            buyer.is_some_and(|buyer| *buyer == *buyer_id.comparable())
+            let buyer = row.buyer.as_ref().map(|buyer| &buyer.buyer_id);
+            buyer.is_some_and(|buyer| match self.is_account {
+                true => buyer.spelling() == buyer_id.spelling(),
+                false => buyer.comparable() == buyer_id.comparable(),
+            })
         };
         self.buyer_id.as_ref().is_none_or(is_buyers)
             && self

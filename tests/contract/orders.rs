@@ -549,6 +549,23 @@ async fn with_tokens_buyers_see_and_cancel_their_own_orders_only() {
     assert!(ids(&none).is_empty());
     let others = send(Method::GET, "/v1/orders?buyer_id=ann", &bob, None).await;
     others.problem(403, "forbidden");
+    // Accounts that only case folding makes equal are two: each sees its own orders.
+    let sharp = token(SECRET, "weißmann", 600);
+    let double = token(SECRET, "weissmann", 600);
+    let own = send(
+        Method::POST,
+        "/v1/orders",
+        &sharp,
+        Some(of("weißmann", &[(&drop, 1)])),
+    )
+    .await;
+    let own = text(&own.ok(201)["id"]);
+    for path in ["/v1/orders", "/v1/orders?buyer_id=weissmann"] {
+        let list = send(Method::GET, path, &double, None).await.ok(200);
+        assert!(ids(&list).is_empty(), "{path}");
+    }
+    let list = send(Method::GET, "/v1/orders", &sharp, None).await.ok(200);
+    assert_eq!(ids(&list), [own]);
     let search = send(Method::GET, "/v1/orders?payment_reference=pi", &ann, None).await;
     assert_eq!(
         search.error_pointers(400, "invalid_query"),

@@ -105,6 +105,7 @@ fn filter(reader: &OrdersReader, params: &OrdersParams) -> Result<OrderFilter, P
     let reference = params.payment_reference.as_ref();
     let mut filter = OrderFilter {
         buyer_id,
+        is_account: matches!(reader, OrdersReader::Buyer(_)),
         drop_id: params.drop_id,
         status: params.status,
         payment_reference: reference.map(|Entered(reference)| reference.clone()),

@@ -139,3 +139,50 @@ async fn edit_may_list_several_versions_and_weak_ones_never_match() {
         .json(&json!({ "name": "Last" }));
     assert_eq!(fetch(lines).await.ok(200)["name"], "Last", "on two lines");
 }
+
+#[tokio::test]
+async fn tag_of_another_drop_permits_no_write() {
+    let app = App::start().await;
+    let (drop, other) = (
+        app.create_drop(3, json!({})).await,
+        app.create_drop(3, json!({})).await,
+    );
+    let read = async |drop: &str| app.get(&format!("/v1/drops/{drop}")).await;
+    let tag = read(&other).await.header("etag").to_owned();
+    let parts: Vec<&str> = tag.trim_matches('"').split('-').collect();
+    let invented = format!("\"{}-aaa-{}\"", parts[0], parts[2]);
+    let before = read(&drop).await.ok(200)["position"].clone();
+    for tag in [&tag, &invented] {
+        for (method, path, body, code) in [
+            (
+                Method::PATCH,
+                "",
+                json!({ "name": "Other" }),
+                "stale_version",
+            ),
+            (Method::POST, "/cancel", json!({}), "stale_version"),
+            (
+                Method::PUT,
+                "/stock",
+                json!({ "total": 9, "reason": "counted" }),
+                "stale_stock",
+            ),
+            (
+                Method::POST,
+                "/stock-adjustments",
+                json!({ "delta": 1, "reason": "found" }),
+                "stale_stock",
+            ),
+        ] {
+            let request = app
+                .admin(method, &format!("/v1/drops/{drop}{path}"))
+                .header("if-match", tag)
+                .header("idempotency-key", harness::key())
+                .json(&body);
+            let refused = fetch(request).await.problem(412, code);
+            let detail = harness::text(&refused["detail"]);
+            assert!(detail.contains("not an ETag of this drop"), "{detail}");
+        }
+    }
+    assert_eq!(read(&drop).await.ok(200)["position"], before);
+}
