@@ -9,6 +9,7 @@ pub mod app;
 pub mod auth;
 pub mod connections;
 mod drops;
+mod edge;
 mod erasure;
 mod extract;
 mod health;

@@ -4,17 +4,15 @@ use std::any::Any;
 use std::collections::BTreeSet;
 
 use axum::Router;
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::extract::repeated_header;
+use crate::edge::Edge;
 use crate::problem::{Code, Problem};
-use crate::render::{SERVER_TIME, insert};
 use crate::{openapi, pages};
 
 /// Builds the router of `app`.
@@ -31,8 +29,7 @@ pub fn router(app: App) -> Router {
             measure,
             CatchPanicLayer::custom(panicked),
             map_response(disable_caching),
-            from_fn(single_headers_only),
-            from_fn_with_state(app.clone(), time_tagged_reads),
+            Edge::of(app.clone()),
         ))
         .with_state(app)
 }
@@ -46,26 +43,6 @@ pub fn paths() -> Vec<&'static str> {
 fn distinct_paths(routes: &[(&'static str, MethodRouter<App>)]) -> Vec<&'static str> {
     let paths: BTreeSet<_> = routes.iter().map(|(path, _)| *path).collect();
     paths.into_iter().collect()
-}
-
-/// Rejects requests that repeat a header with one value.
-async fn single_headers_only(request: Request, next: Next) -> Response {
-    match repeated_header(request.headers()) {
-        Some(problem) => problem.into_response(),
-        None => next.run(request).await,
-    }
-}
-
-/// Adds the server's time to every read with an entity tag, on a 304 too, if its body has no
-/// `server_time`.
-async fn time_tagged_reads(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_read = request.method().is_safe();
-    let mut response = next.run(request).await;
-    let headers = response.headers();
-    if is_read && headers.contains_key(header::ETAG) && !headers.contains_key(SERVER_TIME) {
-        insert(&mut response, SERVER_TIME, &app.now().to_string());
-    }
-    response
 }
 
 /// Disables caching unless the handler has set a policy: most responses are for one caller, and

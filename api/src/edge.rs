@@ -1,0 +1,110 @@
+//! Checks before every handler, and headers after it: one service of our own, because two
+//! `axum::middleware::from_fn` cost a hold several allocations.
+//!
+//! - A request that repeats a header with one value is rejected.
+//! - A read with an entity tag gets the server's time, on a 304 too, if its body has no
+//!   `server_time`.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::Request;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use crate::app::App;
+use crate::extract::repeated_header;
+use crate::render::{SERVER_TIME, insert};
+
+/// The layer. Clones share the app.
+#[derive(Clone)]
+pub(crate) struct Edge(Arc<App>);
+
+impl Edge {
+    pub(crate) fn of(app: App) -> Self {
+        Self(Arc::new(app))
+    }
+}
+
+impl<S> Layer<S> for Edge {
+    type Service = Edged<S>;
+
+    fn layer(&self, inner: S) -> Edged<S> {
+        let app = Arc::clone(&self.0);
+        Edged { inner, app }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Edged<S> {
+    inner: S,
+    app: Arc<App>,
+}
+
+impl<S: Service<Request, Response = Response>> Service<Request> for Edged<S> {
+    type Response = Response;
+    type Error = S::Error;
+    type Future = EdgeFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        if let Some(problem) = repeated_header(request.headers()) {
+            let response = Some(problem.into_response());
+            return EdgeFuture::Rejected { response };
+        }
+        let reader = request.method().is_safe().then(|| Arc::clone(&self.app));
+        EdgeFuture::Handled {
+            future: self.inner.call(request),
+            reader,
+        }
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    pub(crate) enum EdgeFuture<F> {
+        Rejected {
+            response: Option<Response>,
+        },
+        Handled {
+            #[pin]
+            future: F,
+            // Present for a read.
+            reader: Option<Arc<App>>,
+        },
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for EdgeFuture<F> {
+    type Output = Result<Response, E>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            // A future is not polled after it was ready.
+            Projected::Rejected { response } => {
+                Poll::Ready(Ok(response.take().unwrap_or_default()))
+            }
+            Projected::Handled { future, reader } => {
+                let mut response = match ready!(future.poll(context)) {
+                    Ok(response) => response,
+                    Err(error) => return Poll::Ready(Err(error)),
+                };
+                let headers = response.headers();
+                let is_tagged = headers.contains_key(header::ETAG);
+                if let Some(app) = reader.as_ref().filter(|_| is_tagged)
+                    && !headers.contains_key(SERVER_TIME)
+                {
+                    insert(&mut response, SERVER_TIME, &app.now().to_string());
+                }
+                Poll::Ready(Ok(response))
+            }
+        }
+    }
+}
