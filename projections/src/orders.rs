@@ -519,11 +519,11 @@ mod tests {
             ..of_ann.clone()
         };
         assert_eq!(found(&orders, &both, 0), ids(&["a"]));
-        let nobody = OrderFilter {
+        let of_cy = OrderFilter {
             buyer_id: Some(BuyerId::new("cy").unwrap()),
             ..OrderFilter::default()
         };
-        assert!(found(&orders, &nobody, 0).is_empty());
+        assert!(found(&orders, &of_cy, 0).is_empty());
     }
 
     #[test]
