@@ -132,7 +132,19 @@ pub fn now() -> String {
 /// The time `seconds` from now, as the API writes it.
 #[must_use]
 pub fn in_seconds(seconds: i64) -> String {
-    let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
+    in_seconds_of(chrono::Utc::now(), seconds)
+}
+
+/// The present time and the time `seconds` after exactly that, as the API writes them. Two calls of
+/// [`in_seconds`] may be a millisecond further apart.
+#[must_use]
+pub fn now_and_in(seconds: i64) -> (String, String) {
+    let now = chrono::Utc::now();
+    (in_seconds_of(now, 0), in_seconds_of(now, seconds))
+}
+
+fn in_seconds_of(start: chrono::DateTime<chrono::Utc>, seconds: i64) -> String {
+    let at = start + chrono::TimeDelta::seconds(seconds);
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 

@@ -27,8 +27,9 @@ struct Case {
 async fn cases(app: &App) -> Vec<Case> {
     let id = || Uuid::new_v4().to_string();
     let placed = |quantity: u32| {
+        let (placed_at, expires_at) = harness::now_and_in(3600);
         json!({
-            "hold_id": id(), "buyer": id(), "quantity": quantity, "placed_at": now(), "expires_at": harness::in_seconds(3600),
+            "hold_id": id(), "buyer": id(), "quantity": quantity, "placed_at": placed_at, "expires_at": expires_at,
         })
     };
     let bought = json!({
@@ -433,9 +434,10 @@ async fn repair_commits_synchronously_despite_the_databases_default() {
 
 /// Appends a hold whose personal data has no salt: neither it nor the event can be read.
 async fn append_unreadable_hold(app: &App, drop: &str, buyer_id: &str) {
+    let (placed_at, expires_at) = harness::now_and_in(3600);
     let placed = json!({
-        "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "placed_at": now(),
-        "expires_at": harness::in_seconds(3600),
+        "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "placed_at": placed_at,
+        "expires_at": expires_at,
     });
     let mut event = RawEvent::next(drop, "HoldPlaced", "1.0", placed);
     event.private = Some(json!({ "buyer_id": buyer_id }));
