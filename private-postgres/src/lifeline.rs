@@ -5,8 +5,7 @@
 //! then an immediate one. It runs as the server's account, never as root.
 //! Limit: if the shell is killed as well, the server is orphaned; the next start handles that (see
 //! `leftovers`). The shell knows the server by process id, so a server that ends just before this
-//! process leaves a stale id. by process id, so a server that ends on its own in the moment before
-//! we do leaves it a stale number.
+//! process leaves a stale id.
 
 use std::io::{self, Write};
 use std::path::Path;
