@@ -56,15 +56,26 @@ pub enum Question {
     Read,
     /// Read the first entry of the list of drops, expecting 200.
     List,
+    /// Order one unit of each drop, expecting 201.
+    Order,
 }
 
 impl Question {
     /// Returns the status of a good response.
     pub const fn expected(self) -> u16 {
         match self {
-            Self::Hold => 201,
+            Self::Hold | Self::Order => 201,
             Self::Refusal => 409,
             Self::Read | Self::List => 200,
+        }
+    }
+
+    /// Returns the holds that one good response acknowledges, of a load on `drops` drops.
+    pub const fn holds(self, drops: usize) -> u64 {
+        match self {
+            Self::Hold => 1,
+            Self::Order => drops as u64,
+            Self::Refusal | Self::Read | Self::List => 0,
         }
     }
 }

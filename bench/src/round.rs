@@ -251,7 +251,10 @@ pub async fn measure(
         seen.join(server.pool()?, drop_id).await?;
     }
     let stored = match cell.question {
-        Question::Hold => count(server, &outcome, &drops).await?,
+        Question::Hold | Question::Order => {
+            let holds = cell.question.holds(drops.len());
+            count(server, &outcome, &drops, holds).await?
+        }
         Question::Refusal | Question::Read | Question::List => None,
     };
     stage.checkpoint().await?;
@@ -307,7 +310,7 @@ fn errors(outcome: &Outcome, question: Question) -> u64 {
     outcome.answers.iter().map(unexpected).sum::<u64>() + outcome.lost
 }
 
-/// Compares the store with the acknowledgements.
+/// Compares the store with the acknowledgements, each of which is for `holds` holds.
 ///
 /// # Errors
 /// [`BenchError::Mismatch`].
@@ -315,15 +318,17 @@ pub async fn count(
     server: &Running,
     outcome: &Outcome,
     drops: &[Uuid],
+    holds: u64,
 ) -> Result<Option<u64>, BenchError> {
     let Some(stored) = server.stored(drops).await? else {
         return Ok(None);
     };
-    if !adds_up(outcome.acknowledged, outcome.unanswered, stored) {
+    let (acknowledged, unanswered) = (outcome.acknowledged * holds, outcome.unanswered * holds);
+    if !adds_up(acknowledged, unanswered, stored) {
         return Err(BenchError::Mismatch {
             contender: server.contender.name().to_owned(),
-            acknowledged: outcome.acknowledged,
-            unanswered: outcome.unanswered,
+            acknowledged,
+            unanswered,
             stored,
         });
     }

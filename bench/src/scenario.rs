@@ -7,6 +7,7 @@ mod drop_lists;
 mod lag;
 mod long_log;
 mod memory;
+mod orders;
 mod pages;
 mod release;
 mod restart;
@@ -17,6 +18,7 @@ mod webhooks;
 pub use self::audit::RATIOS as AUDIT_RATIOS;
 pub use self::consequences::{CANCEL, EXPIRIES, RESTOCK};
 pub use self::disturbed::Shop;
+pub use self::orders::ORDERS;
 pub use self::pages::{FIRST_CARD, PRESS, ratio_name};
 pub use self::restart::FIRST_ANSWER;
 pub use self::stream::{IDLE, LATENCY, MEMORY, WRONG};
@@ -74,6 +76,8 @@ pub enum Scenario {
     Pages,
     /// The delay of webhooks, without load and at 2,000 events per second
     Webhooks,
+    /// Orders over three drops, compared with single holds, per unit of stock
+    Orders,
 }
 
 /// The settings of a run.
@@ -149,6 +153,7 @@ impl Play<'_> {
             Scenario::DropLists => drop_lists::play(self).await,
             Scenario::Pages => pages::play(self).await,
             Scenario::Webhooks => webhooks::play(self).await,
+            Scenario::Orders => orders::play(self, clients).await,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::report::disturbances::{Disturbance, Purchases};
 use crate::report::{Figure, Report, rounded};
 use crate::scenario::{
     AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, FIRST_CARD, IDLE, IDLE_P99, LATENCY, LOADED_MAX,
-    MEMORY, PRESS, RESTOCK, WRONG, empty_log_label, hundred_drops_label, long_log_label,
+    MEMORY, ORDERS, PRESS, RESTOCK, WRONG, empty_log_label, hundred_drops_label, long_log_label,
     ratio_name, watched_label,
 };
 
@@ -179,6 +179,7 @@ fn judge_server(report: &Report) -> Vec<Judgement> {
             100.0,
             figure("projection lag, last third less first"),
         ),
+        more(ORDERS, 0.8, 1.0, figure(ORDERS)),
         less(format!("{IDLE_P99}, ms"), 50.0, 10.0, figure(IDLE_P99)),
         less(
             format!("{LOADED_MAX}, ms"),

@@ -25,34 +25,47 @@ const DIGITS: usize = 12;
 const PLACEHOLDER: &str = "############";
 
 impl Template {
-    /// Creates a request to `address` of kind `question` about `drops` in turn.
-    pub fn new(question: Question, address: SocketAddr, drops: &[Uuid]) -> Self {
-        let first = drops.first().copied().unwrap_or_default();
-        let drops: Vec<[u8; 36]> = drops.iter().map(|id| hyphenated(*id)).collect();
+    /// Creates a request to `address` of kind `question` about the drops `ids`: each in turn, or
+    /// all of them in each order.
+    pub fn new(question: Question, address: SocketAddr, ids: &[Uuid]) -> Self {
+        let first = ids.first().copied().unwrap_or_default();
+        let drops: Vec<[u8; 36]> = ids.iter().map(|id| hyphenated(*id)).collect();
         // Keys and buyers must also differ between two loads on the same drop.
         let nonce: u32 = rand::random();
         // The server limits requests per address. The whole load comes from one address, so it uses
         // the admin key, which is exempt, like the back end of a shop.
         let head = format!("host: {address}\r\nauthorization: Bearer {ADMIN_KEY}\r\n");
         let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{head}\r\n");
+        let post = |path: &str, body: &str| {
+            format!(
+                "POST {path} HTTP/1.1\r\n{head}\
+                 content-type: application/json\r\nidempotency-key: k-{nonce:08x}-{PLACEHOLDER}\r\n\
+                 content-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        };
         let text = match question {
             Question::Read => get(&format!("/v1/drops/{first}")),
             Question::List => get("/v1/drops?limit=1"),
             Question::Hold | Question::Refusal => {
                 let body = format!(r#"{{"buyer_id":"b-{nonce:08x}-{PLACEHOLDER}","quantity":1}}"#);
-                format!(
-                    "POST /v1/drops/{first}/holds HTTP/1.1\r\n{head}\
-                     content-type: application/json\r\nidempotency-key: k-{nonce:08x}-{PLACEHOLDER}\r\n\
-                     content-length: {}\r\n\r\n{body}",
-                    body.len()
-                )
+                post(&format!("/v1/drops/{first}/holds"), &body)
+            }
+            Question::Order => {
+                let item = |id: &Uuid| format!(r#"{{"drop_id":"{id}","quantity":1}}"#);
+                let items: Vec<String> = ids.iter().map(item).collect();
+                let items = items.join(",");
+                let body =
+                    format!(r#"{{"buyer_id":"b-{nonce:08x}-{PLACEHOLDER}","items":[{items}]}}"#);
+                post("/v1/orders", &body)
             }
         };
         let numbers = text
             .match_indices(PLACEHOLDER)
             .map(|(index, _)| index)
             .collect();
-        let drop_at = text.find(&first.to_string());
+        let takes_turns = question != Question::Order;
+        let drop_at = text.find(&first.to_string()).filter(|_| takes_turns);
         Self {
             bytes: text.into_bytes(),
             numbers,
@@ -123,6 +136,22 @@ mod tests {
             let text = String::from_utf8(template.numbered(number).to_vec()).unwrap();
             let drop_id = drops[usize::try_from(number).unwrap() % 3];
             assert!(text.starts_with(&format!("GET /v1/drops/{drop_id} HTTP/1.1\r\n")));
+        }
+    }
+
+    #[test]
+    fn order_contains_every_drop_once() {
+        let drops = ids(3);
+        let mut template = template(Question::Order, &drops);
+        for number in 0..2 {
+            let text = String::from_utf8(template.numbered(number).to_vec()).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with("POST /v1/orders HTTP/1.1\r\n"), "{head}");
+            assert!(head.contains(&format!("content-length: {}", body.len())));
+            let body: serde_json::Value = serde_json::from_str(body).unwrap();
+            let items = body["items"].as_array().unwrap();
+            let ordered: Vec<String> = drops.iter().map(Uuid::to_string).collect();
+            assert!(items.iter().map(|item| &item["drop_id"]).eq(&ordered));
         }
     }
 

@@ -184,7 +184,7 @@ impl Shop {
             unanswered: self.uncertain,
             ..Outcome::default()
         };
-        count(&self.nodes[0], &outcome, &self.drops).await?;
+        count(&self.nodes[0], &outcome, &self.drops, 1).await?;
         let violation = violation(stage, &self.nodes[0]).await?;
         // The first node last: its database is dropped with it.
         for node in self.nodes.into_iter().rev() {

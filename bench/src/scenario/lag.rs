@@ -51,7 +51,7 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
     let samples = look_until(&server, generator.measured()).await?;
     let outcome = generator.outcome().await?;
     let settled = settle(&server).await?;
-    count(&server, &outcome, &[drop_id]).await?;
+    count(&server, &outcome, &[drop_id], 1).await?;
     stage.end(server).await?;
     let lags = lags(&samples);
     let most = samples

@@ -46,7 +46,7 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
     println!("release: holds of {HOLD_SECONDS} s under full load");
     let generator = Generator::start(stage.reaper(), &load)?;
     let outcome = generator.outcome().await?;
-    count(&server, &outcome, &[drop_id]).await?;
+    count(&server, &outcome, &[drop_id], 1).await?;
     wait_until_all_are_over(&server, drop_id).await?;
     settle(&server).await?;
     let (expired, late) = lateness(&server, drop_id).await?;

@@ -133,7 +133,7 @@ async fn burst(play: &mut Play<'_>, server: &Running, clients: usize) -> Result<
         .await?;
     let seen = watchers.end().await?;
     settle(server).await?;
-    count(server, &outcome, &[drop_id]).await?;
+    count(server, &outcome, &[drop_id], 1).await?;
     let drop = server.get(&format!("/v1/drops/{drop_id}")).await?;
     let expected = serde_json::to_string(&drop["stock"]).doing("read the drop's stock")?;
     let wrong = wrong_in_the_end(&mut watchers, &drop["stock"]).await?;
