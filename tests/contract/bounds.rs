@@ -628,7 +628,27 @@ async fn image_is_a_url_or_a_path_on_this_server() {
         ("https://", "must have a host name"),
         (
             "https://shop.example:99999/a",
-            "must have a port from 0 to 65535",
+            "must have a port from 1 to 65535",
+        ),
+        (
+            "https://shop.example:0/a",
+            "must have a port from 1 to 65535",
+        ),
+        (
+            "http://127.1/a.jpg",
+            "must have an IPv4 address as four decimal numbers: 127.0.0.1",
+        ),
+        (
+            "/100%.jpg",
+            "must have two hexadecimal digits after each %; write the sign itself as %25",
+        ),
+        (
+            "https://shop.example/\u{202e}gpj.exe",
+            "must not contain U+202E, which changes the direction of text",
+        ),
+        (
+            "data:image/png",
+            "must have a comma between the media type and the data",
         ),
         (
             "//evil.example/a.jpg",
