@@ -412,8 +412,8 @@ pub(crate) async fn set_stock(
 /// drop's present one.
 ///
 /// # Errors
-/// 412 if no tag is one of this drop. A tag with an earlier version is refused by the engine, unless
-/// the request is a retry of a recorded adjustment.
+/// 412 if no tag is one of this drop. A tag with an earlier version is refused by the engine,
+/// unless the request is a retry of a recorded adjustment.
 fn expected_stock_version(
     app: &App,
     drop_id: DropId,

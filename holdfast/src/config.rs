@@ -334,9 +334,10 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
             return Err(ConfigError::ShortBuyerSecret { bytes, listen });
         }
         warn!(
-            "the buyer secret is shorter than {MIN_SECRET_BYTES} bytes: any buyer can test guesses on their own token, and a correct guess signs \
-             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to a longer one, for example the output of \
-             `openssl rand -hex 32`"
+            "the buyer secret has {}: any buyer can test guesses on their own token, and a correct guess signs \
+             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for example the output of \
+             `openssl rand -hex 32`",
+            counted(bytes, "byte")
         );
     }
     Ok(Some(BuyerTokens {

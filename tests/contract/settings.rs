@@ -295,13 +295,21 @@ async fn guessable_key_is_rejected_on_a_reachable_server() {
             let everywhere = [&keys[..], &["--listen", "0.0.0.0:0"]].concat();
             let refused = run_with(&[], &everywhere).await;
             assert_eq!(refused.code, Some(1), "{refused:?}");
-            let words = format!("{name} has {} characters", short.len());
+            let ending = if short.len() == 1 { "" } else { "s" };
+            let words = format!("{name} has {} character{ending}", short.len());
             assert!(refused.stderr.contains(&words), "{refused:?}");
             if short == "x" {
                 let app = Launch::fresh().await.start_at("127.0.0.1:0", &keys).await;
                 app.wait_for_log(&words).await;
             }
         }
+    }
+}
+
+fn counted_bytes(text: &str) -> String {
+    match text.len() {
+        1 => "1 byte,".to_owned(),
+        more => format!("{more} bytes,"),
     }
 }
 
@@ -319,7 +327,7 @@ async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
         let refused = run_with(&[], &everywhere).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         for words in [
-            &format!("has {} bytes", short.len()),
+            &format!("has {}", counted_bytes(short)),
             "RFC 7518",
             "openssl rand",
         ] {
@@ -333,7 +341,8 @@ async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
             .await
             .start_at("127.0.0.1:0", &settings)
             .await;
-        let warned = format!("the buyer secret has {} bytes", short.len());
+        let words = counted_bytes(short);
+        let warned = format!("the buyer secret has {}:", words.trim_end_matches(','));
         app.wait_for_log(&warned).await;
     }
 }
