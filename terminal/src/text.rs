@@ -10,6 +10,10 @@ use std::io::{self, ErrorKind};
 /// The usual causes of failed input and output in words that need no knowledge of the library;
 /// `None` for any other.
 #[must_use]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other kinds keep the system's words"
+)]
 pub fn reason(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::NotFound => "there is no such file or directory",

@@ -257,6 +257,10 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The usual causes of a failed connection in words that an administrator understands.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other kinds keep the system's words"
+)]
 fn reason(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::ConnectionRefused => "the connection was refused",
