@@ -25,7 +25,7 @@ use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::lateness::Lateness;
 use crate::negotiate::{preferred, varied};
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::render::{Representation, Statuses, conditional, insert, private};
 
 const CSV: &str = "text/csv";
@@ -193,8 +193,7 @@ pub(crate) async fn metrics(
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TimelineParams {
     /// The id of a drop. Default: all drops.
-    #[schemars(with = "Option<DropId>")]
-    drop_id: Option<String>,
+    drop_id: Option<DropId>,
     /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
@@ -230,8 +229,7 @@ pub(crate) async fn timeline(
 ) -> Result<Response, Problem> {
     let drop_id = params
         .drop_id
-        .as_deref()
-        .map(|id| known_drop(&app, id))
+        .map(|id| find(&app, id).map(|drop| drop.drop_id))
         .transpose()?;
     let mut buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
     buckets.fill(app.views.timeline(drop_id, buckets.from()));
@@ -241,12 +239,6 @@ pub(crate) async fn timeline(
         CSV => csv(&headers, &buckets),
         _ => conditional(&headers, &Timeline { buckets }),
     })))
-}
-
-fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
-    let not_found = || Problem::new(Code::DropNotFound, "No drop has this id.");
-    let drop_id: DropId = id.parse().map_err(|_| not_found())?;
-    find(app, drop_id).map(|drop| drop.drop_id)
 }
 
 /// Returns the requested page of drops, and true if more follow.

@@ -76,6 +76,16 @@ impl Caller {
             )),
         }
     }
+
+    /// Returns the origin whose attempts an unknown id of this caller counts among. A buyer with a
+    /// token gains nothing by a guess, because the resource must also belong to them, so their ids
+    /// do not count: the address may be shared with the holder of a key.
+    pub(crate) fn guesses_from(&self, origin: Origin) -> Origin {
+        match self {
+            Self::Trusted => origin,
+            Self::Buyer(_) => Origin::Unlimited,
+        }
+    }
 }
 
 /// The challenge of every 401 (RFC 6750, section 3), without an error code when no credentials were
@@ -120,6 +130,33 @@ fn forbidden(detail: &str) -> Problem {
     Problem::new(Code::Forbidden, detail)
 }
 
+/// The credentials that a route accepts. A problem names these, and no others.
+#[derive(Debug, Clone, Copy)]
+enum Accepted {
+    AdminKey,
+    /// The auditor key or the admin key.
+    AnyKey,
+    /// A buyer's token, or the admin key.
+    Token,
+}
+
+impl Accepted {
+    /// The detail of a 401 for anything else.
+    const fn otherwise(self) -> &'static str {
+        match self {
+            Self::AdminKey => "This is not the admin key. Send it: Authorization: Bearer KEY.",
+            Self::AnyKey => {
+                "This is neither the auditor key nor the admin key. Send one of them: \
+                 Authorization: Bearer KEY."
+            }
+            Self::Token => {
+                "This is neither a buyer's token (three base64url parts with dots between them) \
+                 nor the admin key. Send one of them: Authorization: Bearer TOKEN."
+            }
+        }
+    }
+}
+
 /// The owner of a bearer key or token.
 enum Bearer {
     Admin,
@@ -130,31 +167,34 @@ enum Bearer {
 impl Bearer {
     /// Identifies the owner. A known key with too few rights gets 403 later; an unknown one gets
     /// 401 here.
-    fn of(token: &str, parts: &Parts, app: &App) -> Result<Self, Problem> {
+    fn of(token: &str, accepted: Accepted, parts: &Parts, app: &App) -> Result<Self, Problem> {
         let is_attempt = bearer_key(parts, app).is_some();
         let origin = is_attempt.then(|| Origin::by_address(parts, app));
         let attempt = origin.map(|origin| app.limiter.attempt(origin, AttemptKind::Key));
         let attempt = attempt.transpose()?;
-        let bearer = Self::known(token, app)?;
+        let bearer = Self::known(token, accepted, app)?;
         if let Some(attempt) = attempt {
             attempt.succeeded();
         }
         Ok(bearer)
     }
 
-    fn known(token: &str, app: &App) -> Result<Self, Problem> {
+    fn known(token: &str, accepted: Accepted, app: &App) -> Result<Self, Problem> {
         if app.keys.admin.matches(token) {
             return Ok(Self::Admin);
         }
         if app.keys.auditor.matches(token) {
             return Ok(Self::Auditor);
         }
-        let unknown = || {
-            invalid_token("This is neither the admin key nor the auditor key. Send one of them.")
-        };
+        let unknown = || invalid_token(accepted.otherwise());
         let tokens = app.buyer_tokens.as_ref().ok_or_else(unknown)?;
         let buyer = tokens.buyer(token, app.now());
-        buyer.map(Self::Buyer).map_err(|error| refused(&error))
+        buyer.map(Self::Buyer).map_err(|error| match accepted {
+            // Neither in the form of a token nor a key: it may be either, mistyped.
+            Accepted::AdminKey | Accepted::AnyKey => unknown(),
+            Accepted::Token if has_form_of_token(token) => refused(&error),
+            Accepted::Token => unknown(),
+        })
     }
 }
 
@@ -177,7 +217,7 @@ impl FromRequestParts<App> for Admin {
             return signed_in(parts, app, "Send the admin key: Authorization: Bearer KEY.")
                 .map(|()| Self);
         };
-        match Bearer::of(key, parts, app)? {
+        match Bearer::of(key, Accepted::AdminKey, parts, app)? {
             Bearer::Admin => Ok(Self),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may only read the log. Use the admin key.",
@@ -201,7 +241,7 @@ impl FromRequestParts<App> for Auditor {
             )
             .map(|()| Self);
         };
-        match Bearer::of(key, parts, app)? {
+        match Bearer::of(key, Accepted::AnyKey, parts, app)? {
             Bearer::Admin | Bearer::Auditor => Ok(Self),
             Bearer::Buyer(_) => Err(forbidden(
                 "A buyer's token does not allow reading the log. Use the auditor key.",
@@ -219,7 +259,7 @@ impl FromRequestParts<App> for Caller {
         }
         let token = bearer(parts)
             .ok_or_else(|| unauthorized("Send the buyer's token: Authorization: Bearer TOKEN."))?;
-        match Bearer::of(token, parts, app)? {
+        match Bearer::of(token, Accepted::Token, parts, app)? {
             Bearer::Admin => Ok(Self::Trusted),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may only read the log. Use the buyer's token.",

@@ -215,8 +215,7 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
-    let drop = find(&app, drop_id)?;
-    Ok(representation(&drop, now)?.unless_known(&headers))
+    Ok(representation(&app, drop_id, now)?.unless_known(&headers))
 }
 
 /// `PATCH /v1/drops/{id}`
@@ -363,7 +362,7 @@ pub(crate) async fn adjust(
     let request = AdjustStock {
         drop_id,
         key,
-        expected_total: expected_total(&app, drop_id, &headers)?,
+        expected_stock_version: expected_stock_version(&app, drop_id, &headers)?,
         delta: new.delta,
         reason: new.reason.0,
     };
@@ -401,7 +400,7 @@ pub(crate) async fn set_stock(
     }
     let request = SetStock {
         drop_id,
-        expected_total: expected_total(&app, drop_id, &headers)?,
+        expected_stock_version: expected_stock_version(&app, drop_id, &headers)?,
         total: counted.total,
         reason: counted.reason.0,
     };
@@ -409,29 +408,34 @@ pub(crate) async fn set_stock(
     drop_now(&app, StatusCode::OK, drop_id)
 }
 
-/// Returns the total in `If-Match`; `None` without it, and for `*`. Of several, the drop's present
-/// total.
+/// Returns the version of the stock in `If-Match`; `None` without it, and for `*`. Of several, the
+/// drop's present one.
 ///
 /// # Errors
-/// 412 if no tag is one of this drop. A tag with an earlier total is refused by the engine, unless
-/// the request is a retry of a recorded adjustment.
-fn expected_total(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<Option<u32>, Problem> {
+/// 412 if no tag is one of this drop. A tag with an earlier version is refused by the engine,
+/// unless the request is a retry of a recorded adjustment.
+fn expected_stock_version(
+    app: &App,
+    drop_id: DropId,
+    headers: &HeaderMap,
+) -> Result<Option<u32>, Problem> {
     let Some(tags) = Tags::of(headers, header::IF_MATCH).filter(|tags| *tags != Tags::Any) else {
         return Ok(None);
     };
     let of_drop = tags.strong().filter_map(|tag| DropTag::of(drop_id, tag));
-    let totals: Vec<u32> = of_drop.map(|tag| tag.total).collect();
-    let stock = find(app, drop_id)?.row.stock;
-    if totals.contains(&stock.total) {
-        return Ok(Some(stock.total));
+    let versions: Vec<u32> = of_drop.map(|tag| tag.stock_version).collect();
+    let (drop, present) = find_with_stock_version(app, drop_id)?;
+    if versions.contains(&present) {
+        return Ok(Some(present));
     }
+    let stock = drop.row.stock;
     let detail = "If-Match is not an ETag of this drop. Read the drop, then send its ETag.";
     let other = || {
         Problem::new(Code::StaleStock, detail)
             .with("total", stock.total)
             .with("available", stock.available)
     };
-    totals.first().copied().map(Some).ok_or_else(other)
+    versions.iter().max().copied().map(Some).ok_or_else(other)
 }
 
 impl AdjustmentBody {
@@ -473,11 +477,19 @@ fn purchasers_of(
 }
 
 pub(crate) fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {
-    let detail = "No drop has this id.";
-    app.views.drop(drop_id).ok_or_else(|| {
-        quarantine(app.views.quarantine_of(drop_id))
-            .unwrap_or_else(|| Problem::new(Code::DropNotFound, detail))
-    })
+    app.views
+        .drop(drop_id)
+        .ok_or_else(|| not_found(app, drop_id))
+}
+
+fn find_with_stock_version(app: &App, drop_id: DropId) -> Result<(DropView, u32), Problem> {
+    let found = app.views.drop_and_stock_version(drop_id);
+    found.ok_or_else(|| not_found(app, drop_id))
+}
+
+fn not_found(app: &App, drop_id: DropId) -> Problem {
+    quarantine(app.views.quarantine_of(drop_id))
+        .unwrap_or_else(|| Problem::new(Code::DropNotFound, "No drop has this id."))
 }
 
 /// Returns the problem for a drop in quarantine.
@@ -494,13 +506,15 @@ pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> 
 /// Responds with the present drop and its entity tag.
 fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, Problem> {
     let now = app.now();
-    let drop = find(app, drop_id)?;
-    Ok(representation(&drop, now)?.with_status(status))
+    Ok(representation(app, drop_id, now)?.with_status(status))
 }
 
-fn representation(drop: &DropView, now: Timestamp) -> Result<Representation, Problem> {
-    let body = Representation::json(&DropBody::new(drop, now))?;
-    Ok(body
-        .at(now)
-        .of_drop(drop.drop_id, drop.row.terms_version, drop.row.stock.total))
+fn representation(app: &App, drop_id: DropId, now: Timestamp) -> Result<Representation, Problem> {
+    let (drop, stock_version) = find_with_stock_version(app, drop_id)?;
+    let body = Representation::json(&DropBody::new(&drop, now))?;
+    let tag = DropTag {
+        version: drop.row.terms_version,
+        stock_version,
+    };
+    Ok(body.at(now).of_drop(drop_id, tag))
 }

@@ -27,6 +27,7 @@ use self::faults::read_closely;
 pub(crate) use self::headers::repeated_header;
 pub(crate) use self::query::{
     Limit, Query, known_parameters_only, limit_faults, listed, position, some_limit, some_position,
+    some_uuid,
 };
 pub use self::query::{NoParams, Params};
 use crate::app::App;
@@ -60,12 +61,9 @@ impl<T: DeserializeOwned + JsonSchema, const MOST: usize> FromRequest<App> for B
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
-        let is_json = has_json_type(request.headers());
+        let form = check_form(request.headers());
         let bytes = read_body(request, MOST).await?;
-        if !is_json {
-            let detail = "Send the body with Content-Type: application/json.";
-            return Err(Problem::new(Code::UnsupportedMediaType, detail));
-        }
+        form?;
         parse(&bytes).map(Self)
     }
 }
@@ -79,14 +77,14 @@ impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBo
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
-        let is_json = has_json_type(request.headers());
+        let form = check_form(request.headers());
         let bytes = read_body(request, MAX_BODY).await?;
-        if bytes.is_empty() || (is_json && bytes.trim_ascii() == b"null") {
+        if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        if !is_json {
-            let detail = "Send the body with Content-Type: application/json.";
-            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        form?;
+        if bytes.trim_ascii() == b"null" {
+            return Ok(Self(T::default()));
         }
         parse(&bytes).map(Self)
     }
@@ -104,7 +102,9 @@ async fn read_body(request: Request, most: usize) -> Result<Bytes, Problem> {
         .map_err(too_slow)??;
     if body.len() > MAX_BODY && characters(&body) > MAX_BODY {
         let detail = format!("The body has more than {MAX_BODY} characters, the maximum.");
-        return Err(Problem::new(Code::BodyTooLarge, detail).with("max_bytes", MAX_BODY));
+        return Err(Problem::new(Code::BodyTooLarge, detail)
+            .with("max_bytes", most)
+            .with("max_characters", MAX_BODY));
     }
     Ok(body)
 }
@@ -169,15 +169,39 @@ fn too_large(most: usize) -> Problem {
     Problem::new(Code::BodyTooLarge, detail).with("max_bytes", most)
 }
 
-fn has_json_type(headers: &HeaderMap) -> bool {
-    let Some(value) = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
-        return false;
+/// Rejects a body that is not JSON in UTF-8 (RFC 8259, section 8.1), or that is encoded: this
+/// server decodes nothing, so it must not parse the encoded bytes.
+fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |detail: &str| Problem::new(Code::UnsupportedMediaType, detail);
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|codings| codings.as_bytes().split(|byte| *byte == b','));
+    let is_identity = |coding: &[u8]| {
+        let coding = coding.trim_ascii();
+        coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
     };
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    if !codings.all(is_identity) {
+        // RFC 9110, section 12.5.3: in a response, the field lists what a request may have.
+        let detail = "Send the body without a Content-Encoding: only identity is accepted.";
+        return Err(unsupported(detail).header(header::ACCEPT_ENCODING, "identity"));
+    }
+    let detail = "Send the body with Content-Type: application/json.";
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let mut parts = content_type.ok_or_else(|| unsupported(detail))?.split(';');
+    let essence = parts.next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(unsupported(detail));
+    }
+    let is_other_charset = |parameter: &str| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = value.trim().trim_matches('"');
+        name.trim().eq_ignore_ascii_case("charset") && !value.eq_ignore_ascii_case("utf-8")
+    };
+    if parts.any(is_other_charset) {
+        let detail = "Send the body in UTF-8: with the charset utf-8, or without one.";
+        return Err(unsupported(detail));
+    }
+    Ok(())
 }
 
 /// Parses a body. Serde accepts an array of the right values for an object, at any depth, which

@@ -10,17 +10,17 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
-use domain::values::{Position, Timestamp};
+use domain::values::{Position, Timestamp, parse_uuid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::{Limit, Params, Query};
+use crate::extract::{Limit, Params, Query, some_uuid};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional, private};
-use crate::webhook_routes::{DeliveryStatus, MOST_LISTED, failed, one_more, page};
+use crate::webhook_routes::{DeliveryStatus, MOST_LISTED, failed, one_more, page, unknown_start};
 
 /// The kinds of jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -123,6 +123,7 @@ pub(crate) struct JobsParams {
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
     /// The id of the last job of the previous page.
+    #[serde(default, deserialize_with = "some_uuid")]
     starting_after: Option<Uuid>,
 }
 
@@ -148,6 +149,10 @@ pub(crate) async fn list(
         }
         Some(JobKind::Refund | JobKind::PaymentCancel | JobKind::Push) => vec![],
     };
+    if let (Some(after), true) = (params.starting_after, found.is_empty()) {
+        let known = app.webhooks.store().delivery(after).await.map_err(failed)?;
+        known.ok_or_else(|| unknown_start("a job"))?;
+    }
     let page: Page<JobBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
 }
@@ -163,7 +168,7 @@ impl FromRequestParts<App> for JobPath {
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
             .map_err(|_| not_found())?;
-        id.parse().map(Self).map_err(|_| not_found())
+        parse_uuid(&id).map(Self).map_err(|_| not_found())
     }
 }
 
@@ -211,6 +216,7 @@ pub(crate) struct MattersParams {
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
     /// The id of the last matter of the previous page.
+    #[serde(default, deserialize_with = "some_uuid")]
     starting_after: Option<Uuid>,
 }
 
@@ -228,6 +234,14 @@ pub(crate) async fn needs_attention(
     let found = store
         .needs_attention(params.starting_after, one_more(limit))
         .await;
-    let page: Page<MatterBody> = page(found.map_err(failed)?, limit);
+    let found = found.map_err(failed)?;
+    if let (Some(after), true) = (params.starting_after, found.is_empty()) {
+        // A matter has the id of its job or of its endpoint.
+        let is_job = store.delivery(after).await.map_err(failed)?.is_some();
+        if !is_job && store.endpoint(after).await.map_err(failed)?.is_none() {
+            return Err(unknown_start("a matter"));
+        }
+    }
+    let page: Page<MatterBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
 }

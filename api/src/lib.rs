@@ -33,5 +33,6 @@ pub mod router;
 pub mod session;
 pub mod stream;
 pub mod tokens;
+mod urls;
 mod waitlist;
 mod webhook_routes;

@@ -165,7 +165,9 @@ pub(crate) async fn problem(
     let name = path.map(|Path(name)| name).unwrap_or_default();
     match Code::ALL.iter().find(|code| code.name() == name) {
         Some(code) => {
-            format!("{} ({})\n\n{}.\n", code.name(), code.status(), code.title()).into_response()
+            let (name, status, title) = (code.name(), code.status(), code.title());
+            let remedy = code.remedy();
+            format!("{name} ({status})\n\n{title}.\n\n{remedy}.\n").into_response()
         }
         None => varied(unknown_code(&headers)),
     }

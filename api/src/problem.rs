@@ -3,6 +3,8 @@
 //! Promise: every problem has a stable `code`, and the numbers that a client can act on. An
 //! internal error reveals no detail except an `instance` that identifies the log line.
 
+mod remedy;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

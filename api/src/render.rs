@@ -45,14 +45,15 @@ impl<'de> Deserialize<'de> for Statuses {
     }
 }
 
-/// The parts of a drop's entity tag, `"VERSION-DIGEST-TOTAL-MARK"`, that writes compare. The mark
-/// is that of the drop: a tag of another drop matches nothing.
+/// The parts of a drop's entity tag, `"VERSION-DIGEST-sSTOCK-MARK"`, that writes compare. The
+/// mark is that of the drop: a tag of another drop matches nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DropTag {
     /// The version of the terms.
     pub(crate) version: u32,
-    /// The total stock.
-    pub(crate) total: u32,
+    /// The version of the total stock. Its letter distinguishes it from the total, which earlier
+    /// releases had there.
+    pub(crate) stock_version: u32,
 }
 
 impl DropTag {
@@ -60,12 +61,12 @@ impl DropTag {
     pub(crate) fn of(drop_id: DropId, etag: &str) -> Option<Self> {
         let text = etag.trim().strip_prefix('"')?.strip_suffix('"')?;
         let parts: Vec<&str> = text.split('-').collect();
-        let [version, digest, total, mark] = parts[..] else {
+        let [version, digest, stock, mark] = parts[..] else {
             return None;
         };
         let tag = Self {
             version: version.parse().ok()?,
-            total: total.parse().ok()?,
+            stock_version: stock.strip_prefix('s')?.parse().ok()?,
         };
         // Numbers have one spelling each.
         let is_ours = tag.written(digest, &mark_of(drop_id)) == etag.trim();
@@ -73,8 +74,11 @@ impl DropTag {
     }
 
     fn written(self, digest: &str, mark: &str) -> String {
-        let Self { version, total } = self;
-        format!("\"{version}-{digest}-{total}-{mark}\"")
+        let Self {
+            version,
+            stock_version,
+        } = self;
+        format!("\"{version}-{digest}-s{stock_version}-{mark}\"")
     }
 }
 
@@ -278,12 +282,12 @@ impl Representation {
         }
     }
 
-    /// Adds the version of a drop's terms and its total stock to the tag. An edit's `If-Match`
-    /// compares only the version, and an adjustment's only the total, which only adjustments
-    /// change: so a drop can be edited and adjusted while it sells.
-    pub(crate) fn of_drop(self, drop_id: DropId, version: u32, total: u32) -> Self {
+    /// Adds the versions of a drop's terms and of its total stock to the tag. An edit's `If-Match`
+    /// compares only the first, and an adjustment's only the second: so a drop can be edited and
+    /// adjusted while it sells.
+    pub(crate) fn of_drop(self, drop_id: DropId, tag: DropTag) -> Self {
         Self {
-            of_drop: Some((drop_id, DropTag { version, total })),
+            of_drop: Some((drop_id, tag)),
             ..self
         }
     }
@@ -397,23 +401,25 @@ mod tests {
     }
 
     #[test]
-    fn tag_of_a_drop_has_its_version_and_total_and_is_of_no_other_drop() {
+    fn tag_of_a_drop_has_both_versions_and_is_of_no_other_drop() {
         let [one, two] = [1, 2].map(|number| DropId(uuid::Uuid::from_u128(number)));
-        let body = Representation::json(&1).unwrap().of_drop(one, 3, 9);
-        let etag = body.etag();
         let tag = DropTag {
             version: 3,
-            total: 9,
+            stock_version: 9,
         };
+        let body = Representation::json(&1).unwrap().of_drop(one, tag);
+        let etag = body.etag();
         assert_eq!(DropTag::of(one, &etag), Some(tag));
         assert_eq!(DropTag::of(two, &etag), None);
         for other in [
-            "\"3-1f0a-9\"",
-            "\"03-1f0a-9-00000001\"",
-            "\"3-1f0a-9-00000001-1\"",
-            "\"3--9-00000001\"",
-            "\"+3-1f0a-9-00000001\"",
-            "3-1f0a-9-00000001",
+            "\"3-1f0a-s9\"",
+            "\"3-1f0a-9-00000001\"",
+            "\"03-1f0a-s9-00000001\"",
+            "\"3-1f0a-s09-00000001\"",
+            "\"3-1f0a-s9-00000001-1\"",
+            "\"3--s9-00000001\"",
+            "\"+3-1f0a-s9-00000001\"",
+            "3-1f0a-s9-00000001",
             "\"x\"",
         ] {
             assert_eq!(DropTag::of(one, other), None, "{other}");

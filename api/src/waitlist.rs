@@ -111,7 +111,7 @@ pub(crate) async fn read(
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let entry = find(&app, origin, entry_id).await?;
+    let entry = find(&app, caller.guesses_from(origin), entry_id).await?;
     caller.must_own(entry.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = WaitlistEntryBody::new(&app, entry);
     Ok(private(conditional_at(&headers, body.server_time, &body)))
@@ -125,7 +125,7 @@ pub(crate) async fn leave(
     origin: Origin,
 ) -> Result<Response, Problem> {
     if caller != Caller::Trusted || origin != Origin::Unlimited {
-        let entry = find(&app, origin, entry_id).await?;
+        let entry = find(&app, caller.guesses_from(origin), entry_id).await?;
         caller.must_own(entry.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     }
     let answer = app

@@ -18,7 +18,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, EndpointLabel, Entered, Position, Timestamp, parse_uuid};
 use infrastructure::error::LogError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -27,9 +27,10 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::{Body, Limit, MAX_TERMS_BODY, Params, Query};
+use crate::extract::{Body, Limit, MAX_TERMS_BODY, Params, Query, some_uuid};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional, insert, private};
+use crate::urls::{self, Purpose};
 
 /// Maximum number of endpoints, deliveries, jobs or matters in one response.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -38,31 +39,28 @@ const MIN_URL: usize = 8;
 const MAX_URL: usize = 2_048;
 /// The largest whole number that every JSON reader represents exactly.
 const MAX_POSITION: u64 = (1 << 53) - 1;
-const MAX_DESCRIPTION: usize = 500;
 
-/// The URL of an endpoint.
+/// The URL of an endpoint, by the rules of [`crate::urls`].
 #[derive(Debug, Clone)]
-pub(crate) struct EndpointUrl(Url);
+pub(crate) struct EndpointUrl {
+    parsed: Url,
+    stored: String,
+}
 
 impl<'de> Deserialize<'de> for EndpointUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
+        let text = text.trim();
+        // The length first: its message would be hidden by those of an endless URL.
         if text.chars().count() > MAX_URL {
             let detail = format!("must have at most {MAX_URL} characters");
             return Err(de::Error::custom(detail));
         }
-        let wrong = || {
-            de::Error::custom(
-                "must be an http or https URL with a host, without user, password and fragment",
-            )
-        };
-        let url: Url = text.parse().map_err(|_| wrong())?;
-        let is_plain = url.username().is_empty() && url.password().is_none();
-        let is_web = matches!(url.scheme(), "http" | "https") && url.has_host();
-        if !is_plain || !is_web || url.fragment().is_some() {
-            return Err(wrong());
-        }
-        Ok(Self(url))
+        let parsed = urls::parse(text, Purpose::Endpoint).map_err(de::Error::custom)?;
+        Ok(Self {
+            parsed,
+            stored: urls::stored(text),
+        })
     }
 }
 
@@ -82,16 +80,16 @@ impl JsonSchema for EndpointUrl {
 
 impl EndpointUrl {
     /// Rejects an address that nothing would be sent to. A name is checked when it is resolved.
-    fn permitted(self, webhooks: &Webhooks) -> Result<Url, Problem> {
-        let Self(url) = self;
+    fn permitted(self, webhooks: &Webhooks) -> Result<String, Problem> {
+        let url = &self.parsed;
         let is_encrypted = url.scheme() == "https";
         let networks = webhooks.networks();
-        let is_permitted = match literal(&url) {
+        let is_permitted = match literal(url) {
             Some(address) => networks.permit(address, is_encrypted),
             None => is_encrypted || !networks.is_empty(),
         };
         if is_permitted {
-            return Ok(url);
+            return Ok(self.stored);
         }
         let detail = "must be a public https address; other addresses, and http, need a network \
                       in HOLDFAST_WEBHOOK_NETWORKS";
@@ -131,37 +129,6 @@ impl JsonSchema for Subscription {
     }
 }
 
-/// A description for administrators.
-#[derive(Debug, Clone)]
-pub(crate) struct Label(String);
-
-impl<'de> Deserialize<'de> for Label {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let is_short = text.chars().count() <= MAX_DESCRIPTION;
-        if !is_short || text.chars().any(char::is_control) {
-            let detail =
-                format!("must have at most {MAX_DESCRIPTION} characters and no control characters");
-            return Err(de::Error::custom(detail));
-        }
-        Ok(Self(text))
-    }
-}
-
-impl JsonSchema for Label {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Label".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "maxLength": MAX_DESCRIPTION })
-    }
-}
-
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWebhookEndpoint")]
@@ -172,7 +139,7 @@ pub(crate) struct NewEndpointBody {
     /// The types to send. Default: all, also those that a later release adds.
     event_types: Option<Subscription>,
     /// A description for administrators.
-    description: Option<Label>,
+    description: Option<Entered<EndpointLabel>>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -186,8 +153,8 @@ pub(crate) struct EditedEndpoint {
     #[schemars(with = "Option<Subscription>")]
     event_types: Option<Option<Subscription>>,
     #[serde(default, deserialize_with = "present")]
-    #[schemars(with = "Option<Label>")]
-    description: Option<Option<Label>>,
+    #[schemars(with = "Option<Entered<EndpointLabel>>")]
+    description: Option<Option<Entered<EndpointLabel>>>,
     /// `disabled` stops sending. `enabled` continues at the endpoint's position.
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "EndpointStatus")]
@@ -355,6 +322,7 @@ pub(crate) struct EndpointsParams {
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
     /// The id of the last endpoint of the previous page.
+    #[serde(default, deserialize_with = "some_uuid")]
     starting_after: Option<Uuid>,
 }
 
@@ -368,6 +336,7 @@ pub(crate) struct DeliveriesParams {
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
     /// The id of the last delivery of the previous page.
+    #[serde(default, deserialize_with = "some_uuid")]
     starting_after: Option<Uuid>,
 }
 
@@ -384,11 +353,12 @@ pub(crate) struct ReplayBody {
 }
 
 fn replayed_after<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Position, D::Error> {
-    let position = Position::deserialize(deserializer)?;
-    match position.0 {
-        ..=MAX_POSITION => Ok(position),
-        _ => Err(de::Error::custom("must be a position")),
-    }
+    let position = u64::deserialize(deserializer).ok();
+    let position = position.filter(|position| *position <= MAX_POSITION);
+    position.map(Position).ok_or_else(|| {
+        let bounds = format!("must be a position: a whole number from 0 to {MAX_POSITION}");
+        de::Error::custom(bounds)
+    })
 }
 
 /// The id of an endpoint in the path. A value that is not a UUID gets the same problem as an
@@ -403,7 +373,7 @@ impl FromRequestParts<App> for EndpointPath {
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
             .map_err(|_| not_found())?;
-        id.parse().map(Self).map_err(|_| not_found())
+        parse_uuid(&id).map(Self).map_err(|_| not_found())
     }
 }
 
@@ -418,8 +388,8 @@ impl FromRequestParts<App> for DeliveryPath {
         let Path((id, delivery_id)) = Path::<(String, String)>::from_request_parts(parts, app)
             .await
             .map_err(|_| not_found())?;
-        let id = id.parse().map_err(|_| not_found())?;
-        let delivery_id = delivery_id.parse().map_err(|_| delivery_not_found())?;
+        let id = parse_uuid(&id).map_err(|_| not_found())?;
+        let delivery_id = parse_uuid(&delivery_id).map_err(|_| delivery_not_found())?;
         Ok(Self(id, delivery_id))
     }
 }
@@ -453,7 +423,9 @@ pub(crate) async fn create(
     let new = NewEndpoint {
         url: new.url.permitted(&app.webhooks)?,
         event_types: new.event_types.map(|Subscription(kinds)| kinds),
-        description: new.description.map(|Label(text)| text),
+        description: new
+            .description
+            .map(|Entered(text)| text.as_str().to_owned()),
     };
     let secret = Secret::random();
     let created = app.webhooks.store().create(&new, &secret).await;
@@ -484,8 +456,19 @@ pub(crate) async fn list(
         .webhooks
         .store()
         .endpoints(params.starting_after, one_more(limit));
-    let page: Page<EndpointBody> = page(found.await.map_err(failed)?, limit);
+    let found = found.await.map_err(failed)?;
+    if let (Some(after), true) = (params.starting_after, found.is_empty()) {
+        let known = app.webhooks.store().endpoint(after).await.map_err(failed)?;
+        known.ok_or_else(|| unknown_start("an endpoint"))?;
+    }
+    let page: Page<EndpointBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
+}
+
+/// 400 for a page that would follow something unknown: an empty page would look like the end of the
+/// list. Nothing follows what is unknown, so only empty pages need the look-up.
+pub(crate) fn unknown_start(of: &str) -> Problem {
+    Problem::invalid_query("starting_after", format!("must be the id of {of}"))
 }
 
 /// The limit of a query: one row more than is returned shows if there is a next page.
@@ -527,7 +510,9 @@ pub(crate) async fn edit(
         event_types: edited
             .event_types
             .map(|types| types.map(|Subscription(kinds)| kinds)),
-        description: edited.description.map(|text| text.map(|Label(text)| text)),
+        description: edited
+            .description
+            .map(|text| text.map(|Entered(text)| text.as_str().to_owned())),
         is_enabled: edited
             .status
             .map(|status| status == EndpointStatus::Enabled),
@@ -635,6 +620,12 @@ pub(crate) async fn deliveries(
         limit: one_more(limit),
     };
     let found = store.deliveries(id, slice).await.map_err(failed)?;
+    if let (Some(after), true) = (params.starting_after, found.is_empty()) {
+        let known = store.delivery(after).await.map_err(failed)?;
+        known
+            .filter(|known| known.endpoint_id == id)
+            .ok_or_else(|| unknown_start("a delivery of this endpoint"))?;
+    }
     let page: Page<DeliveryBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
 }

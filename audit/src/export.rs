@@ -338,9 +338,10 @@ async fn write_table(
 }
 
 fn failed(path: &Path, source: io::Error) -> AuditError {
-    AuditError::File {
-        path: path.to_owned(),
-        source,
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::AlreadyExists => AuditError::FileExists(path),
+        _ => AuditError::File { path, source },
     }
 }
 

@@ -4,7 +4,7 @@ mod order;
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use domain::values::{DropId, HoldId, OrderId};
 use domain::{AGGREGATE_TYPE, DropEvent};
 use infrastructure::codec::RecordedEvent;
@@ -19,26 +19,17 @@ use super::{AuditError, print, sentences};
 
 /// Arguments of `audit history`.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("subject").required(true).args(["hold", "order"])))]
 pub struct HistoryArgs {
     #[command(flatten)]
     source: SourceArgs,
 
     /// The hold.
-    #[arg(
-        long,
-        env = "HOLDFAST_AUDIT_HOLD",
-        value_name = "ID",
-        required_unless_present = "order"
-    )]
+    #[arg(long, env = "HOLDFAST_AUDIT_HOLD", value_name = "ID")]
     hold: Option<HoldId>,
 
     /// The order.
-    #[arg(
-        long,
-        env = "HOLDFAST_AUDIT_ORDER",
-        value_name = "ID",
-        conflicts_with = "hold"
-    )]
+    #[arg(long, env = "HOLDFAST_AUDIT_ORDER", value_name = "ID")]
     order: Option<OrderId>,
 
     /// Print JSON.

@@ -94,6 +94,9 @@ pub enum AuditError {
         #[source]
         source: std::io::Error,
     },
+    /// A file would be overwritten.
+    #[error("{0} exists already, and no file is overwritten: choose another name, or remove it")]
+    FileExists(PathBuf),
     /// A scratch file cannot be written.
     #[error("cannot use a scratch file in the temporary directory")]
     Scratch(#[source] std::io::Error),

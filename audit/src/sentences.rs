@@ -11,9 +11,9 @@ use domain::values::{DropName, Pseudonym, Quantity};
 pub fn sentence(event: &DropEvent) -> String {
     match event {
         DropEvent::DropScheduled(event) => format!(
-            "{} was scheduled: {} units at {}, from {}{}",
+            "{} was scheduled: {} at {}, from {}{}",
             quoted(&event.terms),
-            event.total_stock.get(),
+            number_of_units(event.total_stock.get()),
             event.terms.price,
             event.terms.starts_at,
             until(&event.terms),
@@ -118,7 +118,8 @@ pub fn sentence(event: &DropEvent) -> String {
             };
             let stock = event.stock;
             format!(
-                "{count} units were {verb}: {}; then {} in total, {} available, {} held, {} sold",
+                "{} {verb}: {}; then {} in total, {} available, {} held, {} sold",
+                number_were(count),
                 event.reason.as_str(),
                 stock.total,
                 stock.available,
@@ -188,15 +189,24 @@ fn until(terms: &DropTerms) -> String {
 }
 
 fn units(quantity: Quantity) -> String {
-    match quantity.get() {
+    number_of_units(quantity.get())
+}
+
+/// A number of units, with the noun that agrees with it.
+pub(crate) fn number_of_units(number: u32) -> String {
+    match number {
         1 => "1 unit".to_owned(),
-        more => format!("{more} units"),
+        other => format!("{other} units"),
     }
 }
 
 fn units_were(quantity: Quantity) -> String {
-    let verb = if quantity.get() == 1 { "was" } else { "were" };
-    format!("{} {verb}", units(quantity))
+    number_were(quantity.get())
+}
+
+fn number_were(number: u32) -> String {
+    let verb = if number == 1 { "was" } else { "were" };
+    format!("{} {verb}", number_of_units(number))
 }
 
 /// Enough digits of a pseudonym to distinguish the buyers of one drop.
@@ -208,6 +218,13 @@ fn short(buyer: Pseudonym) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nouns_and_verbs_agree_with_numbers() {
+        for (number, words) in [(0, "0 units were"), (1, "1 unit was"), (2, "2 units were")] {
+            assert_eq!(number_were(number), words);
+        }
+    }
 
     #[test]
     fn names_cannot_break_or_reverse_a_line() {

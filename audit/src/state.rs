@@ -17,7 +17,7 @@ use projections::views::DropView;
 use serde_json::{Value, json};
 use terminal::table::columns;
 
-use super::sentences::shown;
+use super::sentences::{number_of_units, shown};
 use super::source::{EventFilter, Moment, Source, SourceArgs};
 use super::{AuditError, print};
 
@@ -255,11 +255,11 @@ impl State {
             let (stock, terms) = (view.row.stock, &view.row.terms);
             let status = status(&view, at);
             text.push_str(&format!(
-                "\n“{}” ({}) {status}, {} a unit\n  {} units: {} available, {} held, {} sold\n",
+                "\n“{}” ({}) {status}, {} a unit\n  {}: {} available, {} held, {} sold\n",
                 shown(&terms.name),
                 view.drop_id,
                 terms.price,
-                stock.total,
+                number_of_units(stock.total),
                 stock.available,
                 stock.held,
                 stock.sold

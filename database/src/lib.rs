@@ -7,6 +7,8 @@ use clap::Args;
 use infrastructure::log::postgres::{LogPool, POOLER, connect, connect_as_is, is_from_pooler};
 use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
 use sqlx::postgres::PgConnectOptions;
+use terminal::arguments::whole;
+use terminal::text::one_line;
 
 /// The engine runs one read at a time; the second connection covers the time while one is replaced.
 const ENGINE_READERS: u32 = 2;
@@ -32,7 +34,7 @@ pub struct DatabaseSettings {
     pub postgres: Source,
 
     /// Connections to PostgreSQL for reads and projections; the engine has three more of its own.
-    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
+    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = whole::<u32, 6, 500>)]
     pub connections: u32,
 }
 
@@ -42,7 +44,10 @@ pub enum DatabaseError {
     #[error(
         "DATABASE_URL is not a PostgreSQL address; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"
     )]
-    Url(#[source] sqlx::Error),
+    Url,
+    /// No connection to the server of `DATABASE_URL`, or to the private one.
+    #[error("cannot connect to the database: {0}")]
+    Unreachable(String),
     /// The database cannot be reached, or its migrations failed.
     #[error("cannot use the database")]
     Connect(#[source] sqlx::Error),
@@ -68,11 +73,7 @@ impl Database {
     /// [`DatabaseError`].
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
         let (options, cluster) = match &settings.database_url {
-            Some(url) => (
-                url.parse::<PgConnectOptions>()
-                    .map_err(DatabaseError::Url)?,
-                None,
-            ),
+            Some(url) => (parse(url)?, None),
             None => {
                 let cluster = start_private(settings).await?;
                 (cluster.connect_options(), Some(cluster))
@@ -80,7 +81,7 @@ impl Database {
         };
         let pool = connect(options, settings.connections)
             .await
-            .map_err(DatabaseError::Connect)?;
+            .map_err(not_connected)?;
         Ok(Self { pool, cluster })
     }
 
@@ -96,7 +97,7 @@ impl Database {
         };
         let pool = connect_as_is(options, settings.connections)
             .await
-            .map_err(DatabaseError::Connect)?;
+            .map_err(not_connected)?;
         Ok(Self { pool, cluster })
     }
 
@@ -106,7 +107,7 @@ impl Database {
     /// [`DatabaseError::Connect`].
     pub async fn engine_pool(&self) -> Result<LogPool, DatabaseError> {
         let opened = self.pool.open_separate(ENGINE_READERS).await;
-        opened.map_err(DatabaseError::Connect)
+        opened.map_err(not_connected)
     }
 
     /// A description for people.
@@ -137,7 +138,23 @@ impl Database {
 }
 
 fn parse(url: &str) -> Result<PgConnectOptions, DatabaseError> {
-    url.parse().map_err(DatabaseError::Url)
+    let is_postgres = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme));
+    let options = url.parse().ok().filter(|_| is_postgres);
+    options.ok_or(DatabaseError::Url)
+}
+
+/// Describes a failed connection; the words of PostgreSQL itself are kept.
+fn not_connected(error: sqlx::Error) -> DatabaseError {
+    let sqlx::Error::Io(source) = &error else {
+        return DatabaseError::Connect(error);
+    };
+    let is_lookup = source.to_string().starts_with("failed to lookup address");
+    DatabaseError::Unreachable(match is_lookup {
+        true => "the host name cannot be resolved".to_owned(),
+        false => one_line(source),
+    })
 }
 
 /// Connects to the existing private cluster: through its socket while a server runs on it;

@@ -73,9 +73,9 @@ pub struct AdjustStock {
     /// The id that the adjustment receives if it is accepted.
     pub adjustment_id: AdjustmentId,
     pub key: Option<KeyDigest>,
-    /// The total number of units that the caller has seen; `None` accepts any. Only adjustments
-    /// and refunds without restocking change the total.
-    pub expected_total: Option<u32>,
+    /// The version of the stock that the caller has seen, see
+    /// [`crate::DropAggregate::stock_version`]; `None` accepts any.
+    pub expected_stock_version: Option<u32>,
     /// Units to add, or to remove when negative.
     pub delta: i32,
     pub reason: Reason,
@@ -88,7 +88,7 @@ pub struct SetStock {
     /// The id that the adjustment receives if the total changes.
     pub adjustment_id: AdjustmentId,
     /// As in [`AdjustStock`].
-    pub expected_total: Option<u32>,
+    pub expected_stock_version: Option<u32>,
     /// All units that the drop offers from now on, held and sold ones included.
     pub total: StockCount,
     pub reason: Reason,

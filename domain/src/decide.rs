@@ -275,7 +275,7 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_if_cancelled()?;
-        self.refuse_if_stale(command.expected_total)?;
+        self.refuse_if_stale(command.expected_stock_version)?;
         let adjusted = self.adjust_by(command)?;
         Ok(Decision::one(command.adjustment_id, adjusted))
     }
@@ -287,7 +287,7 @@ impl DropAggregate {
     pub fn set_stock(&self, command: &SetStock) -> Result<Decision<()>, Refusal> {
         self.existing_terms()?;
         self.refuse_if_cancelled()?;
-        self.refuse_if_stale(command.expected_total)?;
+        self.refuse_if_stale(command.expected_stock_version)?;
         // Both are at most `StockCount::MAX`.
         let delta = command.total.get().cast_signed() - self.stock().total.cast_signed();
         if delta == 0 {
@@ -296,7 +296,7 @@ impl DropAggregate {
         let adjusted = self.adjust_by(&AdjustStock {
             adjustment_id: command.adjustment_id,
             key: None,
-            expected_total: None,
+            expected_stock_version: None,
             delta,
             reason: command.reason.clone(),
             at: command.at,
@@ -304,12 +304,14 @@ impl DropAggregate {
         Ok(Decision::one((), adjusted))
     }
 
-    fn refuse_if_stale(&self, expected_total: Option<u32>) -> Result<(), Refusal> {
+    fn refuse_if_stale(&self, expected_stock_version: Option<u32>) -> Result<(), Refusal> {
         let Stock {
             total, available, ..
         } = self.stock();
-        match expected_total {
-            Some(expected) if expected != total => Err(Refusal::StaleStock { total, available }),
+        match expected_stock_version {
+            Some(expected) if expected != self.stock_version() => {
+                Err(Refusal::StaleStock { total, available })
+            }
             Some(_) | None => Ok(()),
         }
     }

@@ -288,6 +288,15 @@ impl DropAggregate {
         }
     }
 
+    /// Returns the version of the total number of units: how often it was changed, by adjustments
+    /// and by refunds without restocking. It never decreases, so that changes that cancel each
+    /// other are noticed.
+    #[must_use]
+    pub fn stock_version(&self) -> u32 {
+        let unrestocked = self.refunds.iter().filter(|made| !made.restocked);
+        index_of(self.adjustments.len() + unrestocked.count())
+    }
+
     /// Returns the adjustment with this id. A linear search suffices: a drop has few adjustments,
     /// and only an administrator's request looks for one.
     #[must_use]

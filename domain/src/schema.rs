@@ -14,9 +14,10 @@ use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
-    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, MaxHoldSeconds, OfferSeconds,
-    OrderId, PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
-    Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
+    DropName, EndpointLabel, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, MaxHoldSeconds,
+    OfferSeconds, OrderId, PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason,
+    RefundId, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking,
+    WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -237,6 +238,7 @@ described! {
     DisplayName: some_text(DisplayName::MAX_CHARS);
     PaymentReference: some_text(PaymentReference::MAX_CHARS);
     Tracking: some_text(Tracking::MAX_CHARS);
+    EndpointLabel: text(EndpointLabel::MAX_CHARS);
     Position: log_number();
     Sequence: log_number();
     Currency: json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." });

@@ -16,7 +16,7 @@ mod visitor;
 
 pub use self::digests::{Commitment, KeyDigest, Salt};
 pub use self::ids::{
-    AdjustmentId, DropId, HoldId, OrderId, Pseudonym, PurchaseId, RefundId, WaitlistId,
+    AdjustmentId, DropId, HoldId, OrderId, Pseudonym, PurchaseId, RefundId, WaitlistId, parse_uuid,
 };
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
@@ -26,8 +26,8 @@ pub use self::numbers::{
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;
 pub use self::texts::{
-    BuyerId, Description, DisplayName, DropName, Entered, ImageUrl, PaymentReference, Reason, Text,
-    Tracking,
+    BuyerId, Description, DisplayName, DropName, EndpointLabel, Entered, ImageUrl,
+    PaymentReference, Reason, Text, Tracking, require_visible_characters,
 };
 pub use self::time::Timestamp;
 

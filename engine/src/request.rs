@@ -47,8 +47,8 @@ pub struct AdjustStock {
     pub drop_id: DropId,
     /// Idempotency key, unique within the drop.
     pub key: Option<KeyDigest>,
-    /// The total that the caller has seen; `None` accepts any.
-    pub expected_total: Option<u32>,
+    /// The version of the stock that the caller has seen; `None` accepts any.
+    pub expected_stock_version: Option<u32>,
     /// Units to add, or to remove if negative.
     pub delta: i32,
     pub reason: Reason,
@@ -58,8 +58,8 @@ pub struct AdjustStock {
 #[derive(Debug, Clone)]
 pub struct SetStock {
     pub drop_id: DropId,
-    /// The total that the caller has seen; `None` accepts any.
-    pub expected_total: Option<u32>,
+    /// The version of the stock that the caller has seen; `None` accepts any.
+    pub expected_stock_version: Option<u32>,
     /// All units that the drop offers from now on, held and sold ones included.
     pub total: StockCount,
     pub reason: Reason,

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use audit::AuditArgs;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
@@ -16,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
-use crate::environment::normalized;
+use crate::environment::{normalized, unknown_settings};
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
@@ -80,6 +81,13 @@ pub fn main() -> ExitCode {
         .init();
     std::panic::set_hook(Box::new(log_panic));
     raise_open_files();
+    let is_server = matches!(
+        cli.command,
+        None | Some(Command::Serve(_) | Command::Demo(_))
+    );
+    if let Some(warning) = unknown_settings(&Cli::command()).filter(|_| is_server) {
+        tracing::warn!("{warning}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -97,9 +105,22 @@ impl Cli {
     /// and exits.
     fn from_process() -> Self {
         let mut command = normalized(Self::command());
-        let understood = Self::from_arg_matches(&command.get_matches_mut());
-        understood.unwrap_or_else(|error| error.format(&mut command).exit())
+        let understood = command
+            .try_get_matches_from_mut(std::env::args_os())
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        understood.unwrap_or_else(|error| match error.kind() {
+            ErrorKind::ValueValidation => refuse_value(&error),
+            _ => error.format(&mut command).exit(),
+        })
     }
+}
+
+/// Prints in one line which value of a setting is not valid, and why, and exits as clap does.
+fn refuse_value(error: &clap::Error) -> ! {
+    let text = error.render().to_string();
+    let line = text.lines().next().unwrap_or_default();
+    terminal::say(&format!("holdfast: {}", line.trim_start_matches("error: ")));
+    std::process::exit(error.exit_code())
 }
 
 /// A request's panic, which gets the response 500, must not block on standard error either.

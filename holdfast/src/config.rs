@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 use database::DatabaseSettings;
+use terminal::arguments::whole;
 use tracing::warn;
 
 use api::jws::{Hs256, MIN_SECRET_BYTES};
@@ -43,11 +44,11 @@ pub struct Settings {
     pub webhooks: WebhookSettings,
 
     /// Commands that may wait in the engine's queue; further requests get 503 immediately.
-    #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = whole::<u32, 1, 1_000_000>)]
     pub queue: u32,
 
     /// Most entries in the waitlist of one drop; further ones are refused (409 waitlist_full).
-    #[arg(long, env = "HOLDFAST_MAX_WAITLIST", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, env = "HOLDFAST_MAX_WAITLIST", default_value_t = 200_000, value_parser = whole::<u32, 1, 10_000_000>)]
     pub max_waitlist: u32,
 
     /// Largest difference between this server's clock and the database's, in milliseconds. Beyond
@@ -55,39 +56,44 @@ pub struct Settings {
     /// newest event into the future of the database's clock. The database itself refuses events
     /// more than 2000 ms in the future, so a larger value tolerates only clocks that are behind,
     /// and logs that already contain such events.
-    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
+    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = whole::<u32, 100, { u32::MAX }>)]
     pub max_clock_skew_ms: u32,
 
     /// Most concurrent connections, including streams; further ones get 503. Capped by the system's
     /// limit of open files.
-    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = whole::<u32, 1, 1_000_000>)]
     pub max_connections: u32,
 
     /// Longest wait, in seconds, for the complete head of a request after its first byte, and for
     /// the first byte of a new connection. Then the connection is closed.
-    #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
+    #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = whole::<u32, 1, 300>)]
     pub head_seconds: u32,
 
     /// Longest time, in seconds, that a connection may be idle between two requests, or that a
     /// client may accept none of the data sent to it. Set it above the idle timeout of proxies in
     /// front (commonly a minute), so that the proxy closes the connection first.
-    #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = whole::<u32, 1, 3600>)]
     pub idle_seconds: u32,
 
     /// Most concurrent watchers of the live stream; further ones get 503.
-    #[arg(long, env = "HOLDFAST_MAX_WATCHERS", default_value_t = 20_000)]
+    #[arg(long, env = "HOLDFAST_MAX_WATCHERS", default_value_t = 20_000, value_parser = whole::<usize, 1, 1_000_000>)]
     pub max_watchers: usize,
 
     /// Shortest interval between two states of one drop on the live stream, in milliseconds.
-    #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = whole::<u32, 1, 10_000>)]
     pub stream_interval_ms: u32,
 }
 
 /// Parses an address, or resolves a host name. Prefers IPv4, like the default.
 fn address(text: &str) -> Result<SocketAddr, String> {
+    let form = || "must be HOST:PORT, for example 127.0.0.1:8080".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
+    if host.is_empty() || port.parse::<u16>().is_err() {
+        return Err(form());
+    }
     let found: Vec<SocketAddr> = text
         .to_socket_addrs()
-        .map_err(|error| format!("must be HOST:PORT, for example 127.0.0.1:8080 ({error})"))?
+        .map_err(|_| "the host name cannot be resolved".to_owned())?
         .collect();
     let of_version_4 = found.iter().find(|address| address.is_ipv4());
     of_version_4
@@ -141,12 +147,12 @@ pub struct EdgeSettings {
 
     /// Most concurrent connections per address (IPv6: per /64 network), including streams; further
     /// ones get 429. Raise it where many clients share an address.
-    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000, value_parser = whole::<u32, 1, 1_000_000>)]
     pub max_connections_per_address: u32,
 
     /// Most concurrent streams per address (behind a trusted proxy, per forwarded address); further
     /// ones get 429.
-    #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = whole::<u32, 1, 1_000_000>)]
     pub max_streams_per_address: u32,
 }
 
@@ -181,7 +187,7 @@ pub struct WebhookSettings {
     pub webhook_retries: Schedule,
 
     /// Longest wait for the response to a webhook, in seconds.
-    #[arg(long, env = "HOLDFAST_WEBHOOK_TIMEOUT_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, env = "HOLDFAST_WEBHOOK_TIMEOUT_SECONDS", default_value_t = 20, value_parser = whole::<u32, 1, 60>)]
     pub webhook_timeout_seconds: u32,
 }
 
@@ -213,12 +219,12 @@ pub struct BuyerSettings {
 
     /// Longest lifetime of a buyer's token, in seconds: a token whose exp is farther ahead is
     /// refused.
-    #[arg(long, env = "HOLDFAST_BUYER_TOKEN_MAX_SECONDS", value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..=31_622_400))]
+    #[arg(long, env = "HOLDFAST_BUYER_TOKEN_MAX_SECONDS", value_name = "SECONDS", default_value_t = 86_400, value_parser = whole::<u32, 1, 31_622_400>)]
     pub buyer_token_max_seconds: u32,
 
     /// Tolerated difference between the shop's clock and this server's, in seconds, when the exp,
     /// nbf and iat claims of a buyer's token are checked.
-    #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=300))]
+    #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = whole::<u32, 0, 300>)]
     pub buyer_leeway_seconds: u32,
 }
 
@@ -236,6 +242,12 @@ pub struct KeySettings {
     pub auditor_key: Option<String>,
 }
 
+/// A number of things that have a regular plural.
+fn counted(number: usize, thing: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{ending}")
+}
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -249,8 +261,9 @@ pub enum ConfigError {
     NoKey { name: &'static str },
     /// A key short enough to be found by trying.
     #[error(
-        "{name} has {characters} characters, and other machines can reach {listen}: it can be guessed. \
-         Use at least {SHORTEST_KEY} characters, preferably the output of `openssl rand -hex 24`"
+        "{name} has {}, and other machines can reach {listen}: it can be guessed. \
+         Use at least {SHORTEST_KEY} characters, preferably the output of `openssl rand -hex 24`",
+        counted(*.characters, "character")
     )]
     ShortKey {
         name: &'static str,
@@ -270,9 +283,10 @@ pub enum ConfigError {
     EmptyBuyerAudience,
     /// A buyer with one token could find the secret by trying, and then sign tokens for any buyer.
     #[error(
-        "the buyer secret has {bytes} bytes, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
+        "the buyer secret has {}, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
          (RFC 7518, section 3.2), because any buyer can test guesses on their own token; \
-         set HOLDFAST_BUYER_SECRET to the output of `openssl rand -hex 32`"
+         set HOLDFAST_BUYER_SECRET to the output of `openssl rand -hex 32`",
+        counted(*.bytes, "byte")
     )]
     ShortBuyerSecret { bytes: usize, listen: SocketAddr },
     /// Otherwise auditors could act as administrators.
@@ -320,9 +334,10 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
             return Err(ConfigError::ShortBuyerSecret { bytes, listen });
         }
         warn!(
-            "the buyer secret has {bytes} bytes: any buyer can test guesses on their own token, and a correct guess signs \
+            "the buyer secret has {}: any buyer can test guesses on their own token, and a correct guess signs \
              tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for example the output of \
-             `openssl rand -hex 32`"
+             `openssl rand -hex 32`",
+            counted(bytes, "byte")
         );
     }
     Ok(Some(BuyerTokens {
@@ -353,7 +368,8 @@ fn advise(name: &'static str, key: &str, listen: SocketAddr) -> Result<(), Confi
             });
         }
         warn!(
-            "{name} has {characters} characters: it can be guessed. It is accepted only because no other machine can reach this server"
+            "{name} has {}: it can be guessed. It is accepted only because no other machine can reach this server",
+            counted(characters, "character")
         );
     } else if is_reached && characters < ADVISED_KEY {
         warn!(
@@ -472,6 +488,21 @@ mod tests {
     }
 
     #[test]
+    fn numbers_in_messages_agree_with_their_nouns() {
+        let listen = "0.0.0.0:1".parse().unwrap();
+        for (length, words) in [(1, "has 1 byte,"), (2, "has 2 bytes,")] {
+            let bytes = length;
+            let error = ConfigError::ShortBuyerSecret { bytes, listen };
+            assert!(error.to_string().contains(words), "{error}");
+        }
+        for (length, words) in [(1, "has 1 character,"), (2, "has 2 characters,")] {
+            let key = "x".repeat(length);
+            let error = advise("the admin key", &key, listen).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
     fn listen_address_may_be_a_host_name() {
         for (text, expected) in [
             ("127.0.0.1:8080", "127.0.0.1:8080"),
@@ -481,8 +512,19 @@ mod tests {
         ] {
             assert_eq!(address(text), Ok(expected.parse().unwrap()), "{text}");
         }
-        for text in ["", "localhost", "127.0.0.1", ":8080x", "localhost:65536"] {
-            assert!(address(text).unwrap_err().contains("HOST:PORT"), "{text}");
+        let form = "must be HOST:PORT, for example 127.0.0.1:8080";
+        for text in [
+            "",
+            "localhost",
+            "127.0.0.1",
+            ":8080",
+            ":8080x",
+            "localhost:65536",
+            "127.0.0.1:-1",
+        ] {
+            assert_eq!(address(text).unwrap_err(), form, "{text}");
         }
+        let unresolved = address("no host name:80").unwrap_err();
+        assert_eq!(unresolved, "the host name cannot be resolved");
     }
 }

@@ -5,6 +5,7 @@
 //! protection ([`LOCKS`]). A switch is on for 1, yes, true, on, and off for 0, no, false, off.
 //! Limit: `--help` does not show a variable that is set but empty.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::builder::{BoolishValueParser, OsStr, Resettable, TypedValueParser};
@@ -43,9 +44,118 @@ fn is_unset(is_switch: bool, value: &OsString) -> bool {
     value.is_empty() || (is_switch && is_off().is_ok_and(|is_on| !is_on))
 }
 
+/// Prefixes of variables that Kubernetes sets for a service with the name `holdfast`, and of those
+/// of the tests.
+const OF_PLATFORMS: [&str; 3] = ["HOLDFAST_PORT", "HOLDFAST_SERVICE_", "HOLDFAST_TEST_"];
+
+/// Returns a warning if variables are set that look like settings and are none.
+///
+/// They are not refused: platforms set variables with a service's name of their own accord.
+pub(crate) fn unknown_settings(command: &Command) -> Option<String> {
+    let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    unknown_among(command, set)
+}
+
+fn unknown_among(command: &Command, set: impl Iterator<Item = String>) -> Option<String> {
+    let known = names(command);
+    let is_unknown = |name: &String| {
+        name.starts_with("HOLDFAST_")
+            && !known.contains(name)
+            && !OF_PLATFORMS.iter().any(|prefix| name.starts_with(prefix))
+    };
+    let unknown: BTreeSet<String> = set.filter(is_unknown).collect();
+    let described = unknown.iter().map(|name| {
+        let nearest = known.iter().map(|known| (distance(name, known), known));
+        match nearest.min() {
+            Some((0..=MOST_TYPOS, known)) => format!("{name} (did you mean {known}?)"),
+            Some(_) | None => name.clone(),
+        }
+    });
+    let described: Vec<String> = described.collect();
+    (!described.is_empty()).then(|| {
+        format!(
+            "no setting has this name, so it has no effect: {}",
+            described.join(", ")
+        )
+    })
+}
+
+/// The variables of a command and its subcommands.
+fn names(command: &Command) -> BTreeSet<String> {
+    let own = command.get_arguments().filter_map(Arg::get_env);
+    let own = own.filter_map(|name| Some(name.to_str()?.to_owned()));
+    own.chain(command.get_subcommands().flat_map(names))
+        .collect()
+}
+
+/// More changes than this are another name.
+const MOST_TYPOS: usize = 3;
+
+/// The number of letters to insert, remove or replace to turn one name into the other
+/// (Levenshtein's distance).
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, b) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[other.len()]
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn unknown_settings_are_named_with_the_nearest_known_one() {
+        let warning = |set: &[&str]| {
+            let set = set.iter().map(|name| (*name).to_owned());
+            unknown_among(&Cli::command(), set)
+        };
+        for known in [
+            "HOLDFAST_QUEUE",
+            "HOLDFAST_AUDIT_HOLD",
+            "HOLDFAST_PORT_8080_TCP",
+            "HOLDFAST_SERVICE_HOST",
+            "DATABASE_URI",
+            "PATH",
+        ] {
+            assert_eq!(warning(&[known]), None, "{known}");
+        }
+        let found = warning(&[
+            "HOLDFAST_QUEU",
+            "HOLDFAST_WHATEVER_ELSE",
+            "HOLDFAST_LISTENS",
+        ]);
+        assert_eq!(
+            found.unwrap(),
+            "no setting has this name, so it has no effect: HOLDFAST_LISTENS (did you mean \
+             HOLDFAST_LISTEN?), HOLDFAST_QUEU (did you mean HOLDFAST_QUEUE?), \
+             HOLDFAST_WHATEVER_ELSE"
+        );
+    }
+
+    #[test]
+    fn distance_counts_changed_letters() {
+        for (one, other, changes) in [
+            ("", "", 0),
+            ("abc", "abc", 0),
+            ("abc", "", 3),
+            ("abc", "abd", 1),
+            ("abc", "bc", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(distance(one, other), changes);
+            assert_eq!(distance(other, one), changes);
+        }
+    }
 
     #[test]
     fn empty_variables_and_switches_that_are_off_count_as_unset() {

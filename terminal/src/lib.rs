@@ -5,6 +5,7 @@
 // [`say`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod arguments;
 pub mod logging;
 pub mod progress;
 pub mod table;

@@ -5,14 +5,49 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::io::{self, ErrorKind};
+
+/// The usual causes of failed input and output in words that need no knowledge of the library;
+/// `None` for any other.
+#[must_use]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other kinds keep the system's words"
+)]
+pub fn reason(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::NotFound => "there is no such file or directory",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::AlreadyExists => "the file exists already",
+        ErrorKind::IsADirectory => "it is a directory",
+        ErrorKind::NotADirectory => "a part of the path is not a directory",
+        ErrorKind::ConnectionRefused => "the connection was refused",
+        ErrorKind::ConnectionReset => "the other side closed the connection",
+        ErrorKind::TimedOut => "there was no response in time",
+        ErrorKind::AddrInUse => "the address is in use",
+        ErrorKind::AddrNotAvailable => "the address is not one of this machine",
+        ErrorKind::StorageFull => "the disk is full",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only",
+        _ => return None,
+    })
+}
+
+/// The text of one cause.
+fn words(error: &(dyn Error + 'static)) -> String {
+    let of_system = error.downcast_ref::<io::Error>();
+    // An error with an inner one states what it is in its own words.
+    let of_system = of_system.filter(|error| error.get_ref().is_none());
+    let reason = of_system.and_then(|error| reason(error.kind()));
+    reason.map_or_else(|| error.to_string(), str::to_owned)
+}
 
 /// `error` and its causes in one line. A cause whose text the line already contains is left out.
 #[must_use]
-pub fn one_line(error: &dyn Error) -> String {
-    let mut line = error.to_string();
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
+    let mut line = words(error);
     let mut cause = error.source();
     while let Some(error) = cause {
-        let text = error.to_string();
+        let text = words(error);
         if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);
@@ -42,6 +77,16 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_in_plain_words() {
+        let refused = io::Error::from_raw_os_error(111);
+        assert_eq!(one_line(&refused), "the connection was refused");
+        let exists = io::Error::from(ErrorKind::AlreadyExists);
+        assert_eq!(one_line(&exists), "the file exists already");
+        let own = io::Error::new(ErrorKind::NotFound, "the host name has no address");
+        assert_eq!(one_line(&own), "the host name has no address");
+    }
 
     #[test]
     fn control_characters_are_escaped() {

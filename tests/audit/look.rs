@@ -144,6 +144,12 @@ async fn history_of_a_hold_is_described_in_words() {
     assert_eq!(output["events"][6]["hash"], cancelled.hash);
     assert!(text(&output["events"][6]["words"]).contains("because the drop was cancelled"));
 
+    let neither = query(&launch, &["history"]).await;
+    assert_eq!(neither.code, Some(2), "{neither:?}");
+    for name in ["--hold", "--order"] {
+        assert!(neither.stderr.contains(name), "{}", neither.stderr);
+    }
+
     let unknown_hold = query(&launch, &["history", "--hold", &Uuid::new_v4().to_string()]).await;
     assert_eq!(
         (unknown_hold.code, unknown_hold.stdout.as_str()),

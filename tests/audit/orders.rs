@@ -49,6 +49,9 @@ async fn orders_are_exported_and_verified_by_another_program() {
     fetch(step.json(&json!({ "fulfilment": "delivered" })))
         .await
         .ok(200);
+    let followed = json!({ "fulfilment": "delivered", "tracking": "parcel 9" });
+    let step = app.admin(Method::PATCH, &format!("/v1/orders/{paid}"));
+    fetch(step.json(&followed)).await.ok(200);
     let cancelled = ordered(&app, &[&lasting]).await;
     post(&app, &cancelled, "cancel").await;
     let expired = ordered(&app, &[&short, &lasting]).await;
@@ -70,6 +73,22 @@ async fn orders_are_exported_and_verified_by_another_program() {
     let file_name = file.to_str().expect("a path in UTF-8");
     let export = ["audit", "export", "--output", file_name];
     assert_eq!(launch.run(&export).await.code, Some(0));
+    let again = launch.run(&export).await;
+    assert_eq!(again.code, Some(1), "{again:?}");
+    assert!(
+        again
+            .stderr
+            .contains("exists already, and no file is overwritten"),
+        "{again:?}"
+    );
+    let sheet = launch.data_dir().join("orders.csv");
+    fs::write(&sheet, "order_id,status\n1,paid\n").expect("writable");
+    let sheet = sheet.to_str().expect("a path in UTF-8");
+    let refused = launch.run(&["audit", "verify", "--file", sheet]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(said.contains("it is not a JSON object"), "{said}");
+    assert!(!said.contains("expected value"), "{said}");
     let found = in_python(&file).await;
     assert_eq!(
         (found.code, found.stdout.trim()),
@@ -108,11 +127,13 @@ async fn orders_are_exported_and_verified_by_another_program() {
     for words in [
         "ordered units of 2 drops",
         "the order was paid",
+        "the order is delivered\n",
+        "the tracking was changed",
         "is delivered.",
     ] {
         assert!(history.stdout.contains(words), "{words}: {history:?}");
     }
-    assert_eq!(history.stdout.lines().count(), 8, "{history:?}");
+    assert_eq!(history.stdout.lines().count(), 9, "{history:?}");
     let as_json = launch
         .run(&["audit", "history", "--json", "--order", &expired])
         .await;

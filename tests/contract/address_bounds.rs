@@ -503,6 +503,49 @@ async fn rejections_by_address_limits_are_counted_for_the_drop() {
     assert_eq!(metrics.ok(200)["throttle_blocks"], 4);
 }
 
+#[tokio::test]
+async fn unknown_ids_of_a_buyer_with_a_token_lock_no_key_out() {
+    let app = behind_a_proxy(&[
+        ("HOLDFAST_BUYER_SECRET", SECRET),
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "2/3600"),
+    ])
+    .await;
+    let one = client(&app, ONE);
+    let send = async |bearer: &str, method: &Method, path: &str| {
+        let request = one.request(method.clone(), path).bearer_auth(bearer);
+        fetch(request).await
+    };
+    let token = harness::token(SECRET, "alice", 3_600);
+    let unknown = Uuid::new_v4;
+    for _ in 0..3 {
+        for (method, path) in [
+            (Method::GET, format!("/v1/holds/{}", unknown())),
+            (Method::DELETE, format!("/v1/holds/{}", unknown())),
+            (Method::POST, format!("/v1/holds/{}/purchase", unknown())),
+            (Method::GET, format!("/v1/orders/{}", unknown())),
+            (Method::POST, format!("/v1/orders/{}/cancel", unknown())),
+            (Method::GET, format!("/v1/purchases/{}", unknown())),
+            (Method::GET, format!("/v1/waitlist/{}", unknown())),
+            (Method::DELETE, format!("/v1/waitlist/{}", unknown())),
+        ] {
+            let reply = send(&token, &method, &path).await;
+            assert_eq!(reply.status, 404, "{method} {path}: {}", reply.text());
+        }
+    }
+    let head = "/v1/log/head";
+    send(ADMIN_KEY, &Method::GET, head).await.ok(200);
+    // Wrong keys still count, and a buyer's token is not affected by the lockout.
+    for _ in 0..2 {
+        let wrong = send("wrong", &Method::GET, head).await;
+        wrong.problem(401, "unauthorized");
+    }
+    let right = send(ADMIN_KEY, &Method::GET, head).await;
+    right.problem(429, "too_many_attempts");
+    let path = format!("/v1/holds/{}", unknown());
+    let reply = send(&token, &Method::GET, &path).await;
+    reply.problem(404, "hold_not_found");
+}
+
 /// The secret with which the shop signs tokens.
 const SECRET: &str = "a secret of the shop, 32 bytes long";
 

@@ -559,11 +559,18 @@ async fn escaped_body_is_counted_in_characters_and_still_bounded() {
     };
     // White space between values: more than 16 KiB of it is still rejected.
     let refused = send("/v1/drops", new_drop(&" ".repeat(8 * 1024 + 1))).await;
-    refused.problem(413, "body_too_large");
+    let problem = refused.problem(413, "body_too_large");
+    assert_eq!(
+        (&problem["max_bytes"], &problem["max_characters"]),
+        (&json!(98_304), &json!(16_384)),
+        "{problem}"
+    );
     let wide = json!({ "buyer_id": "ann", "display_name": "@@" }).to_string();
     let wide = wide.replace("\"@@\"", &escaped(&"😀".repeat(1_400)));
     let refused = send(&format!("/v1/drops/{}/holds", shop.full), wide).await;
-    assert_eq!(refused.problem(413, "body_too_large")["max_bytes"], 16_384);
+    let problem = refused.problem(413, "body_too_large");
+    assert_eq!(problem["max_bytes"], 16_384);
+    assert_eq!(problem["max_characters"], serde_json::Value::Null);
     let escapes = escaped(&"😀".repeat(9_000));
     let long = json!({ "name": "@@" })
         .to_string()
@@ -628,7 +635,27 @@ async fn image_is_a_url_or_a_path_on_this_server() {
         ("https://", "must have a host name"),
         (
             "https://shop.example:99999/a",
-            "must have a port from 0 to 65535",
+            "must have a port from 1 to 65535",
+        ),
+        (
+            "https://shop.example:0/a",
+            "must have a port from 1 to 65535",
+        ),
+        (
+            "http://127.1/a.jpg",
+            "must have an IPv4 address as four decimal numbers: 127.0.0.1",
+        ),
+        (
+            "/100%.jpg",
+            "must have two hexadecimal digits after each %; write the sign itself as %25",
+        ),
+        (
+            "https://shop.example/\u{202e}gpj.exe",
+            "must not contain U+202E, which changes the direction of text",
+        ),
+        (
+            "data:image/png",
+            "must have a comma between the media type and the data",
         ),
         (
             "//evil.example/a.jpg",

@@ -419,13 +419,16 @@ async fn array_instead_of_an_object_is_rejected_at_any_depth() {
 #[tokio::test]
 async fn body_of_another_media_type_is_rejected() {
     let app = App::start().await;
-    let drop = app.create_drop(5, json!({})).await;
+    let drop = app.create_drop(9, json!({})).await;
     for (path, is_admins) in posts(&drop) {
         for kind in [
             "text/plain",
             "application/x-www-form-urlencoded",
             "application/jsonp",
             "multipart/form-data; boundary=x",
+            "application/json; charset=utf-16",
+            "application/json; profile=x; Charset=\"ISO-8859-1\"",
+            "application/json; charset=",
             "",
         ] {
             let request = post(&app, &path, is_admins)
@@ -436,10 +439,24 @@ async fn body_of_another_media_type_is_rejected() {
         fetch(post(&app, &path, is_admins).body("{}"))
             .await
             .problem(415, "unsupported_media_type");
+        for coding in ["gzip", "identity, br", "zstd", "x-unknown"] {
+            let request = post(&app, &path, is_admins).header("content-encoding", coding);
+            let reply = fetch(request.json(&json!({}))).await;
+            let problem = reply.problem(415, "unsupported_media_type");
+            assert!(text(&problem["detail"]).contains("identity"), "{problem}");
+            assert_eq!(reply.header("accept-encoding"), "identity");
+        }
+    }
+    for coding in ["identity", "Identity", ""] {
+        let request = post(&app, &format!("/v1/drops/{drop}/holds"), false);
+        let request = request.header("content-encoding", coding);
+        let body = json!({ "buyer_id": key() });
+        fetch(request.json(&body)).await.ok(201);
     }
     for kind in [
         "application/json",
         "Application/JSON",
+        "application/json; charset=\"utf-8\"",
         "application/json; charset=utf-8",
         "application/json;charset=UTF-8",
     ] {
@@ -557,6 +574,10 @@ async fn problem_type_links_to_its_explanation() {
     let explanation = app.get(problem["type"].as_str().unwrap()).await;
     assert_eq!(explanation.status, 200);
     assert!(explanation.text().contains("sold_out"));
+    for code in api::problem::Code::ALL {
+        let page = app.get(&format!("/problems/{}", code.name())).await;
+        assert!(page.text().contains(code.remedy()), "{}", page.text());
+    }
 }
 
 #[tokio::test]
@@ -617,6 +638,12 @@ const LIBRARY_WORDS: [&str; 24] = [
     "RFC 3986",
     "relative URL",
 ];
+
+/// The detail of the first fault.
+#[track_caller]
+fn detail(reply: &Reply) -> String {
+    text(&reply.json()["errors"][0]["detail"])
+}
 
 #[track_caller]
 fn in_our_words(reply: &Reply, location: &str) -> usize {
@@ -786,7 +813,6 @@ fn members_of(document: &Value, schema: &Value) -> Vec<String> {
 async fn messages_name_the_value_that_is_allowed() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
-    let detail = |reply: &Reply| text(&reply.json()["errors"][0]["detail"]);
     for (body, words) in [
         (
             r#"{"buyer_id":"a","quantity":"1"}"#,
@@ -858,6 +884,138 @@ async fn messages_name_the_value_that_is_allowed() {
         )
         .await;
         assert_eq!(reply.problem(400, "malformed_json")["detail"], words);
+    }
+}
+
+#[tokio::test]
+async fn valid_json_that_no_field_accepts_is_an_invalid_value() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let send = |body: String| {
+        let request = app.request(Method::POST, &format!("/v1/drops/{drop}/holds"));
+        let request = request.header("idempotency-key", key());
+        let request = request.header("content-type", "application/json");
+        fetch(request.body(body))
+    };
+    let digits = "9".repeat(400);
+    for number in ["1e309", "-1E+400", "1.5e999", &digits] {
+        let body = format!("{{\"buyer_id\":\"1e309\",\"quantity\":{number}}}");
+        let reply = send(body).await;
+        reply.invalid("/quantity");
+        assert_eq!(
+            detail(&reply),
+            "must be a whole number of units from 1 to 1000"
+        );
+        let body = format!("{{\"buyer_id\":{number},\"x\\\"1e309\":1}}");
+        let pointers = send(body).await.invalid_pointers();
+        assert_eq!(pointers, ["/buyer_id", "/x\"1e309"]);
+        send(number.to_owned()).await.invalid("");
+    }
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    for body in [deep(130), format!("{{\"buyer_id\":{}}}", deep(130))] {
+        let reply = send(body).await;
+        reply.invalid("");
+        assert_eq!(
+            detail(&reply),
+            "must not be nested more than 127 levels deep"
+        );
+    }
+    send(format!("{{\"buyer_id\":{}}}", deep(100)))
+        .await
+        .invalid("/buyer_id");
+    for half in [
+        "\\ud83d",
+        "\\ude00",
+        "\\ud83d\\ud83d",
+        "\\ud83dx",
+        "\\ud83d\\n",
+    ] {
+        let reply = send(format!("{{\"buyer_id\":\"{half}\"}}")).await;
+        let words = text(&reply.problem(400, "malformed_json")["detail"]);
+        assert!(
+            words.contains("half of a surrogate pair"),
+            "{half}: {words}"
+        );
+    }
+    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn other_notations_of_ids_and_times_are_refused() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let plain = drop.replace('-', "");
+    app.get(&format!("/v1/drops/{plain}")).await.ok(200);
+    for other in [
+        format!("%7B{drop}%7D"),
+        format!("urn:uuid:{drop}"),
+        "x".to_owned(),
+    ] {
+        let reply = app.get(&format!("/v1/drops/{other}")).await;
+        reply.problem(404, "drop_not_found");
+        for (path, name) in [
+            ("/v1/drops", "starting_after"),
+            ("/v1/drops", "ids"),
+            ("/v1/orders", "drop_id"),
+            ("/v1/orders", "starting_after"),
+            ("/v1/admin/timeline", "drop_id"),
+            ("/v1/admin/webhooks", "starting_after"),
+            ("/v1/admin/jobs", "starting_after"),
+            ("/v1/stream", "drops"),
+            ("/v1/stream", "waitlist"),
+        ] {
+            let request = app.admin(Method::GET, &format!("{path}?{name}={other}"));
+            let reply = fetch(request).await;
+            let pointers = reply.error_pointers(400, "invalid_query");
+            assert_eq!(pointers, [format!("/{name}")], "{path}?{name}={other}");
+        }
+    }
+    for other in [format!("{{{drop}}}"), format!("urn:uuid:{drop}")] {
+        let items = json!([{ "drop_id": other, "quantity": 1 }]);
+        let request = app.request(Method::POST, "/v1/orders");
+        let request = request.header("idempotency-key", key());
+        let body = json!({ "buyer_id": "ann", "items": items });
+        fetch(request.json(&body)).await.invalid("/items/0/drop_id");
+    }
+    for time in ["2030-06-30T23:59:60Z", "2030-06-30T23:59:60.000+00:00"] {
+        let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+        let edit = edit.header("if-match", "*");
+        let reply = fetch(edit.json(&json!({ "starts_at": time }))).await;
+        reply.invalid("/starts_at");
+        let words = detail(&reply);
+        assert!(words.contains("leap seconds"), "{words}");
+    }
+}
+
+#[tokio::test]
+async fn parameters_of_all_lists_have_the_same_rules() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    for (path, most) in [
+        ("/v1/drops".to_owned(), 100),
+        (format!("/v1/drops/{drop}/purchases"), 100),
+        ("/v1/orders".to_owned(), 100),
+        ("/v1/log".to_owned(), 10_000),
+        ("/v1/admin/webhooks".to_owned(), 100),
+        ("/v1/admin/jobs".to_owned(), 100),
+        ("/v1/admin/needs-attention".to_owned(), 100),
+    ] {
+        let list = async |query: &str| {
+            let path = format!("{path}?{query}");
+            fetch(app.admin(Method::GET, &path)).await
+        };
+        for limit in ["-1", "0", "x", "1.5", "99999999999999999999999"] {
+            let reply = list(&format!("limit={limit}")).await;
+            let words = format!("must be a whole number from 1 to {most}");
+            assert_eq!(detail(&reply), words, "{path} {limit}");
+        }
+        if path == "/v1/log" {
+            continue;
+        }
+        let reply = list(&format!("starting_after={}", uuid::Uuid::new_v4())).await;
+        let pointers = reply.error_pointers(400, "invalid_query");
+        assert_eq!(pointers, ["/starting_after"], "{path}");
+        assert!(detail(&reply).starts_with("must be the id of a"), "{path}");
     }
 }
 

@@ -295,6 +295,10 @@ async fn hold_of_an_order_is_purchased_and_released_with_it() {
     assert!(cancel(&app, &id).await.is_replay());
     let refused = pay(&app, &id, None).await.problem(410, "order_cancelled");
     assert_eq!(refused["cancelled_at"], cancelled["cancelled_at"]);
+    // Nothing can be done with the order any more, so its holds are like any that are over.
+    let refused = app.purchase(&hold).await.problem(410, "hold_released");
+    assert_eq!(refused["released_at"], cancelled["cancelled_at"]);
+    app.release(&hold).await.ok(204);
     assert_eq!(app.stock(&lamp).await, [5, 5, 0, 0]);
     assert_eq!(app.stock(&chair).await, [5, 5, 0, 0]);
     app.audit_verify().await;

@@ -27,6 +27,89 @@ async fn server_listens_on_a_host_name_too() {
 }
 
 #[tokio::test]
+async fn invalid_setting_is_explained_in_one_line_of_our_own_words() {
+    for (name, value, words, code) in [
+        (
+            "HOLDFAST_QUEUE",
+            "x",
+            "must be a whole number from 1 to 1000000",
+            2,
+        ),
+        (
+            "HOLDFAST_QUEUE",
+            "0",
+            "must be a whole number from 1 to 1000000",
+            2,
+        ),
+        (
+            "HOLDFAST_MAX_WATCHERS",
+            "0",
+            "must be a whole number from 1 to 1000000",
+            2,
+        ),
+        (
+            "HOLDFAST_LISTEN",
+            "127.0.0.1:x",
+            "must be HOST:PORT, for example 127.0.0.1:8080",
+            2,
+        ),
+        (
+            "HOLDFAST_LISTEN",
+            "no host name:80",
+            "the host name cannot be resolved",
+            2,
+        ),
+        (
+            "DATABASE_URL",
+            "127.0.0.1/shop",
+            "DATABASE_URL is not a PostgreSQL address",
+            1,
+        ),
+        (
+            "DATABASE_URL",
+            "mysql://127.0.0.1/shop",
+            "DATABASE_URL is not a PostgreSQL address",
+            1,
+        ),
+        (
+            "DATABASE_URL",
+            "postgres://127.0.0.1:1/shop",
+            "cannot connect to the database: the connection was refused",
+            1,
+        ),
+    ] {
+        let refused = run_with(&[(name, value)], &["serve"]).await;
+        assert_eq!(refused.code, Some(code), "{name}={value}: {refused:?}");
+        let said: Vec<&str> = refused.stderr.lines().collect();
+        assert_eq!(said.len(), 1, "{name}={value}: {}", refused.stderr);
+        assert!(said[0].starts_with("holdfast: "), "{}", said[0]);
+        assert!(said[0].contains(words), "{}", said[0]);
+        for library in [
+            "invalid digit",
+            "os error",
+            "relative URL",
+            "is not in",
+            "lookup",
+        ] {
+            assert!(!said[0].contains(library), "{}", said[0]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_setting_is_a_warning_that_names_the_nearest_one() {
+    let app = Launch::fresh()
+        .await
+        .with("HOLDFAST_QUEU", "9")
+        .start()
+        .await;
+    let warning = "HOLDFAST_QUEU (did you mean HOLDFAST_QUEUE?)";
+    app.wait_for_log(warning).await;
+    let log = app.stderr();
+    assert_eq!(log.matches(warning).count(), 1, "{log}");
+}
+
+#[tokio::test]
 async fn empty_variable_counts_as_not_set() {
     let names = [
         "HOLDFAST_LISTEN",
@@ -212,13 +295,21 @@ async fn guessable_key_is_rejected_on_a_reachable_server() {
             let everywhere = [&keys[..], &["--listen", "0.0.0.0:0"]].concat();
             let refused = run_with(&[], &everywhere).await;
             assert_eq!(refused.code, Some(1), "{refused:?}");
-            let words = format!("{name} has {} characters", short.len());
+            let ending = if short.len() == 1 { "" } else { "s" };
+            let words = format!("{name} has {} character{ending}", short.len());
             assert!(refused.stderr.contains(&words), "{refused:?}");
             if short == "x" {
                 let app = Launch::fresh().await.start_at("127.0.0.1:0", &keys).await;
                 app.wait_for_log(&words).await;
             }
         }
+    }
+}
+
+fn counted_bytes(text: &str) -> String {
+    match text.len() {
+        1 => "1 byte,".to_owned(),
+        more => format!("{more} bytes,"),
     }
 }
 
@@ -236,7 +327,7 @@ async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
         let refused = run_with(&[], &everywhere).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         for words in [
-            &format!("has {} bytes", short.len()),
+            &format!("has {}", counted_bytes(short)),
             "RFC 7518",
             "openssl rand",
         ] {
@@ -250,7 +341,8 @@ async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
             .await
             .start_at("127.0.0.1:0", &settings)
             .await;
-        let warned = format!("the buyer secret has {} bytes", short.len());
+        let words = counted_bytes(short);
+        let warned = format!("the buyer secret has {}:", words.trim_end_matches(','));
         app.wait_for_log(&warned).await;
     }
 }

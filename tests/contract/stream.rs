@@ -153,14 +153,16 @@ async fn subscriber_without_a_selection_gets_every_drop_that_has_not_ended() {
 async fn stream_of_an_unknown_drop_is_rejected() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
-    for drops in [
-        uuid::Uuid::new_v4().to_string(),
-        "nonsense".to_owned(),
-        format!("{drop},nonsense"),
-    ] {
+    let unknown = uuid::Uuid::new_v4();
+    for drops in [unknown.to_string(), format!("{drop},{unknown}")] {
         app.get(&format!("/v1/stream?drops={drops}"))
             .await
             .problem(404, "drop_not_found");
+    }
+    for drops in ["nonsense".to_owned(), format!("{drop},nonsense")] {
+        let reply = app.get(&format!("/v1/stream?drops={drops}")).await;
+        let pointers = reply.error_pointers(400, "invalid_query");
+        assert_eq!(pointers, ["/drops"]);
     }
 }
 

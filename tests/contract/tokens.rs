@@ -100,7 +100,7 @@ async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
             "a typ other than",
         ),
         (token("another secret", "mike", 600), "wrong signature"),
-        ("nonsense".to_owned(), "is not a JSON Web Token"),
+        ("nonsense".to_owned(), "neither a buyer's token"),
     ] {
         let refused = hold(&app, &drop, Some(&bad), &key(), "mike").await;
         let detail = text(&refused.problem(401, "unauthorized")["detail"]);
@@ -124,6 +124,61 @@ async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
     assert_eq!(challenge, "Bearer realm=\"holdfast\"");
     let placed = app.log().await.len();
     assert_eq!(placed, 8, "the drop and one hold for each valid token");
+}
+
+#[tokio::test]
+async fn problem_names_the_credentials_that_the_route_accepts() {
+    let app = start(&[]).await;
+    let drop = app.create_drop(1, json!({})).await;
+    let holds = format!("/v1/drops/{drop}/holds");
+    let expired = with(json!({ "exp": 1 }));
+    let dots = "an.admins.key";
+    for (method, path, bearer, words) in [
+        (Method::POST, "/v1/drops", "mistyped", "not the admin key"),
+        (Method::GET, "/v1/admin/metrics", dots, "not the admin key"),
+        (
+            Method::GET,
+            "/v1/admin/metrics",
+            expired.as_str(),
+            "not the admin key",
+        ),
+        (
+            Method::GET,
+            "/v1/log/head",
+            "mistyped",
+            "neither the auditor key nor the admin key",
+        ),
+        (
+            Method::GET,
+            "/v1/log/head",
+            expired.as_str(),
+            "neither the auditor key nor the admin key",
+        ),
+        (
+            Method::POST,
+            &holds,
+            "mistyped",
+            "neither a buyer's token (three base64url parts with dots between them) nor the admin",
+        ),
+        (Method::POST, &holds, dots, "nor the admin key"),
+        (Method::POST, &holds, expired.as_str(), "token expired"),
+    ] {
+        let request = app.request(method.clone(), path).bearer_auth(bearer);
+        let request = request.header("idempotency-key", key());
+        let reply = match method {
+            Method::POST => fetch(request.json(&json!({ "buyer_id": "mike" }))).await,
+            _ => fetch(request).await,
+        };
+        let detail = text(&reply.problem(401, "unauthorized")["detail"]);
+        assert!(detail.contains(words), "{method} {path} {bearer}: {detail}");
+        let is_about_tokens = detail.contains("token");
+        assert_eq!(is_about_tokens, path == holds, "{path}: {detail}");
+    }
+    let valid = token(SECRET, "mike", 600);
+    let request = app.request(Method::GET, "/v1/admin/metrics");
+    let reply = fetch(request.bearer_auth(valid)).await;
+    let detail = text(&reply.problem(403, "forbidden")["detail"]);
+    assert!(detail.contains("Use the admin key"), "{detail}");
 }
 
 #[tokio::test]

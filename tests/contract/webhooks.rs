@@ -628,6 +628,17 @@ async fn replay_delivers_everything_after_a_position_again_with_the_same_ids() {
             .await
             .invalid("/after");
     }
+    for after in [json!(-1), json!(1.5), json!("x"), json!(1_u64 << 53)] {
+        let refused = post(
+            &app,
+            &format!("{endpoint}/replay"),
+            &json!({ "after": after }),
+        );
+        let refused = refused.await;
+        refused.invalid("/after");
+        let words = "must be a position: a whole number from 0 to 9007199254740991";
+        assert_eq!(refused.json()["errors"][0]["detail"], words, "{after}");
+    }
 }
 
 #[tokio::test]
@@ -681,6 +692,16 @@ async fn internal_addresses_are_refused_at_creation_and_after_resolution() {
         "https://169.254.169.254/latest",
         "https://2130706433/",
         "https://0x7f.1/",
+        "https://8.8.2056/",
+        "https://8.8.8.8:0/",
+        "https://shop.example\\a",
+        "https://shop.example/a b",
+        "https://shop.example/a\u{202e}b",
+        "https://shop.example/100%",
+        "https://%73hop.example/",
+        "https:/shop.example/",
+        "/hooks",
+        "data:image/png;base64,AA==",
         "https://[::ffff:10.0.0.1]/",
         "https://100.64.0.1/",
         "https://[fd00::1]/",
@@ -699,6 +720,22 @@ async fn internal_addresses_are_refused_at_creation_and_after_resolution() {
     post(&app, WEBHOOKS, &json!({ "url": long }))
         .await
         .invalid("/url");
+    // The stored text is the one that was sent, so that its length is bounded.
+    for url in [
+        format!("https://shop.example/{}", "😀".repeat(2_027)),
+        "https://bücher.example/hook".to_owned(),
+        "https://8.8.8.8:8443/hook?a=%20".to_owned(),
+    ] {
+        let created = post(&app, WEBHOOKS, &json!({ "url": url })).await.ok(201);
+        assert_eq!(created["url"], json!(url));
+        call(
+            &app,
+            Method::DELETE,
+            &format!("{WEBHOOKS}/{}", text(&created["id"])),
+        )
+        .await
+        .ok(204);
+    }
     // A name is resolved when a webhook is sent.
     let endpoint = subscribe(&app, "https://localhost:9/", json!({})).await;
     app.create_drop(1, json!({})).await;
@@ -735,6 +772,18 @@ async fn invalid_requests_get_precise_problems() {
         ),
         (
             json!({ "url": url, "description": "a\u{7}" }),
+            "/description",
+        ),
+        (
+            json!({ "url": url, "description": "a\u{202e}b" }),
+            "/description",
+        ),
+        (
+            json!({ "url": url, "description": "a\u{2028}b" }),
+            "/description",
+        ),
+        (
+            json!({ "url": url, "description": "\u{2800}" }),
             "/description",
         ),
         (json!({ "url": url, "secret": "whsec_x" }), "/secret"),

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -243,12 +244,35 @@ fn unreachable(error: &str) -> Outcome {
     })
 }
 
-fn innermost(error: &dyn std::error::Error) -> String {
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    innermost.to_string()
+    let of_system = innermost.downcast_ref::<std::io::Error>();
+    let of_system = of_system.filter(|error| error.get_ref().is_none());
+    of_system
+        .and_then(|error| reason(error.kind()))
+        .map_or_else(|| innermost.to_string(), str::to_owned)
+}
+
+/// The usual causes of a failed connection in words that an administrator understands.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the other kinds keep the system's words"
+)]
+fn reason(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::ConnectionRefused => "the connection was refused",
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+            "the receiver closed the connection"
+        }
+        ErrorKind::TimedOut => "the receiver did not respond in time",
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
+            "the receiver's network cannot be reached"
+        }
+        _ => return None,
+    })
 }
 
 /// Returns the address in a URL; `None` if it names a host.
@@ -306,6 +330,10 @@ struct Resolver {
 #[error("the address is not public, or not encrypted and not in HOLDFAST_WEBHOOK_NETWORKS")]
 struct NotPermitted;
 
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the host name cannot be resolved")]
+struct Unresolved;
+
 impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = std::io::Error;
@@ -318,7 +346,8 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let resolver = self.clone();
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found = found.map_err(|_| std::io::Error::other(Unresolved))?;
             let is_permitted = |address: &SocketAddr| {
                 resolver
                     .networks
@@ -336,6 +365,14 @@ impl Service<Name> for Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failed_connections_are_described_in_words() {
+        let refused = std::io::Error::from(ErrorKind::ConnectionRefused);
+        assert_eq!(innermost(&refused), "the connection was refused");
+        let unresolved = std::io::Error::other(Unresolved);
+        assert_eq!(innermost(&unresolved), "the host name cannot be resolved");
+    }
 
     #[test]
     fn retry_after_is_read_as_seconds_and_as_a_date() {

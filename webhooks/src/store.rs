@@ -67,7 +67,8 @@ pub struct Endpoint {
 /// The fields of an endpoint that an administrator chooses.
 #[derive(Debug, Clone)]
 pub struct NewEndpoint {
-    pub url: Url,
+    /// A valid URL, as it was entered.
+    pub url: String,
     pub event_types: Option<Vec<Kind>>,
     pub description: Option<String>,
 }
@@ -75,7 +76,7 @@ pub struct NewEndpoint {
 /// A change of an endpoint: `None` leaves a field as it is.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
-    pub url: Option<Url>,
+    pub url: Option<String>,
     pub event_types: Option<Option<Vec<Kind>>>,
     pub description: Option<Option<String>>,
     pub is_enabled: Option<bool>,
@@ -212,7 +213,7 @@ impl Store {
               WHERE (SELECT count(*) FROM webhook_endpoints) < $5",
         )
         .bind(id)
-        .bind(new.url.as_str())
+        .bind(&new.url)
         .bind(new.event_types.as_deref().map(names))
         .bind(new.description.as_deref())
         .bind(i64::from(MOST_ENDPOINTS))
@@ -280,7 +281,7 @@ impl Store {
               WHERE id = $1",
         )
         .bind(id)
-        .bind(edit.url.as_ref().map(Url::as_str))
+        .bind(edit.url.as_deref())
         .bind(types.is_some())
         .bind(types.and_then(|types| types.as_deref().map(names)))
         .bind(description.is_some())

@@ -25,7 +25,7 @@ use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
 use crate::extract::{DropPath, Fresh, Query, follow_to_head, limit_faults, some_limit};
-use crate::limiter::AttemptKind;
+use crate::limiter::{AttemptKind, Origin};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Fault, Problem};
 use crate::render::{Page, PurchaseBody, conditional, insert, private};
@@ -57,7 +57,7 @@ pub(crate) async fn read(
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let hold = find_anywhere(&app, &visitor, id).await?;
+    let hold = find_anywhere(&app, caller.guesses_from(visitor.origin), id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let position = hold.purchased.unwrap_or(hold.position);
     let purchase = PurchaseBody::new(hold).ok_or_else(purchase_not_found)?;
@@ -75,13 +75,13 @@ pub(crate) async fn read(
 /// Finds a purchase. One that is unknown here may have been recorded by another node a moment ago.
 pub(super) async fn find_anywhere(
     app: &App,
-    visitor: &Visitor,
+    origin: Origin,
     id: PurchaseId,
 ) -> Result<HoldView, Problem> {
     if let Some(hold) = app.views.purchase(id) {
         return Ok(hold);
     }
-    let attempt = app.limiter.attempt(visitor.origin, AttemptKind::Id)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
     let hold = app.views.purchase(id).ok_or_else(purchase_not_found)?;
     attempt.succeeded();

@@ -100,7 +100,7 @@ pub(crate) async fn refund(
     key: IdempotencyKey,
     Body(new): Body<NewRefund>,
 ) -> Result<Response, Problem> {
-    let hold = find_anywhere(&app, &visitor, purchase_id).await?;
+    let hold = find_anywhere(&app, visitor.origin, purchase_id).await?;
     let drop_id = hold.row.drop_id;
     let request = RefundPurchase {
         purchase_id,

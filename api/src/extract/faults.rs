@@ -16,11 +16,17 @@ use crate::problem::{Code, Fault, MAX_FAULTS, Problem};
 
 /// Returns the body as a `T`, or all its faults.
 pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
+    let finite = with_finite_numbers(bytes);
+    let bytes = finite.as_deref().unwrap_or(bytes);
     let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error, bytes))?;
     let mut faults = Faults::default();
     faults.find_misshapen(&schema_of::<T>(), &body, "");
     faults.find_wrong::<T>(&body);
     match typed(bytes) {
+        Ok(_) if finite.is_some() && faults.0.is_empty() => {
+            let detail = "must not contain a number that is beyond ±1.7e308";
+            Err(Problem::invalid("", detail))
+        }
         Ok(value) if faults.0.is_empty() => Ok(value),
         Ok(_) => Err(faults.into_problem()),
         // For example a repeated field, which a `Value` does not show.
@@ -31,9 +37,53 @@ pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Re
     }
 }
 
+/// A number that no field accepts, and that every reader represents.
+const HUGE: &[u8] = b"1e300";
+
+/// Returns the body with [`HUGE`] for every number that serde_json would not represent (`1e309`),
+/// if there is one: such a body is valid JSON, and the fault is that of the field.
+fn with_finite_numbers(body: &[u8]) -> Option<Vec<u8>> {
+    let (mut changed, mut copied, mut at) = (vec![], 0, 0);
+    while let Some(&byte) = body.get(at) {
+        if byte == b'"' {
+            at += 1;
+            while let Some(&byte) = body.get(at)
+                && byte != b'"'
+            {
+                at += if byte == b'\\' { 2 } else { 1 };
+            }
+        } else if byte == b'-' || byte.is_ascii_digit() {
+            let is_part = |byte: &u8| byte.is_ascii_digit() || b"+-.eE".contains(byte);
+            let length = body[at..].iter().take_while(|byte| is_part(byte)).count();
+            let number = std::str::from_utf8(&body[at..at + length]).unwrap_or_default();
+            if number.parse().is_ok_and(f64::is_infinite) {
+                changed.extend_from_slice(&body[copied..at]);
+                changed.extend_from_slice(HUGE);
+                copied = at + length;
+            }
+            at += length;
+            continue;
+        }
+        at += 1;
+    }
+    (copied > 0).then(|| [&changed, &body[copied..]].concat())
+}
+
 fn malformed(error: &serde_json::Error, bytes: &[u8]) -> Problem {
     let (line, column) = (error.line(), error.column());
-    let detail = if bytes.trim_ascii().is_empty() {
+    let message = error.to_string();
+    if message.starts_with("recursion limit exceeded") {
+        return Problem::invalid("", "must not be nested more than 127 levels deep");
+    }
+    let is_half_pair = message.contains("surrogate in hex escape")
+        || message.starts_with("unexpected end of hex escape");
+    let detail = if is_half_pair {
+        format!(
+            "The body has half of a surrogate pair at line {line}, column {column}. An escape \
+             from \\ud800 to \\udbff must be followed by one from \\udc00 to \\udfff, and each of \
+             those must follow one."
+        )
+    } else if bytes.trim_ascii().is_empty() {
         "The body is empty. Send a JSON document.".to_owned()
     } else if error.is_eof() {
         format!(

@@ -66,9 +66,8 @@ pub(super) fn in_words(message: &str) -> String {
         return "must be `true` or `false`".to_owned();
     }
     let kind = match expected {
-        Some("i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize") => {
-            "a whole number"
-        }
+        Some("i8" | "i16" | "i32" | "i64") => "a whole number",
+        Some("u8" | "u16" | "u32" | "u64" | "usize") => "a whole number of at least 0",
         Some("a string" | "a borrowed string" | "string or bytes") => "a text",
         Some("a boolean") => "true or false",
         Some(expected) if expected.starts_with("struct ") => "a JSON object",
@@ -107,6 +106,10 @@ mod tests {
             (
                 "invalid type: string \"x, expected u32\", expected i64 at line 1 column 9",
                 "must be a whole number",
+            ),
+            (
+                "invalid value: integer `-1`, expected u64 at line 1 column 9",
+                "must be a whole number of at least 0",
             ),
             ("invalid type: null, expected a string", "must be a text"),
             (

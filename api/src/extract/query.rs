@@ -13,11 +13,12 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::values::Position;
+use domain::values::{Position, parse_uuid};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::Error as QueryError;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
+use uuid::Uuid;
 
 use super::messages::{field_named, in_words, pointer};
 use super::{AtLeast, Fresh, follow_to};
@@ -254,13 +255,21 @@ fn whole<N: FromStr>(text: &str) -> Option<N> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// Parses the page size of a list whose maximum depends on the media type, see [`limit_faults`].
+/// Parses the page size of a list whose maximum depends on the media type. Anything that is not a
+/// whole number becomes 0, which [`limit_faults`] refuses with the bounds of the media type.
 pub(crate) fn some_limit<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<usize>, D::Error> {
-    whole(&String::deserialize(deserializer)?)
-        .map(Some)
-        .ok_or_else(|| de::Error::custom("must be a whole number of at least 1"))
+    let limit = whole(&String::deserialize(deserializer)?);
+    Ok(Some(limit.unwrap_or(0)))
+}
+
+/// Parses an optional UUID.
+pub(crate) fn some_uuid<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Uuid>, D::Error> {
+    let id = parse_uuid(&String::deserialize(deserializer)?);
+    id.map(Some).map_err(de::Error::custom)
 }
 
 /// Splits a list of ids: separated by commas, none of them empty, at most `most`. Repeated ids

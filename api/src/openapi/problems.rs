@@ -95,7 +95,10 @@ fn members(code: Code) -> Vec<Member> {
                 example,
             )]
         }
-        Code::BodyTooLarge => vec![required("max_bytes", integer(), 16_384)],
+        Code::BodyTooLarge => vec![
+            required("max_bytes", integer(), 16_384),
+            optional("max_characters", integer(), 16_384),
+        ],
         Code::SoldOut => vec![
             required("requested", integer(), 2),
             required("available", integer(), 1),
@@ -312,7 +315,7 @@ pub(super) fn schema(code: Code) -> Value {
         properties.insert(member.name.to_owned(), member.schema);
     }
     json!({
-        "type": "object", "description": format!("{}.", code.title()), "properties": properties, "required": required_names,
+        "type": "object", "description": format!("{}. {}.", code.title(), code.remedy()), "properties": properties, "required": required_names,
     })
 }
 

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::auth::{Admin, Caller};
 use crate::drops::MOST_LISTED;
 use crate::drops::purchases::inert;
-use crate::extract::{Fresh, Query, limit_faults};
+use crate::extract::{Fresh, Query, limit_faults, some_limit};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Fault, Problem};
 use crate::render::{Page, conditional_at, insert, private};
@@ -44,6 +44,7 @@ pub(crate) struct OrdersParams {
     /// Only orders that were paid with this reference. Only for an admin.
     payment_reference: Option<Entered<PaymentReference>>,
     /// The maximum number of orders. JSON: default and maximum 100. CSV: default unlimited.
+    #[serde(default, deserialize_with = "some_limit")]
     #[schemars(range(min = 1))]
     limit: Option<usize>,
     /// The id of the last order of the previous page.
@@ -162,8 +163,9 @@ impl Lines {
     fn slice(&self, limit: usize) -> Result<Vec<OrderBody>, Problem> {
         let now = self.app.now();
         let found = self.app.views.orders(&self.filter, self.after, limit, now);
-        let found = found
-            .ok_or_else(|| Problem::invalid_query("starting_after", "is not the id of an order"))?;
+        let found = found.ok_or_else(|| {
+            Problem::invalid_query("starting_after", "must be the id of an order")
+        })?;
         let found = found.into_iter();
         Ok(found
             .map(|(order_id, row)| OrderBody::new(order_id, row, now, self.is_admin))

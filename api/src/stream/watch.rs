@@ -115,9 +115,13 @@ fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Pro
     let Some(drops) = drops else {
         return Ok(Watched::All);
     };
-    let not_found =
-        |id: &str| Problem::new(Code::DropNotFound, format!("No drop has the id {id:?}."));
-    let read = |id: &str| id.parse().map_err(|_| not_found(id));
+    let not_found = |id: DropId| {
+        let detail = format!("No drop has the id {id}.");
+        Problem::new(Code::DropNotFound, detail)
+    };
+    let malformed =
+        |_| Problem::invalid_query("drops", "must be ids of drops, separated by commas");
+    let read = |id: &str| id.parse().map_err(malformed);
     let watched = listed("drops", drops, MOST_DROPS)?
         .into_iter()
         .map(read)
@@ -125,7 +129,7 @@ fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Pro
     let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
     if let Some(&id) = missing {
         let refused = quarantine(app.views.quarantine_of(id));
-        return Err(refused.unwrap_or_else(|| not_found(&id.to_string())));
+        return Err(refused.unwrap_or_else(|| not_found(id)));
     }
     let watched = watched.into_iter().collect();
     Ok(if and_new {
@@ -147,7 +151,10 @@ async fn watched_entries(
     let entry_ids = ids
         .map(str::parse::<WaitlistId>)
         .collect::<Result<BTreeSet<_>, _>>()
-        .map_err(|_| waitlist::entry_not_found())?;
+        .map_err(|_| {
+            let detail = "must be ids of waitlist entries, separated by commas";
+            Problem::invalid_query("waitlist", detail)
+        })?;
     let mut watched = vec![];
     for entry_id in entry_ids {
         let entry = waitlist::find(app, origin, entry_id).await?;

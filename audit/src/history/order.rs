@@ -35,10 +35,16 @@ pub(super) async fn find(
                 is_its.then(|| sentences::sentence(&recorded.event))
             } else if let Some(recorded) = reading.decode_order(stored)? {
                 let is_it = recorded.order_id == order_id;
+                let before = history.status;
                 if is_it {
                     history.take(&recorded.event, &mut holds);
                 }
-                is_it.then(|| sentences::sentence_of_order(&recorded.event))
+                is_it.then(|| match &recorded.event {
+                    OrderEvent::OrderFulfilled(event) if event.fulfilment.name() == before => {
+                        "the tracking was changed".to_owned()
+                    }
+                    event => sentences::sentence_of_order(event),
+                })
             } else {
                 None
             };

@@ -4,10 +4,10 @@
 //! Limit: only a run shows whether this machine and the server can sustain the load.
 
 use chrono::Utc;
-use clap::value_parser;
 use domain::values::{
     Currency, DropName, HoldSeconds, InvalidValue, Money, Quantity, StockCount, Timestamp,
 };
+use terminal::arguments::whole;
 use terminal::table::grouped;
 
 use super::verdict::Expected;
@@ -29,19 +29,19 @@ pub struct LoadArgs {
     pub server: ServerArgs,
 
     /// Buyers that race
-    #[arg(long, env = "HOLDFAST_LOAD_BUYERS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, env = "HOLDFAST_LOAD_BUYERS", default_value_t = 2_000, value_parser = whole::<u32, 1, 10_000_000>)]
     pub buyers: u32,
 
     /// Units on sale
-    #[arg(long, env = "HOLDFAST_LOAD_UNITS", default_value_t = 100, value_parser = value_parser!(u32).range(1..=i64::from(StockCount::MAX)))]
+    #[arg(long, env = "HOLDFAST_LOAD_UNITS", default_value_t = 100, value_parser = whole::<u32, 1, { StockCount::MAX }>)]
     pub units: u32,
 
     /// Units that each buyer requests
-    #[arg(long, env = "HOLDFAST_LOAD_QUANTITY", default_value_t = 1, value_parser = value_parser!(u32).range(1..=i64::from(Quantity::MAX)))]
+    #[arg(long, env = "HOLDFAST_LOAD_QUANTITY", default_value_t = 1, value_parser = whole::<u32, 1, { Quantity::MAX }>)]
     pub quantity: u32,
 
     /// TCP connections that the buyers share [default: one for each buyer]
-    #[arg(long, env = "HOLDFAST_LOAD_CONNECTIONS", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, env = "HOLDFAST_LOAD_CONNECTIONS", value_parser = whole::<u32, 1, { u32::MAX }>)]
     pub connections: Option<u32>,
 
     /// Winners purchase their holds (the default)
@@ -57,7 +57,7 @@ pub struct LoadArgs {
     pub abandon: bool,
 
     /// How long a hold lasts, in seconds [default: 60, with --abandon 3]
-    #[arg(long, env = "HOLDFAST_LOAD_HOLD_SECONDS", value_parser = value_parser!(u32).range(i64::from(HoldSeconds::MIN)..=i64::from(HoldSeconds::MAX)))]
+    #[arg(long, env = "HOLDFAST_LOAD_HOLD_SECONDS", value_parser = whole::<u32, { HoldSeconds::MIN }, { HoldSeconds::MAX }>)]
     pub hold_seconds: Option<u32>,
 
     /// Fail if a hold's expiry is recorded later than this after its deadline, in milliseconds
@@ -70,7 +70,7 @@ pub struct LoadArgs {
     pub retries: u32,
 
     /// Longest wait for one response, in seconds
-    #[arg(long, env = "HOLDFAST_LOAD_TIMEOUT_SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3_600))]
+    #[arg(long, env = "HOLDFAST_LOAD_TIMEOUT_SECONDS", default_value_t = 30, value_parser = whole::<u64, 1, 3_600>)]
     pub timeout_seconds: u64,
 }
 

@@ -365,11 +365,17 @@ impl OrderLine<'_> {
 }
 
 impl DropAggregate {
-    /// Refuses a request about a hold that belongs to an order.
+    /// Refuses a request about a hold that belongs to an order, as long as the order can be acted
+    /// on instead: a hold that is over gets the same response as one without an order.
     pub(crate) fn refuse_in_order(&self, hold_id: HoldId) -> Result<(), Refusal> {
+        let status = self.hold(hold_id).map(|hold| hold.status);
+        let is_over = matches!(
+            status,
+            Some(HoldStatus::Expired | HoldStatus::Released) | None
+        );
         match self.order_of(hold_id) {
-            Some(order_id) => Err(Refusal::HoldInOrder { order_id }),
-            None => Ok(()),
+            Some(order_id) if !is_over => Err(Refusal::HoldInOrder { order_id }),
+            Some(_) | None => Ok(()),
         }
     }
 }

@@ -56,32 +56,32 @@ pub fn adjust_stock(adjustment: &str, delta: i32) -> DropCommand {
     adjust(adjustment, delta, None)
 }
 
-/// Adds or removes units if the drop has `total` units.
+/// Adds or removes units if the stock has this version.
 #[must_use]
 #[track_caller]
-pub fn adjust_stock_of_total(total: u32, adjustment: &str, delta: i32) -> DropCommand {
-    adjust(adjustment, delta, Some(total))
+pub fn adjust_stock_at(version: u32, adjustment: &str, delta: i32) -> DropCommand {
+    adjust(adjustment, delta, Some(version))
 }
 
 #[track_caller]
-fn adjust(adjustment: &str, delta: i32, expected_total: Option<u32>) -> DropCommand {
+fn adjust(adjustment: &str, delta: i32, expected_stock_version: Option<u32>) -> DropCommand {
     DropCommand::AdjustStock(AdjustStock {
         adjustment_id: adjustment_id(adjustment),
         key: None,
-        expected_total,
+        expected_stock_version,
         delta,
         reason: reason(),
         at: second(0),
     })
 }
 
-/// Sets the total if the drop has `expected_total` units.
+/// Sets the total if the stock has the version `expected_stock_version`.
 #[must_use]
 #[track_caller]
-pub fn set_stock(expected_total: Option<u32>, adjustment: &str, total: u32) -> DropCommand {
+pub fn set_stock(expected_stock_version: Option<u32>, adjustment: &str, total: u32) -> DropCommand {
     DropCommand::SetStock(SetStock {
         adjustment_id: adjustment_id(adjustment),
-        expected_total,
+        expected_stock_version,
         total: stock_count(total),
         reason: reason(),
         at: second(0),

@@ -3,17 +3,42 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::InvalidValue;
+use super::visitor::TextVisitor;
+
+/// Parses a UUID in hexadecimal digits, with its hyphens or without. Braces and `urn:uuid:` are
+/// other notations, which programs that compare ids as texts would not recognise.
+///
+/// # Errors
+/// [`InvalidValue`] for every other text.
+pub fn parse_uuid(text: &str) -> Result<Uuid, InvalidValue> {
+    let id = Uuid::parse_str(text).ok();
+    id.filter(|_| matches!(text.len(), 32 | 36))
+        .ok_or_else(|| InvalidValue::new("must be a UUID"))
+}
+
+fn deserialize_uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Uuid, D::Error> {
+    match deserializer.is_human_readable() {
+        true => deserializer.deserialize_str(TextVisitor(parse_uuid)),
+        false => Uuid::deserialize(deserializer),
+    }
+}
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
         pub struct $name(pub Uuid);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserialize_uuid(deserializer).map(Self)
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -43,7 +68,7 @@ macro_rules! uuid_id {
             type Err = InvalidValue;
 
             fn from_str(text: &str) -> Result<Self, InvalidValue> {
-                Uuid::parse_str(text).map(Self).map_err(|_| InvalidValue::new("must be a UUID"))
+                parse_uuid(text).map(Self)
             }
         }
     };

@@ -127,6 +127,15 @@ fn foreign_identifier(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     Ok(text.into())
 }
 
+/// Rejects control characters and characters that are invisible, unassigned, or change the
+/// direction of text: in a URL, they must be percent-encoded.
+///
+/// # Errors
+/// [`InvalidValue`] names the kind of character, or its code point.
+pub fn require_visible_characters(text: &str) -> Result<(), InvalidValue> {
+    characters::refuse_in_ids(text)
+}
+
 /// The rule for names: one line with a visible character, and no change of text direction.
 fn name(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     one_line(text)?;
@@ -215,6 +224,10 @@ bounded_text!(
 );
 bounded_text!(
     Reason, 1..=500, name, stored: one_line
+);
+bounded_text!(
+    /// The description of a webhook endpoint, for administrators.
+    EndpointLabel, 0..=500, name, stored: one_line
 );
 bounded_text!(
     /// The name that a buyer agreed to show to others.

@@ -170,6 +170,12 @@ impl FromStr for Timestamp {
         let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
             InvalidValue::new("must be an RFC 3339 time, for example 2026-01-31T18:00:00.000Z")
         })?;
+        // A leap second has no number of its own: chrono reads it as the second before.
+        if text.get(17..19) == Some("60") {
+            return Err(InvalidValue::new(
+                "must have seconds from 00 to 59: leap seconds (:60) are not supported",
+            ));
+        }
         if (0..=Self::MAX.0).contains(&at.timestamp_millis()) {
             Ok(at.with_timezone(&Utc).into())
         } else {
@@ -247,6 +253,20 @@ mod tests {
         }
         let elsewhere: Timestamp = "2026-01-31T19:00:00+01:00".parse().unwrap();
         assert_eq!(elsewhere.to_string(), text);
+    }
+
+    #[test]
+    fn leap_seconds_are_refused() {
+        for text in [
+            "2016-12-31T23:59:60Z",
+            "2016-12-31T23:59:60.500Z",
+            "2017-01-01T00:59:60+01:00",
+        ] {
+            let refused = text.parse::<Timestamp>().unwrap_err().to_string();
+            assert!(refused.contains("leap seconds"), "{text}: {refused}");
+        }
+        assert!("2016-12-31T23:60:00Z".parse::<Timestamp>().is_err());
+        assert!("2016-12-31T23:59:59Z".parse::<Timestamp>().is_ok());
     }
 
     #[test]

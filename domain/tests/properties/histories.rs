@@ -67,7 +67,7 @@ pub enum Request {
     /// Moves the start to this many milliseconds from now; waiting entries stay.
     PutOff(i64),
     Cancel,
-    /// With a total that differs by this much from the present one.
+    /// With a version of the stock that differs by this much from the present one.
     Adjust(Which, Key, Option<i8>, Delta, bool),
     /// To this many more or fewer units than are held and sold.
     SetStock(Option<i8>, i32),
@@ -301,7 +301,7 @@ impl Writer {
             .at(at),
             Request::Cancel => cancel_drop().at(at),
             Request::Adjust(which, key, seen, delta, lost) => {
-                let total = seen.map(|offset| model.total() + i64::from(offset));
+                let version = seen.map(|offset| model.stock_version() + i64::from(offset));
                 let delta = match delta {
                     Delta::By(delta) => i64::from(*delta),
                     Delta::Leaving(left) => i64::from(*left) - model.available(),
@@ -316,7 +316,8 @@ impl Writer {
                 DropCommand::AdjustStock(AdjustStock {
                     adjustment_id: old.unwrap_or_else(|| adjustment_id(&self.name())),
                     key: self.key(key),
-                    expected_total: total.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+                    expected_stock_version: version
+                        .map(|seen| u32::try_from(seen).unwrap_or(u32::MAX)),
                     delta: i32::try_from(delta).unwrap_or(i32::MIN),
                     reason: if *lost {
                         Reason::new("lost").expect("a reason")
@@ -327,12 +328,13 @@ impl Writer {
                 })
             }
             Request::SetStock(seen, left) => {
-                let total = seen.map(|offset| model.total() + i64::from(offset));
+                let version = seen.map(|offset| model.stock_version() + i64::from(offset));
                 let taken = model.total() - model.available();
                 let set = (taken + i64::from(*left)).clamp(0, StockCount::MAX.into());
                 DropCommand::SetStock(SetStock {
                     adjustment_id: adjustment_id(&self.name()),
-                    expected_total: total.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
+                    expected_stock_version: version
+                        .map(|seen| u32::try_from(seen).unwrap_or(u32::MAX)),
                     total: stock_count(u32::try_from(set).expect("a total")),
                     reason: reason(),
                     at,

@@ -91,6 +91,12 @@ impl Model {
         chosen.map(Held::units).sum()
     }
 
+    /// How often the total changed.
+    pub fn stock_version(&self) -> i64 {
+        let unrestocked = self.refunds.iter().filter(|made| !made.restocked);
+        i64::try_from(self.adjustments.len() + unrestocked.count()).expect("a small number")
+    }
+
     pub fn total(&self) -> i64 {
         let first = self
             .begun
@@ -461,8 +467,8 @@ impl Model {
         self.not_cancelled()?;
         let stock = self.stock_after(0);
         if command
-            .expected_total
-            .is_some_and(|seen| seen != stock.total)
+            .expected_stock_version
+            .is_some_and(|seen| i64::from(seen) != self.stock_version())
         {
             return Err(Refusal::StaleStock {
                 total: stock.total,
@@ -496,7 +502,8 @@ impl Model {
         self.terms().ok_or(Refusal::DropNotFound)?;
         self.not_cancelled()?;
         let stock = self.stock_after(0);
-        if ![None, Some(stock.total)].contains(&command.expected_total) {
+        let seen = command.expected_stock_version.map(i64::from);
+        if ![None, Some(self.stock_version())].contains(&seen) {
             return Err(Refusal::StaleStock {
                 total: stock.total,
                 available: stock.available,

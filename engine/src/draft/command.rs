@@ -95,7 +95,7 @@ impl Request for AdjustStock {
         let decision = drop.aggregate.adjust_stock(&command::AdjustStock {
             adjustment_id: AdjustmentId(context.ids.subject),
             key: self.key,
-            expected_total: self.expected_total,
+            expected_stock_version: self.expected_stock_version,
             delta: self.delta,
             reason: self.reason.clone(),
             at: context.times.now,
@@ -111,7 +111,7 @@ impl Request for SetStock {
         let drop = context.find(self.drop_id)?;
         let decision = drop.aggregate.set_stock(&command::SetStock {
             adjustment_id: AdjustmentId(context.ids.subject),
-            expected_total: self.expected_total,
+            expected_stock_version: self.expected_stock_version,
             total: self.total,
             reason: self.reason.clone(),
             at: context.times.now,

@@ -97,7 +97,7 @@ impl Client {
             3..6 => self.reschedule(drop_id),
             6 => Request::SetStock {
                 drop_id,
-                expected_total: None,
+                expected_stock_version: None,
                 total: StockCount::new(self.random.random_range(0..=20)).unwrap(),
                 reason: reason("counted"),
             },

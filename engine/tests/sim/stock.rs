@@ -113,7 +113,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
         (0..6, _) => DropCommand::AdjustStock(AdjustStock {
             adjustment_id: AdjustmentId(uuid(random)),
             key: None,
-            expected_total: None,
+            expected_stock_version: None,
             delta: random.random_range(-3..=3),
             reason: reason("counted"),
             at,

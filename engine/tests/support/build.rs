@@ -134,7 +134,7 @@ pub fn adjust(drop_id: DropId, key_text: &str, delta: i32) -> Request {
     Request::AdjustStock {
         drop_id,
         key: Some(key(key_text)),
-        expected_total: None,
+        expected_stock_version: None,
         delta,
         reason: reason("counted again"),
     }
@@ -156,7 +156,7 @@ pub fn stock_adjust(delta: i32, at: Timestamp) -> DropCommand {
         // Differs by `delta`, because an id can be used only once.
         adjustment_id: AdjustmentId(Uuid::from_u128(7 + u128::from(delta.unsigned_abs()))),
         key: None,
-        expected_total: None,
+        expected_stock_version: None,
         delta,
         reason: reason("adjusted by a stock program"),
         at,

@@ -35,13 +35,13 @@ pub enum Request {
     AdjustStock {
         drop_id: DropId,
         key: Option<KeyDigest>,
-        expected_total: Option<u32>,
+        expected_stock_version: Option<u32>,
         delta: i32,
         reason: Reason,
     },
     SetStock {
         drop_id: DropId,
-        expected_total: Option<u32>,
+        expected_stock_version: Option<u32>,
         total: StockCount,
         reason: Reason,
     },
@@ -125,14 +125,14 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
         Request::AdjustStock {
             drop_id,
             key,
-            expected_total,
+            expected_stock_version,
             delta,
             reason,
         } => {
             let request = AdjustStock {
                 drop_id,
                 key,
-                expected_total,
+                expected_stock_version,
                 delta,
                 reason,
             };
@@ -141,13 +141,13 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
         }
         Request::SetStock {
             drop_id,
-            expected_total,
+            expected_stock_version,
             total,
             reason,
         } => {
             let request = SetStock {
                 drop_id,
-                expected_total,
+                expected_stock_version,
                 total,
                 reason,
             };

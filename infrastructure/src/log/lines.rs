@@ -14,6 +14,7 @@ use std::borrow::Cow;
 
 use domain::values::{Position, Sequence, Timestamp};
 use serde::Deserialize;
+use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 pub use self::reader::{Extent, LineReader, ReadError};
@@ -205,6 +206,22 @@ pub enum LineError {
     Unreadable(String),
 }
 
+/// Describes why a line is not an event. The messages of the JSON library about members are kept:
+/// they name the member.
+fn in_words(error: &serde_json::Error, line: &str) -> String {
+    if !line.trim_start().starts_with('{') {
+        return "it is not a JSON object (an export in ndjson has one on each line)".to_owned();
+    }
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    match error.classify() {
+        Category::Data => message.to_owned(),
+        Category::Io | Category::Syntax | Category::Eof => {
+            format!("it is not valid JSON at column {}", error.column())
+        }
+    }
+}
+
 /// Reads one line, without its line feed.
 ///
 /// # Errors
@@ -214,7 +231,7 @@ pub fn parse(line: &str) -> Result<StoredEvent, LineError> {
         if error.is_eof() {
             LineError::Unfinished
         } else {
-            LineError::Unreadable(error.to_string())
+            LineError::Unreadable(in_words(&error, line))
         }
     })?;
     let unreadable = |what: &str| LineError::Unreadable(what.to_owned());

@@ -7,10 +7,11 @@
 //! scan, correct but slow; that happens when the clock has gone back past a start or an end.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
+use domain::DropEvent;
 use domain::status::DropStatus;
 use domain::values::{DropId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
@@ -35,6 +36,9 @@ pub(super) struct Drops {
     turns: BTreeSet<(Timestamp, DropId)>,
     /// Every drop by the position of its first event.
     scheduled: BTreeMap<Position, DropId>,
+    /// How often the total of each drop changed, as [`domain::DropAggregate::stock_version`]
+    /// counts; the drops whose total never changed have no entry.
+    stock_versions: HashMap<DropId, u32>,
     as_of: Timestamp,
 }
 
@@ -103,7 +107,14 @@ impl Drops {
         if before != Some(after) {
             self.index(key, before, after);
         }
+        if changes_total(&recorded.event) {
+            *self.stock_versions.entry(drop_id).or_default() += 1;
+        }
         Ok(())
+    }
+
+    fn stock_version(&self, drop_id: DropId) -> u32 {
+        self.stock_versions.get(&drop_id).copied().unwrap_or(0)
     }
 
     fn index(&mut self, key: ListKey, before: Option<Indexed>, after: Indexed) {
@@ -128,6 +139,7 @@ impl Drops {
         let Some(placed) = self.rows.0.remove(&DropKey { drop_id }) else {
             return;
         };
+        self.stock_versions.remove(&drop_id);
         let key = (placed.row.scheduled_at, drop_id);
         let Indexed { phase, turns } = Indexed::of(&placed.row, self.as_of);
         self.in_order.remove(&key);
@@ -263,6 +275,24 @@ impl Drops {
     }
 }
 
+fn changes_total(event: &DropEvent) -> bool {
+    match event {
+        DropEvent::StockAdjusted(_) => true,
+        DropEvent::PurchaseRefunded(event) => !event.restocked,
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExtended(_)
+        | DropEvent::HoldChanged(_)
+        | DropEvent::HoldExpired(_)
+        | DropEvent::HoldReleased(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::WaitlistJoined(_)
+        | DropEvent::WaitlistLeft(_) => false,
+    }
+}
+
 /// The drop after which a list should continue does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoSuchDrop;
@@ -271,6 +301,15 @@ impl Views {
     #[must_use]
     pub fn drop(&self, drop_id: DropId) -> Option<DropView> {
         self.read().drops.get(drop_id).map(DropView::from)
+    }
+
+    /// Returns a drop with the version of its stock, as
+    /// [`domain::DropAggregate::stock_version`] counts.
+    #[must_use]
+    pub fn drop_and_stock_version(&self, drop_id: DropId) -> Option<(DropView, u32)> {
+        let hot = self.read();
+        let placed = hot.drops.get(drop_id)?;
+        Some((DropView::from(placed), hot.drops.stock_version(drop_id)))
     }
 
     /// Returns up to `limit` drops, newest first, that follow `after` in that order and are in one

@@ -14,7 +14,7 @@ async fn store() -> (Store, PgPool) {
 
 async fn endpoint(store: &Store) -> Endpoint {
     let new = NewEndpoint {
-        url: "https://shop.example/".parse().unwrap(),
+        url: "https://shop.example/".to_owned(),
         event_types: None,
         description: None,
     };

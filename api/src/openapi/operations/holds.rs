@@ -48,7 +48,10 @@ fn place(schemas: &mut Schemas) -> Operation {
         "Hold units of a drop",
     )
     .description(
-        "The units are reserved for the buyer until `expires_at`, exact to the millisecond.",
+        "The units are reserved for the buyer until `expires_at`, exact to the millisecond. A \
+         repeated request with the same key returns the same hold as it is now: it may be \
+         purchased or expired since. The repeated request may have another `display_name`, which \
+         is ignored.",
     )
     .body_example(json!({ "buyer_id": "buyer-1", "quantity": 1 }))
     .response(hold.headers(&["Location", "Idempotent-Replayed"]))

@@ -241,8 +241,8 @@ mod tests {
     fn endless_event_is_read_up_to_the_limit_only() {
         let endless = |byte: u8| io::BufReader::new(io::repeat(byte));
         for (byte, why) in [
-            (0, "expected value"),
-            (b'[', "invalid type"),
+            (0, "not a JSON object"),
+            (b'[', "not a JSON object"),
             (b' ', "continues"),
         ] {
             let mut reader = LineReader::with_most(endless(byte), 5_000);
@@ -260,10 +260,10 @@ mod tests {
         for (text, reason) in [
             (cut, "cut off"),
             ("{\"position\":1,\n", "cut off"),
-            ("{\"position\":\"\n\"}", "control character"),
+            ("{\"position\":\"\n\"}", "not valid JSON at column"),
             ("{\"position\":1}{", "missing field"),
-            ("[]\n", "invalid length 0"),
-            ("}", "expected value"),
+            ("[]\n", "not a JSON object"),
+            ("}", "not a JSON object"),
         ] {
             let error = error(text.as_bytes(), 1_000);
             assert!(error.contains(reason), "{text}: {error}");
