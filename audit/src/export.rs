@@ -339,9 +339,10 @@ async fn write_table(
 
 fn failed(path: &Path, source: io::Error) -> AuditError {
     let path = path.to_owned();
-    match source.kind() {
-        io::ErrorKind::AlreadyExists => AuditError::FileExists(path),
-        _ => AuditError::File { path, source },
+    if source.kind() == io::ErrorKind::AlreadyExists {
+        AuditError::FileExists(path)
+    } else {
+        AuditError::File { path, source }
     }
 }
 

@@ -39,11 +39,13 @@ pub(super) async fn find(
                 if is_it {
                     history.take(&recorded.event, &mut holds);
                 }
-                is_it.then(|| match &recorded.event {
-                    OrderEvent::OrderFulfilled(event) if event.fulfilment.name() == before => {
-                        "the tracking was changed".to_owned()
-                    }
-                    event => sentences::sentence_of_order(event),
+                let is_new_tracking = matches!(
+                    &recorded.event,
+                    OrderEvent::OrderFulfilled(event) if event.fulfilment.name() == before
+                );
+                is_it.then(|| match is_new_tracking {
+                    true => "the tracking was changed".to_owned(),
+                    false => sentences::sentence_of_order(&recorded.event),
                 })
             } else {
                 None
