@@ -49,6 +49,18 @@ kinds! {
     PurchaseRefunded = "purchase.refunded";
     /// `HoldPlaced` for a waitlist entry.
     WaitlistOffered = "waitlist.offered";
+    /// `OrderPlaced`.
+    OrderPlaced = "order.placed";
+    /// `OrderPaid`.
+    OrderConfirmed = "order.confirmed";
+    /// `OrderCancelled`.
+    OrderCancelled = "order.cancelled";
+    /// `OrderExpired`.
+    OrderExpired = "order.expired";
+    /// `PurchaseRefunded` of a purchase of an order.
+    OrderRefunded = "order.refunded";
+    /// `OrderFulfilled`.
+    OrderFulfilled = "order.fulfilled";
 }
 
 /// The `type` of a test, which no endpoint can subscribe to or exclude.

@@ -1,16 +1,20 @@
-//! The events by which a drop sold out, and those by which units became available again.
+//! The events by which a drop sold out, and those by which units became available again; and
+//! orders as they were at each event.
 //!
 //! Promise: decided from the log alone, so every server and every replay names the same events.
-//! The two alternate. Limit: 8 bytes of memory for each such event of the whole log.
+//! The two alternate. Limit: 8 bytes of memory for each such event of the whole log, and the
+//! orders.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::DropEvent;
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, OrderId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::ports::Observer;
+
+use crate::orders::{OrderFacts, Orders};
 
 /// The effect of an event on the availability of its drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +25,23 @@ pub enum StockNotice {
     Restocked,
 }
 
+/// What an event means beyond itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) stock: Option<StockNotice>,
+    /// The order whose purchase it refunds.
+    pub(crate) order: Option<OrderFacts>,
+}
+
 /// Follows the engine. Clones share their state.
 #[derive(Debug, Clone, Default)]
-pub struct StockNotices(Arc<RwLock<HashMap<DropId, Drop>>>);
+pub struct Notices(Arc<RwLock<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    drops: HashMap<DropId, Drop>,
+    orders: Orders,
+}
 
 #[derive(Debug, Default)]
 struct Drop {
@@ -37,6 +55,14 @@ struct Drop {
 impl Drop {
     const fn is_sold_out(&self) -> bool {
         self.turns.len() % 2 == 1
+    }
+
+    fn notice_at(&self, position: Position) -> Option<StockNotice> {
+        let index = self.turns.binary_search(&position).ok()?;
+        Some(match index % 2 {
+            0 => StockNotice::SoldOut,
+            _ => StockNotice::Restocked,
+        })
     }
 
     fn apply(&mut self, recorded: &RecordedEvent) {
@@ -80,35 +106,64 @@ impl Drop {
     }
 }
 
-impl StockNotices {
-    /// Returns the effect of the event at `position` of a drop, if it has one.
-    #[must_use]
-    pub fn of(&self, drop_id: DropId, position: Position) -> Option<StockNotice> {
-        let drops = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let index = drops.get(&drop_id)?.turns.binary_search(&position).ok()?;
-        Some(match index % 2 {
-            0 => StockNotice::SoldOut,
-            _ => StockNotice::Restocked,
-        })
+impl Notices {
+    /// Returns what an event of a drop means.
+    pub(crate) fn of(&self, recorded: &RecordedEvent) -> Notice {
+        let state = self.read();
+        let position = recorded.position;
+        let drop = state.drops.get(&recorded.drop_id);
+        Notice {
+            stock: drop.and_then(|drop| drop.notice_at(position)),
+            order: match &recorded.event {
+                DropEvent::PurchaseRefunded(refund) => state.orders.refunded_at(refund, position),
+                _ => None,
+            },
+        }
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<DropId, Drop>> {
+    /// Returns an order as its event at `position` left it.
+    pub(crate) fn order_at(&self, order_id: OrderId, position: Position) -> Option<OrderFacts> {
+        self.read().orders.at(order_id, position)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Observer for StockNotices {
+impl State {
+    fn apply(&mut self, recorded: &RecordedEvent) {
+        let drop = self.drops.entry(recorded.drop_id).or_default();
+        drop.apply(recorded);
+        if let DropEvent::PurchaseRefunded(refund) = &recorded.event {
+            self.orders.refund(recorded, refund);
+        }
+    }
+}
+
+impl Observer for Notices {
     fn committed(&mut self, committed: &Arc<Committed>) {
-        let mut drops = self.write();
+        let mut state = self.write();
+        // Orders first: an order is paid before one of its purchases is refunded.
+        for recorded in &committed.orders {
+            state.orders.apply(recorded);
+        }
         for recorded in &committed.events {
-            drops.entry(recorded.drop_id).or_default().apply(recorded);
+            state.apply(recorded);
         }
     }
 
     fn readmitted(&mut self, readmitted: &Readmitted) {
-        let mut drop = Drop::default();
-        readmitted.events.iter().for_each(|event| drop.apply(event));
-        self.write().insert(readmitted.drop_id, drop);
+        let mut state = self.write();
+        state.drops.remove(&readmitted.drop_id);
+        state.orders.forget_refunds(readmitted.drop_id);
+        for recorded in &readmitted.events {
+            state.apply(recorded);
+        }
     }
 }
 

@@ -2,16 +2,19 @@
 
 use domain::terms::DropTerms;
 use domain::testing::{
-    drop_cancelled, drop_id, drop_scheduled, hold_expired, hold_placed, hold_released,
-    purchase_confirmed, second, stock, stock_adjusted, terms,
+    drop_cancelled, drop_id, drop_scheduled, hold_expired, hold_placed, hold_released, order_id,
+    order_item, order_paid, order_placed, purchase_confirmed, purchase_refunded, second, stock,
+    stock_adjusted, terms,
 };
 use domain::values::Sequence;
+use infrastructure::codec::RecordedOrderEvent;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::message::messages;
 
 /// The history of one drop, one event a second.
-fn observed(events: Vec<DropEvent>) -> (StockNotices, Vec<RecordedEvent>) {
+fn observed(events: Vec<DropEvent>) -> (Notices, Vec<RecordedEvent>) {
     let recorded = (1..).zip(events).map(|(position, event)| RecordedEvent {
         position: Position(position),
         recorded_at: second(i64::try_from(position).unwrap()),
@@ -21,7 +24,7 @@ fn observed(events: Vec<DropEvent>) -> (StockNotices, Vec<RecordedEvent>) {
         private: None,
     });
     let recorded: Vec<RecordedEvent> = recorded.collect();
-    let mut notices = StockNotices::default();
+    let mut notices = Notices::default();
     let committed = Committed {
         events: recorded.clone(),
         ..Committed::default()
@@ -34,8 +37,7 @@ fn observed(events: Vec<DropEvent>) -> (StockNotices, Vec<RecordedEvent>) {
 fn kinds(events: Vec<DropEvent>) -> Vec<Vec<&'static str>> {
     let (notices, recorded) = observed(events);
     let of = |recorded: &RecordedEvent| {
-        let notice = notices.of(recorded.drop_id, recorded.position);
-        let messages = messages(recorded, notice);
+        let messages = messages(recorded, &notices.of(recorded));
         messages.iter().map(|message| message.event_type).collect()
     };
     recorded.iter().map(of).collect()
@@ -104,9 +106,7 @@ fn ids_are_distinct_without_dots_and_the_same_every_time() {
     let events = || vec![drop_scheduled(terms(), 1), hold_placed("1", 1)];
     let ids = || {
         let (notices, recorded) = observed(events());
-        let of = |recorded: &RecordedEvent| {
-            messages(recorded, notices.of(recorded.drop_id, recorded.position))
-        };
+        let of = |recorded: &RecordedEvent| messages(recorded, &notices.of(recorded));
         let all: Vec<_> = recorded.iter().flat_map(of).collect();
         all
     };
@@ -135,7 +135,7 @@ fn drop_that_is_applied_again_has_the_notices_of_its_new_history() {
         hold_placed("2", 1),
     ]);
     let id = drop_id("a");
-    assert_eq!(notices.of(id, Position(3)), Some(StockNotice::SoldOut));
+    assert_eq!(notices.of(&recorded[2]).stock, Some(StockNotice::SoldOut));
     let without_the_void_one = vec![recorded[0].clone(), recorded[2].clone()];
     notices.readmitted(&Readmitted {
         drop_id: id,
@@ -143,6 +143,80 @@ fn drop_that_is_applied_again_has_the_notices_of_its_new_history() {
         refused: None,
         observed: Position(3),
     });
-    assert_eq!(notices.of(id, Position(3)), None);
-    assert_eq!(notices.of(drop_id("b"), Position(1)), None);
+    assert_eq!(notices.of(&recorded[2]).stock, None);
+    let other = RecordedEvent {
+        drop_id: drop_id("b"),
+        ..recorded[2].clone()
+    };
+    assert_eq!(notices.of(&other), Notice::default());
+}
+
+/// An order of two drops, paid at position 2, and a refund of each item at 3 and 4.
+fn refunded_order() -> (Notices, [RecordedEvent; 2]) {
+    let items = [order_item("a", "h1", 1), order_item("b", "h2", 2)];
+    let of_order = |position, event| RecordedOrderEvent {
+        position: Position(position),
+        recorded_at: second(9),
+        order_id: order_id("o"),
+        sequence: Sequence(position),
+        event,
+        private: None,
+    };
+    let refund = |position, drop: &str, hold: &str, quantity| RecordedEvent {
+        position: Position(position),
+        recorded_at: second(9),
+        drop_id: drop_id(drop),
+        sequence: Sequence(1),
+        event: purchase_refunded(hold, hold, quantity),
+        private: None,
+    };
+    let refunds = [refund(3, "a", "h1", 1), refund(4, "b", "h2", 1)];
+    let committed = Committed {
+        orders: vec![
+            of_order(1, order_placed(items)),
+            of_order(2, order_paid(items)),
+        ],
+        events: refunds.to_vec(),
+        ..Committed::default()
+    };
+    let mut notices = Notices::default();
+    notices.committed(&Arc::new(committed));
+    (notices, refunds)
+}
+
+/// The status and the refunded units of each item, as a webhook shows them.
+fn shown(order: &OrderFacts) -> (Value, Vec<Value>) {
+    let shown = serde_json::to_value(order).unwrap();
+    let items = shown["items"].as_array().unwrap();
+    let refunded = items.iter().map(|item| item["refunded"].clone()).collect();
+    (shown["status"].clone(), refunded)
+}
+
+#[test]
+fn order_is_shown_as_each_event_left_it() {
+    let (notices, refunds) = refunded_order();
+    let at = |position| shown(&notices.order_at(order_id("o"), Position(position)).unwrap());
+    assert_eq!(at(1), (json!("pending"), vec![json!(0), json!(0)]));
+    assert_eq!(at(2), (json!("paid"), vec![json!(0), json!(0)]));
+    let partly = (json!("partially_refunded"), vec![json!(1), json!(0)]);
+    assert_eq!(shown(&notices.of(&refunds[0]).order.unwrap()), partly);
+    assert_eq!(at(4).1, [json!(1), json!(1)]);
+    assert_eq!(notices.order_at(order_id("p"), Position(4)), None);
+}
+
+#[test]
+fn refunds_of_a_drop_that_is_applied_again_count_once() {
+    let (mut notices, refunds) = refunded_order();
+    let again = |events: Vec<RecordedEvent>| Readmitted {
+        drop_id: drop_id("b"),
+        events,
+        refused: None,
+        observed: Position(4),
+    };
+    let mut refunded = |events| {
+        notices.readmitted(&again(events));
+        shown(&notices.order_at(order_id("o"), Position(9)).unwrap()).1
+    };
+    assert_eq!(refunded(vec![refunds[1].clone()]), [json!(1), json!(1)]);
+    assert_eq!(refunded(vec![]), [json!(1), json!(0)], "its refund is void");
 }
