@@ -14,9 +14,10 @@ use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
-    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, MaxHoldSeconds, OfferSeconds,
-    OrderId, PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
-    Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
+    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, LowStock, MaxHoldSeconds,
+    OfferSeconds, OrderId, PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason,
+    RefundId, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking,
+    WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -227,6 +228,7 @@ described! {
     MaxHoldSeconds: whole(MaxHoldSeconds::MIN, MaxHoldSeconds::MAX);
     OfferSeconds: whole(OfferSeconds::MIN, OfferSeconds::MAX);
     BuyerLimit: whole(BuyerLimit::MIN, BuyerLimit::MAX);
+    LowStock: whole(LowStock::MIN, LowStock::MAX);
     ThrottleHolds: whole(ThrottleHolds::MIN, ThrottleHolds::MAX);
     ThrottleSeconds: whole(ThrottleSeconds::MIN, ThrottleSeconds::MAX);
     DropName: some_text(DropName::MAX_CHARS);

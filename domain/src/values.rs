@@ -20,8 +20,8 @@ pub use self::ids::{
 };
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
-    BuyerLimit, HoldSeconds, MaxHoldSeconds, OfferSeconds, Quantity, StockCount, Throttle,
-    ThrottleHolds, ThrottleSeconds,
+    BuyerLimit, HoldSeconds, LowStock, MaxHoldSeconds, OfferSeconds, Quantity, StockCount,
+    Throttle, ThrottleHolds, ThrottleSeconds,
 };
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;

@@ -192,6 +192,12 @@ impl Views {
         self.read().quarantined.len()
     }
 
+    /// Returns the number of orders in quarantine.
+    #[must_use]
+    pub fn quarantined_orders_count(&self) -> usize {
+        self.read().quarantined_orders.len()
+    }
+
     /// Returns the event that put this drop into quarantine, if it is in quarantine.
     #[must_use]
     pub fn quarantine_of(&self, drop_id: DropId) -> Option<Arc<RefusedEvent>> {

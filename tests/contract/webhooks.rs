@@ -73,7 +73,8 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
     let app = server("1h").await;
     let receiver = Receiver::start().await;
     subscribe(&app, &receiver.url(), json!({})).await;
-    let drop = app.create_drop(2, json!({ "hold_seconds": 3600 })).await;
+    let terms = json!({ "hold_seconds": 3600, "low_stock_at": 1 });
+    let drop = app.create_drop(2, terms).await;
     let body = json!({ "buyer_id": "alice@example.com", "display_name": "Alice Liddell" });
     let hold = app.hold_with(&drop, &harness::key(), &body).await.ok(201);
     let hold = text(&hold["id"]);
@@ -97,7 +98,7 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
     call(&app, Method::POST, &cancel).await.ok(200);
     let soon = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     app.held(&soon, "dan@example.com").await;
-    let received = receiver.wait_for(19).await;
+    let received = receiver.wait_for(20).await;
     let first = in_order(&received);
     let of = |drop: &str| -> Vec<String> {
         let own = first.iter().filter(|one| one.drop_id() == drop);
@@ -108,6 +109,7 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
         [
             "drop.scheduled",
             "hold.placed",
+            "stock.low",
             "hold.placed",
             "drop.sold_out",
             "purchase.confirmed",
@@ -165,6 +167,13 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
         entry.as_str()
     );
     assert_eq!(find("hold.released", &last)["cause"], "buyer");
+    let low = first.iter().map(Received::json);
+    let low: Vec<Value> = low.filter(|one| one["type"] == "stock.low").collect();
+    let data = &low[0]["data"];
+    assert_eq!(
+        (&data["available"], &data["low_stock_at"], &data["position"]),
+        (&json!(1), &json!(1), &json!(2))
+    );
     let scheduled = first[0].json();
     assert_eq!(scheduled["data"]["name"], "Test drop");
     assert_eq!(scheduled["data"]["total_stock"], 2);

@@ -37,6 +37,9 @@ kinds! {
     DropSoldOut = "drop.sold_out";
     /// The first event after it by which units are available again.
     DropRestocked = "drop.restocked";
+    /// An event by which the available units fall to `low_stock_at` or below it, for the first time
+    /// since they were above it.
+    StockLow = "stock.low";
     /// `HoldPlaced`, offers to the waitlist included.
     HoldPlaced = "hold.placed";
     /// `HoldExpired`.

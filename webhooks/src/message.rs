@@ -204,6 +204,15 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message
         )),
         (Some(StockNotice::Restocked), None) | (None, _) => {}
     }
+    if let Some(low) = notice.low {
+        parts.push((
+            Kind::StockLow,
+            json!({
+                "drop_id": drop_id, "available": low.available, "low_stock_at": low.low_stock_at,
+                "position": position,
+            }),
+        ));
+    }
     if let (DropEvent::PurchaseRefunded(event), Some(order)) = (&recorded.event, &notice.order) {
         let more = json!({
             "drop_id": drop_id, "purchase_id": event.purchase_id, "refund_id": event.refund_id,

@@ -1,15 +1,15 @@
-//! The events by which a drop sold out, and those by which units became available again; and
-//! orders as they were at each event.
+//! The events by which a drop sold out, those by which units became available again, and those by
+//! which it became low on stock; and orders as they were at each event.
 //!
 //! Promise: decided from the log alone, so every server and every replay names the same events.
-//! The two alternate. Limit: 8 bytes of memory for each such event of the whole log, and the
-//! orders.
+//! The former two alternate. Limit: up to 24 bytes of memory for each such event of the whole log,
+//! and the orders.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::DropEvent;
-use domain::values::{DropId, OrderId, Position, Timestamp};
+use domain::values::{DropId, LowStock, OrderId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::ports::Observer;
@@ -29,8 +29,18 @@ pub enum StockNotice {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) stock: Option<StockNotice>,
+    /// The drop became low on stock.
+    pub(crate) low: Option<Low>,
     /// The order whose purchase it refunds.
     pub(crate) order: Option<OrderFacts>,
+}
+
+/// A drop that became low on stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Low {
+    /// Units that are still available.
+    pub(crate) available: u32,
+    pub(crate) low_stock_at: LowStock,
 }
 
 /// Follows the engine. Clones share their state.
@@ -50,6 +60,11 @@ struct Drop {
     is_cancelled: bool,
     /// The positions of the notices: first sold out, then restocked, and so on.
     turns: Vec<Position>,
+    low_stock_at: Option<LowStock>,
+    /// The last fall to `low_stock_at` was noticed, and the units were not above it since.
+    is_low: bool,
+    /// The events by which it became low.
+    lows: Vec<(Position, Low)>,
 }
 
 impl Drop {
@@ -69,10 +84,12 @@ impl Drop {
         let change = match &recorded.event {
             DropEvent::DropScheduled(event) => {
                 self.ends_at = event.terms.ends_at;
+                self.low_stock_at = event.terms.low_stock_at;
                 i64::from(event.total_stock.get())
             }
             DropEvent::DropRescheduled(event) => {
                 self.ends_at = event.terms.ends_at;
+                self.low_stock_at = event.terms.low_stock_at;
                 0
             }
             DropEvent::DropCancelled(_) => {
@@ -103,6 +120,30 @@ impl Drop {
         if is_turn && !is_over {
             self.turns.push(recorded.position);
         }
+        self.note_low(recorded.position, change < 0 && !is_over);
+    }
+
+    /// Notes that the drop became low, if its units are `falling`.
+    fn note_low(&mut self, position: Position, falling: bool) {
+        let available = u32::try_from(self.available).unwrap_or_default();
+        let low = self.low_stock_at.filter(|low| available <= low.get());
+        let Some(low_stock_at) = low else {
+            self.is_low = false;
+            return;
+        };
+        if falling && !self.is_low {
+            self.is_low = true;
+            let low = Low {
+                available,
+                low_stock_at,
+            };
+            self.lows.push((position, low));
+        }
+    }
+
+    fn low_at(&self, position: Position) -> Option<Low> {
+        let found = self.lows.binary_search_by_key(&position, |(at, _)| *at);
+        Some(self.lows[found.ok()?].1)
     }
 }
 
@@ -114,6 +155,7 @@ impl Notices {
         let drop = state.drops.get(&recorded.drop_id);
         Notice {
             stock: drop.and_then(|drop| drop.notice_at(position)),
+            low: drop.and_then(|drop| drop.low_at(position)),
             order: match &recorded.event {
                 DropEvent::PurchaseRefunded(refund) => state.orders.refunded_at(refund, position),
                 _ => None,

@@ -2,9 +2,9 @@
 
 use domain::terms::DropTerms;
 use domain::testing::{
-    drop_cancelled, drop_id, drop_scheduled, hold_expired, hold_placed, hold_released, order_id,
-    order_item, order_paid, order_placed, purchase_confirmed, purchase_refunded, second, stock,
-    stock_adjusted, terms,
+    drop_cancelled, drop_id, drop_rescheduled, drop_scheduled, hold_expired, hold_placed,
+    hold_released, low_stock, order_id, order_item, order_paid, order_placed, purchase_confirmed,
+    purchase_refunded, second, stock, stock_adjusted, terms,
 };
 use domain::values::Sequence;
 use infrastructure::codec::RecordedOrderEvent;
@@ -99,6 +99,75 @@ fn drop_that_is_over_is_neither_sold_out_nor_restocked() {
         hold_expired("1", 1),
     ];
     assert_eq!(kinds(events)[2], ["hold.expired"]);
+}
+
+/// The events with `stock.low`, by their number from 0.
+fn lows(events: Vec<DropEvent>) -> Vec<usize> {
+    let kinds = kinds(events).into_iter().enumerate();
+    let low = kinds.filter(|(_, kinds)| kinds.contains(&"stock.low"));
+    low.map(|(number, _)| number).collect()
+}
+
+fn low_at(units: u32) -> DropTerms {
+    DropTerms {
+        low_stock_at: Some(low_stock(units)),
+        ..terms()
+    }
+}
+
+#[test]
+fn low_stock_is_noticed_once_for_each_fall_from_above() {
+    let events = vec![
+        drop_scheduled(low_at(2), 5),
+        hold_placed("1", 2),
+        hold_placed("2", 1),
+        hold_placed("3", 1),
+        hold_expired("3", 1),
+        hold_placed("4", 2),
+        hold_released("1", 2),
+        hold_expired("2", 1),
+        stock_adjusted("1", -1, stock(2, 1, 1)),
+        purchase_confirmed("4", 2),
+    ];
+    // At 2 units, and again after 3 were available.
+    assert_eq!(lows(events.clone()), [2, 8]);
+    let (notices, recorded) = observed(events);
+    let low = notices.of(&recorded[2]).low.unwrap();
+    assert_eq!((low.available, low.low_stock_at.get()), (2, 2));
+}
+
+#[test]
+fn sold_out_drop_is_low_in_the_same_event_after_it() {
+    let events = vec![drop_scheduled(low_at(2), 3), hold_placed("1", 3)];
+    let expected = ["hold.placed", "drop.sold_out", "stock.low"];
+    assert_eq!(kinds(events)[1], expected);
+}
+
+#[test]
+fn edit_is_no_fall_but_decides_about_the_next_one() {
+    let raised = vec![
+        drop_scheduled(terms(), 5),
+        hold_placed("1", 1),
+        drop_rescheduled(low_at(4)),
+        hold_placed("2", 1),
+        drop_rescheduled(low_at(1)),
+        hold_placed("3", 2),
+        drop_rescheduled(terms()),
+        hold_placed("4", 1),
+    ];
+    assert_eq!(lows(raised), [3, 5]);
+    let few = vec![drop_scheduled(low_at(9), 5), hold_placed("1", 1)];
+    assert_eq!(lows(few), [1], "few units from the start are no fall");
+}
+
+#[test]
+fn cancelled_drop_does_not_become_low() {
+    let events = vec![
+        drop_scheduled(low_at(1), 2),
+        drop_cancelled(),
+        stock_adjusted("1", -1, stock(1, 0, 0)),
+    ];
+    assert_eq!(lows(events), [] as [usize; 0]);
 }
 
 #[test]
