@@ -177,7 +177,10 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
     let scheduled = first[0].json();
     assert_eq!(scheduled["data"]["name"], "Test drop");
     assert_eq!(scheduled["data"]["total_stock"], 2);
-    assert_eq!(sent_types(&first), known_types(|name| !is_of_order(name)));
+    assert_eq!(
+        sent_types(&first),
+        known_types(|name| !is_of_order(name) && name != "payment.late")
+    );
 }
 
 fn is_of_order(name: &str) -> bool {
