@@ -99,6 +99,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
             "DropScheduled",
             "HoldPlaced",
             "DropRescheduled",
+            "DropRescheduled",
             "DropRescheduled"
         ]
     );
