@@ -34,6 +34,9 @@ pub(crate) struct Ready {
     projections: Projections,
     /// The number of drops in quarantine on this server.
     quarantined_drops: usize,
+    /// The number of orders in quarantine on this server. Their ids are secret, so they are not
+    /// listed: see `holdfast log check`.
+    quarantined_orders: usize,
     /// The drops in quarantine, at most 100.
     quarantined: Vec<QuarantinedDrop>,
 }
@@ -126,6 +129,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
             position,
             projections,
             quarantined_drops: app.views.quarantined_count(),
+            quarantined_orders: app.views.quarantined_orders_count(),
             quarantined: quarantined(&app),
         })
         .into_response(),

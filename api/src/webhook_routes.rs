@@ -18,7 +18,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::{DropId, EndpointLabel, Entered, Position, Timestamp, parse_uuid};
+use domain::values::{DropId, EndpointLabel, Entered, OrderId, Position, Timestamp, parse_uuid};
 use infrastructure::error::LogError;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -258,8 +258,10 @@ pub(crate) struct DeliveryBody {
     /// The header `webhook-id`, the same at every attempt.
     webhook_id: String,
     event_type: String,
-    /// Null for a test.
+    /// Null for a test, and for an event of an order.
     drop_id: Option<DropId>,
+    /// Null for a test, and for an event of a drop.
+    order_id: Option<OrderId>,
     /// The log position of the event.
     position: Position,
     #[schemars(with = "DeliveryStatus")]
@@ -282,6 +284,7 @@ impl From<Delivery> for DeliveryBody {
             webhook_id: delivery.webhook_id,
             event_type: delivery.event_type,
             drop_id: delivery.drop_id,
+            order_id: delivery.order_id,
             position: delivery.position,
             status: delivery.status,
             cancelled: delivery.is_cancelled,

@@ -234,6 +234,7 @@ pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue
         max_per_hold: Quantity::new(1)?,
         max_hold_seconds: None,
         offer_seconds: None,
+        low_stock_at: None,
         max_per_buyer: None,
         throttle: None,
     })

@@ -244,7 +244,7 @@ impl Shop {
         json!({
             "id": id, "name": terms.name, "description": terms.description, "image_url": terms.image_url,
             "price": terms.price, "status": status, "starts_at": starts_at, "ends_at": terms.ends_at,
-            "hold_seconds": terms.hold_seconds, "max_hold_seconds": null, "offer_seconds": null, "max_per_hold": terms.max_per_hold,
+            "hold_seconds": terms.hold_seconds, "max_hold_seconds": null, "offer_seconds": null, "low_stock_at": null, "max_per_hold": terms.max_per_hold,
             "max_per_buyer": terms.max_per_buyer, "throttle": null, "stock": stock, "waitlist_length": 0,
             "position": self.log.len(), "created_at": now(), "server_time": now(),
         })
@@ -383,6 +383,7 @@ fn terms(new: &NewDropBody) -> DropTerms {
         max_per_hold: new.max_per_hold,
         max_hold_seconds: None,
         offer_seconds: None,
+        low_stock_at: None,
         max_per_buyer: None,
         throttle: None,
     }

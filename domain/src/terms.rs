@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    BuyerLimit, Description, DropName, HoldSeconds, ImageUrl, MaxHoldSeconds, Money, OfferSeconds,
-    Quantity, Throttle, Timestamp,
+    BuyerLimit, Description, DropName, HoldSeconds, ImageUrl, LowStock, MaxHoldSeconds, Money,
+    OfferSeconds, Quantity, Throttle, Timestamp,
 };
 
 /// The terms of a drop.
@@ -42,6 +42,10 @@ pub struct DropTerms {
     /// How often one buyer may place a hold; none means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
+    /// At so many available units, or fewer, the drop is low on stock; none means never. It limits
+    /// nothing: a webhook tells the shop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low_stock_at: Option<LowStock>,
 }
 
 impl DropTerms {
@@ -109,6 +113,7 @@ pub struct TermsPatch {
     /// The new limit for later holds.
     pub max_per_buyer: Option<Option<BuyerLimit>>,
     pub throttle: Option<Option<Throttle>>,
+    pub low_stock_at: Option<Option<LowStock>>,
 }
 
 impl TermsPatch {
@@ -129,6 +134,7 @@ impl TermsPatch {
             max_per_hold: self.max_per_hold.unwrap_or(old.max_per_hold),
             max_per_buyer: self.max_per_buyer.unwrap_or(old.max_per_buyer),
             throttle: self.throttle.unwrap_or(old.throttle),
+            low_stock_at: self.low_stock_at.unwrap_or(old.low_stock_at),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
 mod characters;
+mod codes;
 mod digests;
 mod ids;
 mod money;
@@ -14,14 +15,16 @@ mod texts;
 mod time;
 mod visitor;
 
-pub use self::digests::{Commitment, KeyDigest, Salt};
+pub use self::codes::{FailureCode, ProviderName};
+pub use self::digests::{Commitment, IntentDigest, KeyDigest, Salt};
 pub use self::ids::{
-    AdjustmentId, DropId, HoldId, OrderId, Pseudonym, PurchaseId, RefundId, WaitlistId, parse_uuid,
+    AdjustmentId, DropId, HoldId, OrderId, PaymentId, Pseudonym, PurchaseId, RefundId, WaitlistId,
+    parse_uuid,
 };
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
-    BuyerLimit, HoldSeconds, MaxHoldSeconds, OfferSeconds, Quantity, StockCount, Throttle,
-    ThrottleHolds, ThrottleSeconds,
+    BuyerLimit, HoldSeconds, LowStock, MaxHoldSeconds, OfferSeconds, Quantity, StockCount,
+    Throttle, ThrottleHolds, ThrottleSeconds,
 };
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;

@@ -23,6 +23,7 @@ fn every_event() -> BTreeMap<String, DropEvent> {
     let events = [
         drop_opened(1),
         drop_scheduled(long_holds(), 1),
+        drop_scheduled(low_on_stock(), 1),
         drop_rescheduled(terms()),
         drop_cancelled(),
         hold_placed("h1", 1),
@@ -50,12 +51,20 @@ fn long_holds() -> DropTerms {
     }
 }
 
+fn low_on_stock() -> DropTerms {
+    DropTerms {
+        low_stock_at: Some(low_stock(1)),
+        ..terms()
+    }
+}
+
 fn file_of(event: &DropEvent) -> String {
     // Fails to compile for a new event: add it to `every_event`, and add its fixture.
     let variant = match event {
         // A field that was added later has its own file: the first file is as old logs have it.
         DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => "-offered",
         DropEvent::DropScheduled(event) if event.terms.offer_seconds.is_some() => "-long-holds",
+        DropEvent::DropScheduled(event) if event.terms.low_stock_at.is_some() => "-low-stock",
         DropEvent::HoldPlaced(event) if event.order_id.is_some() => "-ordered",
         // And so has a cause that was added later.
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::OrderCancelled => "-order",
@@ -141,7 +150,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 17);
+    assert_eq!(events.len(), 18);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -195,7 +204,7 @@ fn stored_events_contain_no_personal_data() {
         adjusted_at adjustment_id amount available buyer cancelled_at cause changed_at commitment
         currency cut_at delta description drop_id ends_at entry_id events expired_at expires_at
         extended_at fulfilled_at fulfilment held hold_id hold_seconds holds image_url items
-        joined_at key late left_at max_hold_seconds max_per_buyer max_per_hold name offer_seconds
+        joined_at key late left_at low_stock_at max_hold_seconds max_per_buyer max_per_hold name offer_seconds
         order_id paid_at placed_at position previous_expires_at previous_quantity price
         purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at
         removed_head rescheduled_at restocked scheduled_at sold starts_at stock terms throttle

@@ -192,6 +192,7 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         max_per_hold: quantity(2),
         max_per_buyer: Some(buyer_limit(3)),
         throttle: Some(throttle(4, 5)),
+        low_stock_at: Some(low_stock(6)),
     };
     let fill = TermsPatch {
         name: Some(full.name.clone()),
@@ -206,6 +207,7 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         max_per_hold: Some(full.max_per_hold),
         max_per_buyer: Some(full.max_per_buyer),
         throttle: Some(full.throttle),
+        low_stock_at: Some(full.low_stock_at),
     };
     let remove = TermsPatch {
         description: Some(None),
@@ -215,6 +217,7 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         offer_seconds: Some(None),
         max_per_buyer: Some(None),
         throttle: Some(None),
+        low_stock_at: Some(None),
         ..TermsPatch::default()
     };
     let bare = DropTerms {
@@ -225,6 +228,7 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         offer_seconds: None,
         max_per_buyer: None,
         throttle: None,
+        low_stock_at: None,
         ..full.clone()
     };
     given([drop_opened(1)])

@@ -37,7 +37,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
-use webhooks::notices::StockNotices;
+use webhooks::notices::Notices;
 use webhooks::service::Webhooks;
 
 use crate::config::{ConfigError, Settings, buyer_tokens, load_keys};
@@ -232,7 +232,7 @@ impl Server {
 struct Observers {
     feed: Feed,
     /// Before the feed, whose followers look events up here.
-    notices: StockNotices,
+    notices: Notices,
     limiter: Limiter,
     views: Views,
     hub: StreamHub,
@@ -247,7 +247,7 @@ impl Observers {
         let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
         let observers = Self {
             feed: Feed::default(),
-            notices: StockNotices::default(),
+            notices: Notices::default(),
             limiter: settings.edge.limiter(),
             views,
             hub,

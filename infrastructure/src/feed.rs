@@ -29,6 +29,8 @@ pub struct Committed {
     pub orders: Vec<RecordedOrderEvent>,
     /// Events that were not applied because their drop is in quarantine, in position order.
     pub withheld: Vec<(Position, DropId)>,
+    /// Events that were not applied because their order is in quarantine, in position order.
+    pub withheld_orders: Vec<(Position, OrderId)>,
     /// Drops and orders that enter quarantine with this batch, and the event that caused it.
     pub quarantined: Vec<Arc<RefusedEvent>>,
     /// Positions that were declared void.
@@ -114,6 +116,12 @@ impl Feed {
     #[must_use]
     pub fn is_quarantined(&self, drop_id: DropId) -> bool {
         self.exceptions().quarantined.contains_key(&drop_id)
+    }
+
+    /// Reports whether an order is in quarantine.
+    #[must_use]
+    pub fn is_order_quarantined(&self, order_id: OrderId) -> bool {
+        self.exceptions().quarantined_orders.contains_key(&order_id)
     }
 
     /// Reports whether the event at a position is void.
@@ -255,7 +263,10 @@ impl Exceptions {
             Ok(None) => {}
             Ok(Some(Recorded::Order(recorded))) => {
                 let from = self.quarantined_orders.get(&recorded.order_id);
-                if from.is_none_or(|from| *from > position) {
+                if from.is_some_and(|from| *from <= position) {
+                    let withheld = (position, recorded.order_id);
+                    committed.withheld_orders.push(withheld);
+                } else {
                     committed.orders.push(recorded);
                 }
             }
@@ -272,6 +283,10 @@ impl Exceptions {
                 committed
                     .withheld
                     .extend(drop_id.map(|drop_id| (position, drop_id)));
+                let order_id = refused.order_id;
+                committed
+                    .withheld_orders
+                    .extend(order_id.map(|order_id| (position, order_id)));
             }
         }
     }

@@ -22,9 +22,11 @@ pub mod postgres;
 mod timeout;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::future::Future;
 
-use domain::values::{DropId, Position, Sequence, Timestamp};
+use domain::values::{DropId, OrderId, Position, Sequence, Timestamp};
+use domain::{AGGREGATE_TYPE, order};
 use serde::Serialize;
 
 pub use self::chain::Hash;
@@ -47,6 +49,42 @@ pub struct Head {
     pub hash: Hash,
     /// When the last event was recorded; the epoch for an empty log.
     pub recorded_at: Timestamp,
+}
+
+/// The stream of one drop or of one order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StreamId {
+    Drop(DropId),
+    Order(OrderId),
+}
+
+impl StreamId {
+    /// Returns the aggregate type, as stored in the log.
+    #[must_use]
+    pub const fn aggregate_type(self) -> &'static str {
+        match self {
+            Self::Drop(_) => AGGREGATE_TYPE,
+            Self::Order(_) => order::AGGREGATE_TYPE,
+        }
+    }
+
+    /// Returns the aggregate id, as stored in the log.
+    #[must_use]
+    pub fn aggregate_id(self) -> String {
+        match self {
+            Self::Drop(drop_id) => drop_id.to_string(),
+            Self::Order(order_id) => order_id.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Drop(drop_id) => write!(f, "drop {drop_id}"),
+            Self::Order(order_id) => write!(f, "order {order_id}"),
+        }
+    }
 }
 
 /// One event exactly as it is stored: texts are kept byte for byte, because they are hashed.
@@ -240,22 +278,26 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Up to `limit` of one drop's events after `after` and up to `until`, in position order.
+    /// Up to `limit` of one stream's events after `after` and up to `until`, in position order.
     /// `sequence` is that of an earlier event, or 0: it saves reading the stream from its start.
     ///
     /// # Errors
     /// [`LogError`].
     fn stream_after(
         &self,
-        drop_id: DropId,
+        stream: StreamId,
         after: Position,
         _sequence: Sequence,
         until: Position,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send {
         async move {
-            let mut events = self.stream(drop_id, until).await?;
-            events.retain(|event| event.position > after);
+            let mut events = self.read(after, usize::MAX).await?;
+            let id = stream.aggregate_id();
+            events.retain(|event| {
+                let is_of_stream = event.aggregate_type == stream.aggregate_type();
+                event.position <= until && is_of_stream && event.aggregate_id == id
+            });
             events.truncate(limit);
             Ok(events)
         }

@@ -28,6 +28,8 @@ pub struct DropBody<'a> {
     max_per_hold: u32,
     max_per_buyer: Option<u32>,
     throttle: Option<Throttle>,
+    /// At so many available units, or fewer, the drop is low on stock; null means never.
+    low_stock_at: Option<u32>,
     stock: Stock,
     waitlist_length: u32,
     position: Position,
@@ -66,6 +68,7 @@ impl<'a> DropBody<'a> {
             max_per_hold: terms.max_per_hold.get(),
             max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
             throttle: terms.throttle,
+            low_stock_at: terms.low_stock_at.map(domain::values::LowStock::get),
             stock: drop.row.stock,
             waitlist_length: waitlist_length(drop, now),
             position: drop.position,

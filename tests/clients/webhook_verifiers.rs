@@ -97,7 +97,11 @@ async fn third_party_verifiers_accept_what_arrives_and_nothing_altered() {
         .await;
     let hold = app.held(&drop, "alice").await;
     app.purchase(&hold).await.ok(201);
-    let before = receiver.wait_for(3).await;
+    let order = json!({ "buyer_id": "carol", "items": [{ "drop_id": drop, "quantity": 1 }] });
+    let ordered = app.admin(Method::POST, "/v1/orders");
+    let ordered = ordered.header("idempotency-key", "order").json(&order);
+    fetch(ordered).await.ok(201);
+    let before = receiver.wait_for(5).await;
     let rotated = post(
         &app,
         &format!("/v1/admin/webhooks/{id}/rotate-secret"),
@@ -107,9 +111,9 @@ async fn third_party_verifiers_accept_what_arrives_and_nothing_altered() {
     let second = text(&rotated["secret"]);
     // The test is sent by a dispatcher that has read the rotation.
     post(&app, &format!("/v1/admin/webhooks/{id}/test"), &json!({})).await;
-    receiver.wait_for(4).await;
+    receiver.wait_for(6).await;
     app.held(&drop, "bob").await;
-    let after = receiver.wait_for(5).await.split_off(4);
+    let after = receiver.wait_for(7).await.split_off(6);
 
     let mut cases: Vec<Case> = before
         .iter()

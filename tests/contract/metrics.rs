@@ -325,3 +325,43 @@ async fn no_client_input_becomes_a_label() {
     }
     assert_eq!(series(&app.get("/metrics").await.text()), settled);
 }
+
+#[tokio::test]
+async fn orders_are_counted_by_status_from_the_log() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({ "hold_seconds": 3600 })).await;
+    let mut orders = vec![];
+    for buyer in ["ann", "bob", "cid"] {
+        let items = json!([{ "drop_id": drop, "quantity": 1 }]);
+        let order = app
+            .request(Method::POST, "/v1/orders")
+            .header("idempotency-key", harness::key());
+        let order = fetch(order.json(&json!({ "buyer_id": buyer, "items": items }))).await;
+        orders.push(text(&order.ok(201)["id"]));
+    }
+    let post = |order: &str, step: &str| {
+        let path = format!("/v1/orders/{order}/{step}");
+        fetch(app.request(Method::POST, &path))
+    };
+    post(&orders[0], "purchase").await.ok(200);
+    post(&orders[1], "cancel").await.ok(200);
+    let shipped = app.admin(Method::PATCH, &format!("/v1/orders/{}", orders[0]));
+    fetch(shipped.json(&json!({ "fulfilment": "shipped" })))
+        .await
+        .ok(200);
+    let counts = [
+        (r#"holdfast_orders{status="pending"}"#, 1.0),
+        (r#"holdfast_orders{status="paid"}"#, 1.0),
+        (r#"holdfast_orders{status="cancelled"}"#, 1.0),
+        (r#"holdfast_orders{status="expired"}"#, 0.0),
+        ("holdfast_orders_placed_total", 3.0),
+        ("holdfast_orders_paid_total", 1.0),
+        ("holdfast_orders_cancelled_total", 1.0),
+        ("holdfast_orders_expired_total", 0.0),
+        ("holdfast_order_fulfilments_total", 1.0),
+        ("holdfast_quarantined_orders", 0.0),
+    ];
+    same(&Scrape::of(&app).await, &counts);
+    let app = app.restart().await;
+    same(&Scrape::of(&app).await, &counts);
+}

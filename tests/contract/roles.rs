@@ -157,6 +157,7 @@ async fn reader_sees_the_views_and_not_the_log() {
         "SELECT * FROM log_secret",
         "SELECT * FROM webhook_secrets",
         "SELECT * FROM webhook_lanes",
+        "SELECT * FROM webhook_order_lanes",
         "UPDATE live_stock SET sold = 0",
         "INSERT INTO sales_timeline SELECT * FROM sales_timeline",
     ] {

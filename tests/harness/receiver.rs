@@ -64,7 +64,15 @@ impl Received {
         number(&self.json()["data"]["position"])
     }
 
-    /// The drop in the body; empty for a test.
+    /// The drop or the order whose other webhooks it follows; empty for a test.
+    #[must_use]
+    pub fn lane(&self) -> String {
+        let data = &self.json()["data"];
+        let lane = data["drop_id"].as_str().or(data["order_id"].as_str());
+        lane.unwrap_or_default().to_owned()
+    }
+
+    /// The drop in the body; empty for a test, and for an event of an order.
     #[must_use]
     pub fn drop_id(&self) -> String {
         self.json()["data"]["drop_id"]
@@ -225,8 +233,8 @@ fn status_of(status: u16) -> StatusCode {
     StatusCode::from_u16(status).expect("a status")
 }
 
-/// Asserts that each id always has the same body, and that the first arrivals of each drop are in
-/// the order of the log. Returns them by id, without repetitions, in order of arrival.
+/// Asserts that each id always has the same body, and that the first arrivals of each drop and of
+/// each order are in the order of the log. Returns them by id, without repetitions, in order of arrival.
 ///
 /// # Panics
 /// If they are not.
@@ -241,11 +249,11 @@ pub fn in_order(received: &[Received]) -> Vec<Received> {
             assert_eq!(body, &one.body, "{}", one.id());
             continue;
         }
-        let (drop_id, position) = (one.drop_id(), one.position());
-        let before = last.insert(drop_id, position).unwrap_or_default();
+        let (lane, position) = (one.lane(), one.position());
+        let before = last.insert(lane, position).unwrap_or_default();
         assert!(
             before <= position,
-            "{position} arrived after {before} of its drop"
+            "{position} arrived after {before} of its drop or order"
         );
         first.push(one.clone());
     }

@@ -9,11 +9,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::values::{DropId, Position, Sequence, Timestamp};
-use infrastructure::codec::read;
+use domain::values::{Position, Sequence, Timestamp};
+use infrastructure::codec::{Recorded, read_any};
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
-use infrastructure::log::EventLog;
+use infrastructure::log::{EventLog, StreamId};
 use infrastructure::ports::{Clock, SystemClock};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -27,8 +27,8 @@ use uuid::Uuid;
 use crate::counts::{Counts, Result as Counted};
 use crate::kind::TEST;
 use crate::lanes::{Key, Lanes, Page, Row, Work};
-use crate::message::{Message, messages};
-use crate::notices::StockNotices;
+use crate::message::{Message, messages, order_message};
+use crate::notices::Notices;
 use crate::schedule::Schedule;
 use crate::sender::{Attempt, Outcome, Sender};
 use crate::signature::Secret;
@@ -58,7 +58,7 @@ pub(crate) struct Shared<L> {
     pub(crate) store: Store,
     pub(crate) log: L,
     pub(crate) feed: Feed,
-    pub(crate) notices: StockNotices,
+    pub(crate) notices: Notices,
     pub(crate) sender: Sender,
     pub(crate) schedule: Schedule,
     pub(crate) counts: Counts,
@@ -83,7 +83,7 @@ enum Ended {
 
 enum Report {
     Sent(Key, Outcome),
-    Loaded(DropId, Result<Page, LogError>),
+    Loaded(StreamId, Result<Page, LogError>),
     Found(Uuid, Result<Option<Message>, LogError>),
 }
 
@@ -262,13 +262,26 @@ impl<L: EventLog> Dispatcher<L> {
                 if recorded.position <= lanes.scanned() {
                     continue;
                 }
-                let notice = self.shared.notices.of(recorded.drop_id, recorded.position);
-                let mut wanted = messages(recorded, notice);
+                let mut wanted = messages(recorded, &self.shared.notices.of(recorded));
                 wanted.retain(|message| is_wanted(self.kinds.as_ref(), message.event_type));
-                lanes.scan(recorded.drop_id, wanted);
+                lanes.scan(StreamId::Drop(recorded.drop_id), wanted);
+            }
+            for recorded in &batch.orders {
+                let (position, order_id) = (recorded.position, recorded.order_id);
+                if position <= lanes.scanned() {
+                    continue;
+                }
+                let order = self.shared.notices.order_at(order_id, position);
+                let mut wanted: Vec<Message> = vec![];
+                wanted.extend(order.and_then(|order| order_message(recorded, &order)));
+                wanted.retain(|message| is_wanted(self.kinds.as_ref(), message.event_type));
+                lanes.scan(StreamId::Order(order_id), wanted);
             }
             for (position, drop_id) in &batch.withheld {
-                lanes.withhold(*drop_id, *position);
+                lanes.withhold(StreamId::Drop(*drop_id), *position);
+            }
+            for (position, order_id) in &batch.withheld_orders {
+                lanes.withhold(StreamId::Order(*order_id), *position);
             }
             lanes.scanned_to(batch.head.position);
         }
@@ -281,11 +294,11 @@ impl<L: EventLog> Dispatcher<L> {
             match work {
                 Work::Send(key, message) => self.send(key, message, now),
                 Work::Load {
-                    drop_id,
+                    stream,
                     after,
                     sequence,
                     until,
-                } => self.load(drop_id, after, sequence, until),
+                } => self.load(stream, after, sequence, until),
                 Work::Find(row) => self.find(row),
             }
         }
@@ -304,11 +317,11 @@ impl<L: EventLog> Dispatcher<L> {
             .spawn(async move { Report::Sent(key, sender.send(&attempt).await) });
     }
 
-    fn load(&mut self, drop_id: DropId, after: Position, sequence: Sequence, until: Position) {
-        let (shared, kinds, id) = (self.shared.clone(), self.kinds.clone(), drop_id);
+    fn load(&mut self, stream: StreamId, after: Position, sequence: Sequence, until: Position) {
+        let (shared, kinds) = (self.shared.clone(), self.kinds.clone());
         self.tasks.spawn(async move {
-            let page = page(&shared, kinds.as_ref(), id, after, sequence, until).await;
-            Report::Loaded(drop_id, page)
+            let page = page(&shared, kinds.as_ref(), stream, after, sequence, until).await;
+            Report::Loaded(stream, page)
         });
     }
 
@@ -337,10 +350,10 @@ impl<L: EventLog> Dispatcher<L> {
                     self.shared.counts.count_given_up();
                 }
             }
-            Report::Loaded(drop_id, Ok(page)) => self.lanes.loaded(drop_id, page, now),
-            Report::Loaded(drop_id, Err(error)) => {
-                warn!(%error, "webhooks cannot read the stream of drop {drop_id}; retrying");
-                self.lanes.not_loaded(drop_id, now);
+            Report::Loaded(stream, Ok(page)) => self.lanes.loaded(stream, page, now),
+            Report::Loaded(stream, Err(error)) => {
+                warn!(%error, "webhooks cannot read the stream of {stream}; retrying");
+                self.lanes.not_loaded(stream, now);
             }
             Report::Found(id, Ok(message)) => self.lanes.found(id, message, now),
             Report::Found(id, Err(error)) => {
@@ -430,11 +443,11 @@ impl<L: EventLog> Dispatcher<L> {
         }
     }
 
-    /// Continues with drops that have left quarantine.
+    /// Continues with drops and orders that have left quarantine.
     fn shared_tick(&mut self) {
         let feed = &self.shared.feed;
         self.lanes
-            .readmit(|drop_id| feed.is_quarantined(drop_id), SystemClock.now());
+            .readmit(|stream| is_quarantined(feed, stream), SystemClock.now());
     }
 
     /// Waits briefly for responses, and stores the progress.
@@ -476,11 +489,30 @@ fn is_wanted(kinds: Option<&BTreeSet<String>>, event_type: &str) -> bool {
     kinds.is_none_or(|kinds| kinds.contains(event_type))
 }
 
-/// Reads a part of a drop's stream.
+fn is_quarantined(feed: &Feed, stream: StreamId) -> bool {
+    match stream {
+        StreamId::Drop(drop_id) => feed.is_quarantined(drop_id),
+        StreamId::Order(order_id) => feed.is_order_quarantined(order_id),
+    }
+}
+
+/// Returns the messages of an event, subscribed or not.
+fn of_event(notices: &Notices, recorded: &Recorded) -> Vec<Message> {
+    match recorded {
+        Recorded::Drop(recorded) => messages(recorded, &notices.of(recorded)),
+        Recorded::Order(recorded) => {
+            let order = notices.order_at(recorded.order_id, recorded.position);
+            let message = order.and_then(|order| order_message(recorded, &order));
+            message.into_iter().collect()
+        }
+    }
+}
+
+/// Reads a part of a stream.
 async fn page<L: EventLog>(
     shared: &Shared<L>,
     kinds: Option<&BTreeSet<String>>,
-    drop_id: DropId,
+    stream: StreamId,
     after: Position,
     sequence: Sequence,
     until: Position,
@@ -489,12 +521,12 @@ async fn page<L: EventLog>(
         is_stuck: true,
         ..Page::default()
     };
-    if shared.feed.is_quarantined(drop_id) {
+    if is_quarantined(&shared.feed, stream) {
         return Ok(stuck());
     }
     let stored = shared
         .log
-        .stream_after(drop_id, after, sequence, until, PAGE_EVENTS)
+        .stream_after(stream, after, sequence, until, PAGE_EVENTS)
         .await?;
     let mut page = Page {
         is_complete: stored.len() < PAGE_EVENTS,
@@ -505,11 +537,8 @@ async fn page<L: EventLog>(
         if shared.feed.is_void(event.position) {
             continue;
         }
-        match read(event) {
-            Ok(Some(recorded)) => {
-                let notice = shared.notices.of(recorded.drop_id, recorded.position);
-                page.messages.extend(messages(&recorded, notice));
-            }
+        match read_any(event) {
+            Ok(Some(recorded)) => page.messages.extend(of_event(&shared.notices, &recorded)),
             Ok(None) => {}
             // It entered quarantine meanwhile.
             Err(_) => return Ok(stuck()),
@@ -540,10 +569,9 @@ async fn find<L: EventLog>(
     }
     let before = Position(row.position.0.saturating_sub(1));
     let stored = shared.log.read(before, 1).await?;
-    let Some(Ok(Some(recorded))) = stored.first().map(read) else {
+    let Some(Ok(Some(recorded))) = stored.first().map(read_any) else {
         return Ok(None);
     };
-    let notice = shared.notices.of(recorded.drop_id, recorded.position);
-    let mut parts = messages(&recorded, notice).into_iter();
+    let mut parts = of_event(&shared.notices, &recorded).into_iter();
     Ok(parts.find(|message| message.webhook_id == row.webhook_id))
 }

@@ -37,6 +37,9 @@ kinds! {
     DropSoldOut = "drop.sold_out";
     /// The first event after it by which units are available again.
     DropRestocked = "drop.restocked";
+    /// An event by which the available units fall to `low_stock_at` or below it, for the first time
+    /// since they were above it.
+    StockLow = "stock.low";
     /// `HoldPlaced`, offers to the waitlist included.
     HoldPlaced = "hold.placed";
     /// `HoldExpired`.
@@ -49,6 +52,20 @@ kinds! {
     PurchaseRefunded = "purchase.refunded";
     /// `HoldPlaced` for a waitlist entry.
     WaitlistOffered = "waitlist.offered";
+    /// `OrderPlaced`.
+    OrderPlaced = "order.placed";
+    /// `OrderPaid`.
+    OrderConfirmed = "order.confirmed";
+    /// `OrderCancelled`.
+    OrderCancelled = "order.cancelled";
+    /// `OrderExpired`.
+    OrderExpired = "order.expired";
+    /// `PurchaseRefunded` of a purchase of an order.
+    OrderRefunded = "order.refunded";
+    /// `OrderFulfilled`.
+    OrderFulfilled = "order.fulfilled";
+    /// `PaymentArrivedLate`.
+    PaymentLate = "payment.late";
 }
 
 /// The `type` of a test, which no endpoint can subscribe to or exclude.

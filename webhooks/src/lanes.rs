@@ -1,18 +1,19 @@
 //! Which message of an endpoint is sent next: a pure state machine. Time and randomness are
 //! arguments.
 //!
-//! Promise: within a drop, one message is in flight at a time, in the order of the log. The
+//! Promise: within a drop or an order, one message is in flight at a time, in the order of the log. The
 //! position never passes an event that is neither delivered nor recorded in [`Changes`].
 //!
-//! A lane is the events of one drop. It is *attached* while it keeps up with the scan of the log:
+//! A lane is the events of one drop or of one order. It is *attached* while it keeps up with the scan of the log:
 //! its messages are in memory and hold the position back. When a delivery fails, or too many
 //! messages accumulate, the lane is *held back*: its progress is stored in a row of its own, the
-//! position passes it, and it reads its drop's stream by itself until it has caught up.
+//! position passes it, and it reads its stream by itself until it has caught up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use domain::values::{DropId, Position, Sequence, Timestamp};
+use domain::values::{Position, Sequence, Timestamp};
+use infrastructure::log::StreamId;
 use rand::rngs::StdRng;
 use uuid::Uuid;
 
@@ -39,8 +40,8 @@ pub(crate) type Progress = (Position, u8);
 /// The subject of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Key {
-    /// The first message of this drop's lane.
-    Lane(DropId),
+    /// The first message of the lane of this stream.
+    Lane(StreamId),
     /// A delivery that no other waits for: a test, or one that was repeated on request.
     Alone(Uuid),
 }
@@ -68,7 +69,7 @@ pub(crate) struct Row {
     pub(crate) id: Uuid,
     pub(crate) webhook_id: String,
     pub(crate) event_type: String,
-    pub(crate) drop_id: Option<DropId>,
+    pub(crate) stream: Option<StreamId>,
     pub(crate) position: Position,
     pub(crate) part: u8,
     pub(crate) status: Status,
@@ -87,7 +88,7 @@ pub(crate) struct Row {
 pub(crate) struct Changes {
     pub(crate) rows: BTreeMap<Uuid, Row>,
     /// `None`: the lane has caught up.
-    pub(crate) lanes: BTreeMap<DropId, Option<Progress>>,
+    pub(crate) lanes: BTreeMap<StreamId, Option<Progress>>,
 }
 
 impl Changes {
@@ -100,8 +101,8 @@ impl Changes {
         for (id, row) in older.rows {
             self.rows.entry(id).or_insert(row);
         }
-        for (drop_id, progress) in older.lanes {
-            self.lanes.entry(drop_id).or_insert(progress);
+        for (stream, progress) in older.lanes {
+            self.lanes.entry(stream).or_insert(progress);
         }
     }
 }
@@ -111,9 +112,9 @@ impl Changes {
 pub(crate) enum Work {
     /// Send this message, and report to [`Lanes::delivered`] or [`Lanes::failed`].
     Send(Key, Message),
-    /// Read events of a drop's stream after this position, and report to [`Lanes::loaded`].
+    /// Read events of a stream after this position, and report to [`Lanes::loaded`].
     Load {
-        drop_id: DropId,
+        stream: StreamId,
         after: Position,
         sequence: Sequence,
         until: Position,
@@ -122,7 +123,7 @@ pub(crate) enum Work {
     Find(Row),
 }
 
-/// A part of a drop's stream.
+/// A part of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) messages: Vec<Message>,
@@ -130,7 +131,7 @@ pub(crate) struct Page {
     pub(crate) last: Option<(Position, Sequence)>,
     /// True if the part reaches the requested end.
     pub(crate) is_complete: bool,
-    /// The drop is in quarantine.
+    /// The drop or order is in quarantine.
     pub(crate) is_stuck: bool,
 }
 
@@ -184,7 +185,7 @@ pub(crate) struct Lanes {
     schedule: Schedule,
     rng: StdRng,
     scanned: Position,
-    lanes: HashMap<DropId, Lane>,
+    lanes: HashMap<StreamId, Lane>,
     alone: HashMap<Uuid, Alone>,
     /// Lanes whose first message can be sent.
     ready: VecDeque<Key>,
@@ -205,7 +206,7 @@ impl Lanes {
     pub(crate) fn new(
         endpoint_id: Uuid,
         position: Position,
-        held: Vec<(DropId, Progress)>,
+        held: Vec<(StreamId, Progress)>,
         pending: Vec<Row>,
         schedule: Schedule,
         rng: StdRng,
@@ -227,24 +228,24 @@ impl Lanes {
             resume_at: Timestamp::default(),
             changes: Changes::default(),
         };
-        for (drop_id, progress) in held {
+        for (stream, progress) in held {
             let lane = Lane {
                 held: Some(Held::at(progress)),
                 ..Lane::default()
             };
-            lanes.lanes.insert(drop_id, lane);
+            lanes.lanes.insert(stream, lane);
         }
         for row in pending {
             lanes.resume(row);
         }
-        let without_timer: Vec<DropId> = lanes
+        let without_timer: Vec<StreamId> = lanes
             .lanes
             .iter()
             .filter(|(_, lane)| lane.held.as_ref().is_some_and(|held| held.retry.is_none()))
-            .map(|(drop_id, _)| *drop_id)
+            .map(|(stream, _)| *stream)
             .collect();
-        for drop_id in without_timer {
-            lanes.make_ready(drop_id);
+        for stream in without_timer {
+            lanes.make_ready(stream);
         }
         lanes
     }
@@ -252,13 +253,13 @@ impl Lanes {
     fn resume(&mut self, row: Row) {
         let at = row.next_attempt_at.unwrap_or_default();
         let held = row
-            .drop_id
+            .stream
             .filter(|_| row.holds_drop)
-            .and_then(|drop_id| Some((drop_id, self.lanes.get_mut(&drop_id)?.held.as_mut()?)));
+            .and_then(|stream| Some((stream, self.lanes.get_mut(&stream)?.held.as_mut()?)));
         match held {
-            Some((drop_id, held)) if held.retry.is_none() => {
+            Some((stream, held)) if held.retry.is_none() => {
                 held.retry = Some(row);
-                self.timers.insert((at, Key::Lane(drop_id)));
+                self.timers.insert((at, Key::Lane(stream)));
             }
             Some(_) | None => {
                 self.timers.insert((at, Key::Alone(row.id)));
@@ -303,14 +304,14 @@ impl Lanes {
     }
 
     /// Adds the messages of the next event of the log that the endpoint subscribes to.
-    pub(crate) fn scan(&mut self, drop_id: DropId, messages: Vec<Message>) {
+    pub(crate) fn scan(&mut self, stream: StreamId, messages: Vec<Message>) {
         if messages.is_empty() {
             return;
         }
-        let lane = self.lanes.entry(drop_id).or_default();
+        let lane = self.lanes.entry(stream).or_default();
         if let Some(held) = &mut lane.held {
             held.has_more = true;
-            self.make_ready(drop_id);
+            self.make_ready(stream);
             return;
         }
         self.queued += messages.len();
@@ -319,28 +320,29 @@ impl Lanes {
             lane.queue.push_back(message);
         }
         if lane.queue.len() > MOST_IN_LANE {
-            self.hold_back(drop_id);
+            self.hold_back(stream);
         }
-        self.make_ready(drop_id);
+        self.make_ready(stream);
     }
 
-    /// Records an event of a drop in quarantine, which is delivered when the drop is applied again.
-    pub(crate) fn withhold(&mut self, drop_id: DropId, position: Position) {
-        let lane = self.lanes.entry(drop_id).or_default();
+    /// Records an event of a drop or order in quarantine, which is delivered when that is applied
+    /// again.
+    pub(crate) fn withhold(&mut self, stream: StreamId, position: Position) {
+        let lane = self.lanes.entry(stream).or_default();
         if lane.queue.is_empty() && lane.held.is_none() {
             lane.held = Some(Held::at((position, 0)));
-            self.changes.lanes.insert(drop_id, Some((position, 0)));
+            self.changes.lanes.insert(stream, Some((position, 0)));
         } else {
-            self.hold_back(drop_id);
+            self.hold_back(stream);
         }
         if let Some(held) = self
             .lanes
-            .get_mut(&drop_id)
+            .get_mut(&stream)
             .and_then(|lane| lane.held.as_mut())
         {
             held.has_more = true;
         }
-        self.make_ready(drop_id);
+        self.make_ready(stream);
     }
 
     /// Records that the log was scanned up to `position`.
@@ -348,27 +350,27 @@ impl Lanes {
         self.scanned = self.scanned.max(position);
     }
 
-    /// Continues with the drops that are not in quarantine any more.
-    pub(crate) fn readmit(&mut self, is_quarantined: impl Fn(DropId) -> bool, now: Timestamp) {
+    /// Continues with the drops and orders that are not in quarantine any more.
+    pub(crate) fn readmit(&mut self, is_quarantined: impl Fn(StreamId) -> bool, now: Timestamp) {
         let mut free = vec![];
-        for (drop_id, lane) in &mut self.lanes {
+        for (stream, lane) in &mut self.lanes {
             if let Some(held) = &mut lane.held
                 && held.is_stuck
-                && !is_quarantined(*drop_id)
+                && !is_quarantined(*stream)
             {
                 held.is_stuck = false;
-                free.push(*drop_id);
+                free.push(*stream);
             }
         }
-        for drop_id in free {
-            self.timers.insert((now, Key::Lane(drop_id)));
+        for stream in free {
+            self.timers.insert((now, Key::Lane(stream)));
         }
     }
 
     /// Detaches a lane: its messages do not hold the position back any more. Keeps the first
     /// message.
-    fn hold_back(&mut self, drop_id: DropId) {
-        let Some(lane) = self.lanes.get_mut(&drop_id) else {
+    fn hold_back(&mut self, stream: StreamId) {
+        let Some(lane) = self.lanes.get_mut(&stream) else {
             return;
         };
         let Some(first) = lane.queue.front().filter(|_| lane.held.is_none()) else {
@@ -386,17 +388,17 @@ impl Lanes {
         self.queued -= lane.queue.len() - 1;
         lane.queue.truncate(1);
         lane.held = Some(Held::at(progress));
-        self.changes.lanes.insert(drop_id, Some(progress));
+        self.changes.lanes.insert(stream, Some(progress));
     }
 
-    fn make_ready(&mut self, drop_id: DropId) {
-        if let Some(lane) = self.lanes.get_mut(&drop_id)
+    fn make_ready(&mut self, stream: StreamId) {
+        if let Some(lane) = self.lanes.get_mut(&stream)
             && !lane.is_ready
             && !lane.is_in_flight
             && lane.held.as_ref().is_none_or(|held| held.retry.is_none())
         {
             lane.is_ready = true;
-            self.ready.push_back(Key::Lane(drop_id));
+            self.ready.push_back(Key::Lane(stream));
         }
     }
 
@@ -411,7 +413,7 @@ impl Lanes {
                 Some(_) | None => self.ready.pop_front()?,
             };
             let work = match key {
-                Key::Lane(drop_id) => self.next_of_lane(drop_id),
+                Key::Lane(stream) => self.next_of_lane(stream),
                 Key::Alone(id) => self.next_alone(id),
             };
             if work.is_some() {
@@ -427,8 +429,8 @@ impl Lanes {
         self.in_flight < most && self.reads < MOST_READS && self.changes.rows.len() < MOST_UNSAVED
     }
 
-    fn next_of_lane(&mut self, drop_id: DropId) -> Option<Work> {
-        let lane = self.lanes.get_mut(&drop_id)?;
+    fn next_of_lane(&mut self, stream: StreamId) -> Option<Work> {
+        let lane = self.lanes.get_mut(&stream)?;
         lane.is_ready = false;
         if lane.is_in_flight {
             return None;
@@ -436,7 +438,7 @@ impl Lanes {
         if let Some(message) = lane.queue.front() {
             lane.is_in_flight = true;
             self.in_flight += 1;
-            return Some(Work::Send(Key::Lane(drop_id), message.clone()));
+            return Some(Work::Send(Key::Lane(stream), message.clone()));
         }
         match &mut lane.held {
             Some(held) if held.is_reading || held.is_stuck => None,
@@ -445,19 +447,19 @@ impl Lanes {
                 held.is_reading = true;
                 self.reads += 1;
                 Some(Work::Load {
-                    drop_id,
+                    stream,
                     after: held.read,
                     sequence: held.sequence,
                     until: self.scanned,
                 })
             }
             Some(_) => {
-                self.lanes.remove(&drop_id);
-                self.changes.lanes.insert(drop_id, None);
+                self.lanes.remove(&stream);
+                self.changes.lanes.insert(stream, None);
                 None
             }
             None => {
-                self.lanes.remove(&drop_id);
+                self.lanes.remove(&stream);
                 None
             }
         }
@@ -487,10 +489,10 @@ impl Lanes {
         next.map(|at| at.max(self.resume_at))
     }
 
-    /// Adds a part of a drop's stream.
-    pub(crate) fn loaded(&mut self, drop_id: DropId, page: Page, now: Timestamp) {
+    /// Adds a part of a stream.
+    pub(crate) fn loaded(&mut self, stream: StreamId, page: Page, now: Timestamp) {
         self.reads -= 1;
-        let Some(lane) = self.lanes.get_mut(&drop_id) else {
+        let Some(lane) = self.lanes.get_mut(&stream) else {
             return;
         };
         let Some(held) = &mut lane.held else {
@@ -523,24 +525,24 @@ impl Lanes {
         }
         if held.retry.is_some() && !held.is_stuck {
             // It was due, or it would not have been read.
-            self.timers.insert((now, Key::Lane(drop_id)));
+            self.timers.insert((now, Key::Lane(stream)));
         } else {
-            self.make_ready(drop_id);
+            self.make_ready(stream);
         }
     }
 
     /// Reports that a part of a stream could not be read; it is read again later.
-    pub(crate) fn not_loaded(&mut self, drop_id: DropId, now: Timestamp) {
+    pub(crate) fn not_loaded(&mut self, stream: StreamId, now: Timestamp) {
         self.reads -= 1;
         if let Some(held) = self
             .lanes
-            .get_mut(&drop_id)
+            .get_mut(&stream)
             .and_then(|lane| lane.held.as_mut())
         {
             held.is_reading = false;
             held.has_more = true;
             let at = now.plus_millis(1_000);
-            self.timers.insert((at, Key::Lane(drop_id)));
+            self.timers.insert((at, Key::Lane(stream)));
         }
     }
 
@@ -628,9 +630,9 @@ impl Lanes {
     /// Returns the row of the message in flight, before this attempt. Holds its lane back.
     fn attempted(&mut self, key: Key, now: Timestamp) -> Option<Row> {
         match key {
-            Key::Lane(drop_id) => {
-                self.hold_back(drop_id);
-                let lane = self.lanes.get(&drop_id)?;
+            Key::Lane(stream) => {
+                self.hold_back(stream);
+                let lane = self.lanes.get(&stream)?;
                 let retry = lane.held.as_ref().and_then(|held| held.retry.clone());
                 let message = lane.queue.front()?;
                 Some(retry.unwrap_or_else(|| self.row(key, message, now)))
@@ -641,8 +643,8 @@ impl Lanes {
 
     fn retry_at(&mut self, key: Key, row: Row, at: Timestamp) {
         match key {
-            Key::Lane(drop_id) => {
-                if let Some(lane) = self.lanes.get_mut(&drop_id) {
+            Key::Lane(stream) => {
+                if let Some(lane) = self.lanes.get_mut(&stream) {
                     lane.is_in_flight = false;
                     if let Some(held) = &mut lane.held {
                         held.retry = Some(row);
@@ -661,21 +663,21 @@ impl Lanes {
 
     /// Removes the message in flight, which is delivered or given up, and continues its lane.
     fn take(&mut self, key: Key) -> Option<(Message, Option<Row>)> {
-        let drop_id = match key {
-            Key::Lane(drop_id) => drop_id,
+        let stream = match key {
+            Key::Lane(stream) => stream,
             Key::Alone(id) => {
                 let alone = self.alone.remove(&id)?;
                 return Some((alone.message?, Some(alone.row)));
             }
         };
-        let lane = self.lanes.get_mut(&drop_id)?;
+        let lane = self.lanes.get_mut(&stream)?;
         lane.is_in_flight = false;
         let message = lane.queue.pop_front()?;
         self.queued -= 1;
         let retry = match &mut lane.held {
             Some(held) => {
                 held.progress = (message.position, message.part + 1);
-                self.changes.lanes.insert(drop_id, Some(held.progress));
+                self.changes.lanes.insert(stream, Some(held.progress));
                 held.retry.take()
             }
             None => {
@@ -688,7 +690,7 @@ impl Lanes {
                 None
             }
         };
-        self.make_ready(drop_id);
+        self.make_ready(stream);
         Some((message, retry))
     }
 
@@ -700,9 +702,9 @@ impl Lanes {
         }
         self.slow = 0;
         self.resume_at = Timestamp::default();
-        let of_lanes = self.lanes.iter_mut().filter_map(|(drop_id, lane)| {
+        let of_lanes = self.lanes.iter_mut().filter_map(|(stream, lane)| {
             let row = lane.held.as_mut()?.retry.as_mut()?;
-            Some((Key::Lane(*drop_id), row))
+            Some((Key::Lane(*stream), row))
         });
         let alone = self.alone.iter_mut();
         let alone = alone.map(|(id, alone)| (Key::Alone(*id), &mut alone.row));
@@ -723,8 +725,8 @@ impl Lanes {
             id: delivery_id(self.endpoint_id, &message.webhook_id),
             webhook_id: message.webhook_id.clone(),
             event_type: message.event_type.to_owned(),
-            drop_id: match key {
-                Key::Lane(drop_id) => Some(drop_id),
+            stream: match key {
+                Key::Lane(stream) => Some(stream),
                 Key::Alone(_) => None,
             },
             position: message.position,

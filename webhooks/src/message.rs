@@ -1,20 +1,23 @@
 //! The messages of an event: what one request contains, the same at every attempt and on every
 //! server.
 //!
-//! Promise: ids, numbers, times and the public terms of a drop, and no personal data; fewer than
+//! Promise: ids, numbers, times, the public terms of a drop and the items of an order, and no
+//! personal data; fewer than
 //! 20,000 bytes.
 
 use bytes::Bytes;
 use domain::DropEvent;
-use domain::values::{DropId, Position, Timestamp};
-use infrastructure::codec::RecordedEvent;
+use domain::order::OrderEvent;
+use domain::values::{Position, Timestamp};
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
 use crate::kind::{Kind, TEST};
-use crate::notices::StockNotice;
+use crate::notices::{Notice, StockNotice};
+use crate::orders::OrderFacts;
 
 /// One message of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,13 +40,15 @@ struct Body<'a> {
 }
 
 impl Message {
-    fn new(recorded: &RecordedEvent, kind: Kind, part: u8, data: &Value) -> Self {
+    /// `stream` is the id of the drop or order, `at` the position and time of the event.
+    fn new(stream: Uuid, at: (Position, Timestamp), kind: Kind, part: u8, data: &Value) -> Self {
+        let (position, recorded_at) = at;
         Self {
-            webhook_id: webhook_id(recorded.drop_id, recorded.position, kind),
+            webhook_id: webhook_id(stream, position, kind),
             event_type: kind.name(),
-            position: recorded.position,
+            position,
             part,
-            body: body(kind.name(), recorded.recorded_at, data),
+            body: body(kind.name(), recorded_at, data),
         }
     }
 
@@ -75,12 +80,12 @@ fn body(event_type: &str, timestamp: Timestamp, data: &Value) -> Bytes {
 }
 
 /// Returns the id of a message: equal at every attempt, for every endpoint and on every server;
-/// different in another log, because the ids of drops are random. It contains no dot, which would
+/// different in another log, because the ids of drops and orders are random. It contains no dot, which would
 /// make the signed text ambiguous.
-fn webhook_id(drop_id: DropId, position: Position, kind: Kind) -> String {
+fn webhook_id(stream: Uuid, position: Position, kind: Kind) -> String {
     let digest = Sha256::new()
         .chain_update(b"holdfast.webhook.v1")
-        .chain_update(drop_id.0.as_bytes())
+        .chain_update(stream.as_bytes())
         .chain_update(position.0.to_be_bytes())
         .chain_update(kind.name().as_bytes())
         .finalize();
@@ -99,8 +104,8 @@ pub(crate) fn delivery_id(endpoint_id: Uuid, webhook_id: &str) -> Uuid {
     Builder::from_random_bytes(bytes).into_uuid()
 }
 
-/// Returns the messages of an event, in the order in which they are sent.
-pub(crate) fn messages(recorded: &RecordedEvent, notice: Option<StockNotice>) -> Vec<Message> {
+/// Returns the messages of a drop's event, in the order in which they are sent.
+pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message> {
     let (drop_id, position) = (recorded.drop_id, recorded.position);
     let mut parts: Vec<(Kind, Value)> = vec![];
     let mut cause = None;
@@ -188,7 +193,7 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: Option<StockNotice>) ->
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => {}
     }
-    match (notice, cause) {
+    match (notice.stock, cause) {
         (Some(StockNotice::SoldOut), _) => parts.push((
             Kind::DropSoldOut,
             json!({ "drop_id": drop_id, "position": position }),
@@ -199,8 +204,76 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: Option<StockNotice>) ->
         )),
         (Some(StockNotice::Restocked), None) | (None, _) => {}
     }
+    if let Some(low) = notice.low {
+        parts.push((
+            Kind::StockLow,
+            json!({
+                "drop_id": drop_id, "available": low.available, "low_stock_at": low.low_stock_at,
+                "position": position,
+            }),
+        ));
+    }
+    if let (DropEvent::PurchaseRefunded(event), Some(order)) = (&recorded.event, &notice.order) {
+        let more = json!({
+            "drop_id": drop_id, "purchase_id": event.purchase_id, "refund_id": event.refund_id,
+            "quantity": event.quantity, "amount": event.amount, "restocked": event.restocked,
+            "refunded_at": event.refunded_at,
+        });
+        parts.push((Kind::OrderRefunded, of_order(order, position, more)));
+    }
     let numbered = (0..).zip(parts);
+    let at = (position, recorded.recorded_at);
     numbered
-        .map(|(part, (kind, data))| Message::new(recorded, kind, part, &data))
+        .map(|(part, (kind, data))| Message::new(drop_id.0, at, kind, part, &data))
         .collect()
+}
+
+/// Returns the message of an order's event, if it has one. `order` is the order as the event left
+/// it.
+pub(crate) fn order_message(recorded: &RecordedOrderEvent, order: &OrderFacts) -> Option<Message> {
+    let (kind, more) = match &recorded.event {
+        OrderEvent::OrderPlaced(event) => (
+            Kind::OrderPlaced,
+            json!({ "placed_at": event.placed_at, "expires_at": event.expires_at }),
+        ),
+        OrderEvent::OrderPaid(event) => (
+            Kind::OrderConfirmed,
+            json!({ "paid_at": event.paid_at, "late": event.late }),
+        ),
+        OrderEvent::OrderCancelled(event) => (
+            Kind::OrderCancelled,
+            json!({ "cancelled_at": event.cancelled_at, "cause": event.cause }),
+        ),
+        OrderEvent::OrderExpired(event) => (
+            Kind::OrderExpired,
+            json!({ "expired_at": event.expired_at }),
+        ),
+        OrderEvent::OrderFulfilled(event) => (
+            Kind::OrderFulfilled,
+            json!({ "fulfilled_at": event.fulfilled_at }),
+        ),
+        OrderEvent::PaymentArrivedLate(event) => (
+            Kind::PaymentLate,
+            json!({ "payment_id": event.payment_id, "arrived_at": event.arrived_at }),
+        ),
+        OrderEvent::PaymentStarted(_)
+        | OrderEvent::PaymentSucceeded(_)
+        | OrderEvent::PaymentFailed(_)
+        | OrderEvent::RefundRequested(_)
+        | OrderEvent::RefundSettled(_) => return None,
+    };
+    let position = recorded.position;
+    let data = of_order(order, position, more);
+    let at = (position, recorded.recorded_at);
+    Some(Message::new(recorded.order_id.0, at, kind, 0, &data))
+}
+
+/// The public facts of an order, and those of its event.
+fn of_order(order: &OrderFacts, position: Position, more: Value) -> Value {
+    let mut data = json!(order);
+    if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {
+        data.extend(more);
+        data.insert("position".to_owned(), json!(position));
+    }
+    data
 }

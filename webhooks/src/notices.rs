@@ -1,16 +1,20 @@
-//! The events by which a drop sold out, and those by which units became available again.
+//! The events by which a drop sold out, those by which units became available again, and those by
+//! which it became low on stock; and orders as they were at each event.
 //!
 //! Promise: decided from the log alone, so every server and every replay names the same events.
-//! The two alternate. Limit: 8 bytes of memory for each such event of the whole log.
+//! The former two alternate. Limit: up to 24 bytes of memory for each such event of the whole log,
+//! and the orders.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::DropEvent;
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, LowStock, OrderId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::ports::Observer;
+
+use crate::orders::{OrderFacts, Orders};
 
 /// The effect of an event on the availability of its drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +25,33 @@ pub enum StockNotice {
     Restocked,
 }
 
+/// What an event means beyond itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Notice {
+    pub(crate) stock: Option<StockNotice>,
+    /// The drop became low on stock.
+    pub(crate) low: Option<Low>,
+    /// The order whose purchase it refunds.
+    pub(crate) order: Option<OrderFacts>,
+}
+
+/// A drop that became low on stock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Low {
+    /// Units that are still available.
+    pub(crate) available: u32,
+    pub(crate) low_stock_at: LowStock,
+}
+
 /// Follows the engine. Clones share their state.
 #[derive(Debug, Clone, Default)]
-pub struct StockNotices(Arc<RwLock<HashMap<DropId, Drop>>>);
+pub struct Notices(Arc<RwLock<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    drops: HashMap<DropId, Drop>,
+    orders: Orders,
+}
 
 #[derive(Debug, Default)]
 struct Drop {
@@ -32,6 +60,11 @@ struct Drop {
     is_cancelled: bool,
     /// The positions of the notices: first sold out, then restocked, and so on.
     turns: Vec<Position>,
+    low_stock_at: Option<LowStock>,
+    /// The last fall to `low_stock_at` was noticed, and the units were not above it since.
+    is_low: bool,
+    /// The events by which it became low.
+    lows: Vec<(Position, Low)>,
 }
 
 impl Drop {
@@ -39,14 +72,24 @@ impl Drop {
         self.turns.len() % 2 == 1
     }
 
+    fn notice_at(&self, position: Position) -> Option<StockNotice> {
+        let index = self.turns.binary_search(&position).ok()?;
+        Some(match index % 2 {
+            0 => StockNotice::SoldOut,
+            _ => StockNotice::Restocked,
+        })
+    }
+
     fn apply(&mut self, recorded: &RecordedEvent) {
         let change = match &recorded.event {
             DropEvent::DropScheduled(event) => {
                 self.ends_at = event.terms.ends_at;
+                self.low_stock_at = event.terms.low_stock_at;
                 i64::from(event.total_stock.get())
             }
             DropEvent::DropRescheduled(event) => {
                 self.ends_at = event.terms.ends_at;
+                self.low_stock_at = event.terms.low_stock_at;
                 0
             }
             DropEvent::DropCancelled(_) => {
@@ -77,38 +120,92 @@ impl Drop {
         if is_turn && !is_over {
             self.turns.push(recorded.position);
         }
+        self.note_low(recorded.position, change < 0 && !is_over);
+    }
+
+    /// Notes that the drop became low, if its units are `falling`.
+    fn note_low(&mut self, position: Position, falling: bool) {
+        let available = u32::try_from(self.available).unwrap_or_default();
+        let low = self.low_stock_at.filter(|low| available <= low.get());
+        let Some(low_stock_at) = low else {
+            self.is_low = false;
+            return;
+        };
+        if falling && !self.is_low {
+            self.is_low = true;
+            let low = Low {
+                available,
+                low_stock_at,
+            };
+            self.lows.push((position, low));
+        }
+    }
+
+    fn low_at(&self, position: Position) -> Option<Low> {
+        let found = self.lows.binary_search_by_key(&position, |(at, _)| *at);
+        Some(self.lows[found.ok()?].1)
     }
 }
 
-impl StockNotices {
-    /// Returns the effect of the event at `position` of a drop, if it has one.
-    #[must_use]
-    pub fn of(&self, drop_id: DropId, position: Position) -> Option<StockNotice> {
-        let drops = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let index = drops.get(&drop_id)?.turns.binary_search(&position).ok()?;
-        Some(match index % 2 {
-            0 => StockNotice::SoldOut,
-            _ => StockNotice::Restocked,
-        })
+impl Notices {
+    /// Returns what an event of a drop means.
+    pub(crate) fn of(&self, recorded: &RecordedEvent) -> Notice {
+        let state = self.read();
+        let position = recorded.position;
+        let drop = state.drops.get(&recorded.drop_id);
+        Notice {
+            stock: drop.and_then(|drop| drop.notice_at(position)),
+            low: drop.and_then(|drop| drop.low_at(position)),
+            order: match &recorded.event {
+                DropEvent::PurchaseRefunded(refund) => state.orders.refunded_at(refund, position),
+                _ => None,
+            },
+        }
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<DropId, Drop>> {
+    /// Returns an order as its event at `position` left it.
+    pub(crate) fn order_at(&self, order_id: OrderId, position: Position) -> Option<OrderFacts> {
+        self.read().orders.at(order_id, position)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Observer for StockNotices {
+impl State {
+    fn apply(&mut self, recorded: &RecordedEvent) {
+        let drop = self.drops.entry(recorded.drop_id).or_default();
+        drop.apply(recorded);
+        if let DropEvent::PurchaseRefunded(refund) = &recorded.event {
+            self.orders.refund(recorded, refund);
+        }
+    }
+}
+
+impl Observer for Notices {
     fn committed(&mut self, committed: &Arc<Committed>) {
-        let mut drops = self.write();
+        let mut state = self.write();
+        // Orders first: an order is paid before one of its purchases is refunded.
+        for recorded in &committed.orders {
+            state.orders.apply(recorded);
+        }
         for recorded in &committed.events {
-            drops.entry(recorded.drop_id).or_default().apply(recorded);
+            state.apply(recorded);
         }
     }
 
     fn readmitted(&mut self, readmitted: &Readmitted) {
-        let mut drop = Drop::default();
-        readmitted.events.iter().for_each(|event| drop.apply(event));
-        self.write().insert(readmitted.drop_id, drop);
+        let mut state = self.write();
+        state.drops.remove(&readmitted.drop_id);
+        state.orders.forget_refunds(readmitted.drop_id);
+        for recorded in &readmitted.events {
+            state.apply(recorded);
+        }
     }
 }
 

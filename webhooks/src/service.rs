@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::counts::Counts;
 use crate::dispatcher::{Positions, Shared, dispatch};
 use crate::networks::PermittedNetworks;
-use crate::notices::StockNotices;
+use crate::notices::Notices;
 use crate::schedule::Schedule;
 use crate::sender::Sender;
 use crate::store::Store;
@@ -108,7 +108,7 @@ impl Webhooks {
         settings: Settings,
         log: L,
         feed: Feed,
-        notices: StockNotices,
+        notices: Notices,
         stop: CancellationToken,
     ) {
         let mut wake = self.wake.subscribe();

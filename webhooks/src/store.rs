@@ -5,7 +5,8 @@
 //! read it.
 
 use chrono::{DateTime, Utc};
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, OrderId, Position, Timestamp};
+use infrastructure::log::StreamId;
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection, PgPool, Row as _};
 use url::Url;
@@ -90,6 +91,7 @@ pub struct Delivery {
     pub webhook_id: String,
     pub event_type: String,
     pub drop_id: Option<DropId>,
+    pub order_id: Option<OrderId>,
     pub position: Position,
     pub status: String,
     pub attempts: u32,
@@ -149,7 +151,7 @@ pub(crate) struct Lease {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) position: Position,
     pub(crate) revision: i64,
-    pub(crate) held: Vec<(DropId, Progress)>,
+    pub(crate) held: Vec<(StreamId, Progress)>,
     pub(crate) pending: Vec<Row>,
 }
 
@@ -180,7 +182,7 @@ SELECT e.id, e.url, e.event_types, e.description, e.disabled_reason, e.disabled_
   FROM webhook_endpoints e";
 
 const DELIVERY: &str = "
-SELECT id, endpoint_id, webhook_id, event_type, drop_id, position, part, status, attempts, next_attempt_at,
+SELECT id, endpoint_id, webhook_id, event_type, drop_id, order_id, position, part, status, attempts, next_attempt_at,
        last_error, holds_drop, is_of_endpoint, cancelled_at, created_at, finished_at
   FROM webhook_deliveries";
 
@@ -368,8 +370,10 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         for sql in [
-            "DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND position > $2 AND drop_id IS NOT NULL",
+            "DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND position > $2 \
+                AND (drop_id IS NOT NULL OR order_id IS NOT NULL)",
             "DELETE FROM webhook_lanes WHERE endpoint_id = $1 AND position > $2",
+            "DELETE FROM webhook_order_lanes WHERE endpoint_id = $1 AND position > $2",
         ] {
             let removed = sqlx::query(sql).bind(id).bind(to_sql(after));
             removed.execute(&mut *transaction).await?;
@@ -498,17 +502,17 @@ impl Store {
         let Some(revision) = bump_of_delivery(&mut transaction, id).await? else {
             return Ok(Changed::NotFound);
         };
-        // The drop continues after it.
-        sqlx::query(
-            "UPDATE webhook_lanes l SET position = d.position, part = d.part + 1, revision = $2 \
-               FROM webhook_deliveries d \
-              WHERE d.id = $1 AND d.status = 'pending' AND d.holds_drop \
-                AND l.endpoint_id = d.endpoint_id AND l.drop_id = d.drop_id",
-        )
-        .bind(id)
-        .bind(revision)
-        .execute(&mut *transaction)
-        .await?;
+        // The drop or the order continues after it.
+        for Lanes { table, id: stream } in [DROPS, ORDERS] {
+            let sql = format!(
+                "UPDATE {table} l SET position = d.position, part = d.part + 1, revision = $2 \
+                   FROM webhook_deliveries d \
+                  WHERE d.id = $1 AND d.status = 'pending' AND d.holds_drop \
+                    AND l.endpoint_id = d.endpoint_id AND l.{stream} = d.{stream}"
+            );
+            let moved = sqlx::query(&sql).bind(id).bind(revision);
+            moved.execute(&mut *transaction).await?;
+        }
         let cancelled = sqlx::query(
             "UPDATE webhook_deliveries SET revision = $2, status = 'failed', next_attempt_at = NULL, \
                  cancelled_at = date_trunc('milliseconds', clock_timestamp()), \
@@ -609,8 +613,12 @@ impl Store {
         .bind(id)
         .fetch_all(&mut *transaction)
         .await?;
-        let held =
-            sqlx::query("SELECT drop_id, position, part FROM webhook_lanes WHERE endpoint_id = $1");
+        let held = sqlx::query(
+            "SELECT drop_id, NULL::uuid AS order_id, position, part FROM webhook_lanes \
+              WHERE endpoint_id = $1 \
+             UNION ALL \
+             SELECT NULL, order_id, position, part FROM webhook_order_lanes WHERE endpoint_id = $1",
+        );
         let held = held.bind(id).fetch_all(&mut *transaction).await?;
         let sql = format!(
             "{DELIVERY} WHERE endpoint_id = $1 AND status = 'pending' ORDER BY position, part"
@@ -630,7 +638,7 @@ impl Store {
             secrets: secrets.into_iter().map(Secret::stored).collect(),
             position: position_in(&row, "position")?,
             revision: row.try_get("revision")?,
-            held: held.iter().map(lane).collect::<Result<_, _>>()?,
+            held: lanes(&held)?,
             pending: pending.iter().map(pending_row).collect::<Result<_, _>>()?,
         }))
     }
@@ -656,7 +664,8 @@ impl Store {
             return Ok(Saved::Superseded);
         };
         save_rows(&mut transaction, save).await?;
-        save_lanes(&mut transaction, save).await?;
+        save_lanes(&mut transaction, save, DROPS).await?;
+        save_lanes(&mut transaction, save, ORDERS).await?;
         if save.prune {
             prune(&mut transaction, save.endpoint_id).await?;
         }
@@ -717,10 +726,10 @@ async fn save_rows(connection: &mut PgConnection, save: &Save) -> Result<(), sql
     sqlx::query(
         "INSERT INTO webhook_deliveries AS d (id, webhook_id, event_type, drop_id, position, part, status, \
              attempts, next_attempt_at, last_error, holds_drop, is_of_endpoint, cancelled_at, created_at, \
-             finished_at, endpoint_id) \
+             finished_at, order_id, endpoint_id) \
          SELECT n.*, $16 FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], \
              $6::smallint[], $7::text[], $8::integer[], $9::timestamptz[], $10::text[], $11::boolean[], \
-             $12::boolean[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[]) n \
+             $12::boolean[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[], $18::uuid[]) n \
          ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, attempts = EXCLUDED.attempts, \
              next_attempt_at = EXCLUDED.next_attempt_at, last_error = EXCLUDED.last_error, \
              holds_drop = EXCLUDED.holds_drop, is_of_endpoint = EXCLUDED.is_of_endpoint, \
@@ -730,7 +739,7 @@ async fn save_rows(connection: &mut PgConnection, save: &Save) -> Result<(), sql
     .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.webhook_id.as_str()).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.event_type.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.drop_id.map(|id| id.0)).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| DROPS.id_of(row.stream?)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| to_sql(row.position)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| i16::from(row.part)).collect::<Vec<_>>())
     .bind(rows.iter().map(|row| row.status.name()).collect::<Vec<_>>())
@@ -744,43 +753,81 @@ async fn save_rows(connection: &mut PgConnection, save: &Save) -> Result<(), sql
     .bind(rows.iter().map(|row| time(row.finished_at)).collect::<Vec<_>>())
     .bind(save.endpoint_id)
     .bind(save.revision)
+    .bind(rows.iter().map(|row| ORDERS.id_of(row.stream?)).collect::<Vec<_>>())
     .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn save_lanes(connection: &mut PgConnection, save: &Save) -> Result<(), sqlx::Error> {
+/// A table of lanes, and its column with the id of the stream.
+#[derive(Debug, Clone, Copy)]
+struct Lanes {
+    table: &'static str,
+    id: &'static str,
+}
+
+const DROPS: Lanes = Lanes {
+    table: "webhook_lanes",
+    id: "drop_id",
+};
+
+const ORDERS: Lanes = Lanes {
+    table: "webhook_order_lanes",
+    id: "order_id",
+};
+
+impl Lanes {
+    /// The id of a stream in this table; `None` for a stream that belongs to the other one.
+    fn id_of(self, stream: StreamId) -> Option<Uuid> {
+        match stream {
+            StreamId::Drop(drop_id) => (self.id == DROPS.id).then_some(drop_id.0),
+            StreamId::Order(order_id) => (self.id == ORDERS.id).then_some(order_id.0),
+        }
+    }
+}
+
+async fn save_lanes(
+    connection: &mut PgConnection,
+    save: &Save,
+    lanes: Lanes,
+) -> Result<(), sqlx::Error> {
+    let Lanes { table, id: column } = lanes;
     let (mut held, mut released) = (vec![], vec![]);
-    for (drop_id, progress) in &save.changes.lanes {
+    for (stream, progress) in &save.changes.lanes {
+        let Some(id) = lanes.id_of(*stream) else {
+            continue;
+        };
         match progress {
-            Some((position, part)) => held.push((drop_id.0, to_sql(*position), i16::from(*part))),
-            None => released.push(drop_id.0),
+            Some((position, part)) => held.push((id, to_sql(*position), i16::from(*part))),
+            None => released.push(id),
         }
     }
     if !released.is_empty() {
-        sqlx::query(
-            "DELETE FROM webhook_lanes WHERE endpoint_id = $1 AND drop_id = ANY($2) AND revision <= $3",
-        )
-        .bind(save.endpoint_id)
-        .bind(released)
-        .bind(save.revision)
-        .execute(&mut *connection)
-        .await?;
+        let sql = format!(
+            "DELETE FROM {table} WHERE endpoint_id = $1 AND {column} = ANY($2) AND revision <= $3"
+        );
+        sqlx::query(&sql)
+            .bind(save.endpoint_id)
+            .bind(released)
+            .bind(save.revision)
+            .execute(&mut *connection)
+            .await?;
     }
     if !held.is_empty() {
-        sqlx::query(
-            "INSERT INTO webhook_lanes AS l (endpoint_id, drop_id, position, part) \
+        let sql = format!(
+            "INSERT INTO {table} AS l (endpoint_id, {column}, position, part) \
              SELECT $1, n.* FROM UNNEST($2::uuid[], $3::bigint[], $4::smallint[]) n \
-             ON CONFLICT (endpoint_id, drop_id) DO UPDATE \
-                SET position = EXCLUDED.position, part = EXCLUDED.part WHERE l.revision <= $5",
-        )
-        .bind(save.endpoint_id)
-        .bind(held.iter().map(|lane| lane.0).collect::<Vec<_>>())
-        .bind(held.iter().map(|lane| lane.1).collect::<Vec<_>>())
-        .bind(held.iter().map(|lane| lane.2).collect::<Vec<_>>())
-        .bind(save.revision)
-        .execute(&mut *connection)
-        .await?;
+             ON CONFLICT (endpoint_id, {column}) DO UPDATE \
+                SET position = EXCLUDED.position, part = EXCLUDED.part WHERE l.revision <= $5"
+        );
+        sqlx::query(&sql)
+            .bind(save.endpoint_id)
+            .bind(held.iter().map(|lane| lane.0).collect::<Vec<_>>())
+            .bind(held.iter().map(|lane| lane.1).collect::<Vec<_>>())
+            .bind(held.iter().map(|lane| lane.2).collect::<Vec<_>>())
+            .bind(save.revision)
+            .execute(&mut *connection)
+            .await?;
     }
     Ok(())
 }
@@ -879,12 +926,14 @@ fn endpoint(row: &PgRow) -> Result<Endpoint, sqlx::Error> {
 
 fn delivery(row: &PgRow) -> Result<Delivery, sqlx::Error> {
     let drop_id: Option<Uuid> = row.try_get("drop_id")?;
+    let order_id: Option<Uuid> = row.try_get("order_id")?;
     Ok(Delivery {
         id: row.try_get("id")?,
         endpoint_id: row.try_get("endpoint_id")?,
         webhook_id: row.try_get("webhook_id")?,
         event_type: row.try_get("event_type")?,
         drop_id: drop_id.map(DropId),
+        order_id: order_id.map(OrderId),
         position: position_in(row, "position")?,
         status: row.try_get("status")?,
         attempts: row.try_get::<i32, _>("attempts")?.unsigned_abs(),
@@ -902,7 +951,10 @@ fn pending_row(row: &PgRow) -> Result<Row, sqlx::Error> {
         id: stored.id,
         webhook_id: stored.webhook_id,
         event_type: stored.event_type,
-        drop_id: stored.drop_id,
+        stream: stored
+            .drop_id
+            .map(StreamId::Drop)
+            .or(stored.order_id.map(StreamId::Order)),
         position: stored.position,
         part: part_in(row)?,
         status: Status::Pending,
@@ -922,9 +974,17 @@ fn part_in(row: &PgRow) -> Result<u8, sqlx::Error> {
     Ok(u8::try_from(part).unwrap_or_default())
 }
 
-fn lane(row: &PgRow) -> Result<(DropId, Progress), sqlx::Error> {
-    let drop_id = DropId(row.try_get("drop_id")?);
-    Ok((drop_id, (position_in(row, "position")?, part_in(row)?)))
+fn lanes(rows: &[PgRow]) -> Result<Vec<(StreamId, Progress)>, sqlx::Error> {
+    let mut held = vec![];
+    for row in rows {
+        let drop_id: Option<Uuid> = row.try_get("drop_id")?;
+        let stream = match drop_id {
+            Some(drop_id) => StreamId::Drop(DropId(drop_id)),
+            None => StreamId::Order(OrderId(row.try_get("order_id")?)),
+        };
+        held.push((stream, (position_in(row, "position")?, part_in(row)?)));
+    }
+    Ok(held)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, MaxHoldSeconds,
-    Money, OfferSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
+    BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, LowStock,
+    MaxHoldSeconds, Money, OfferSeconds, Quantity, StockCount, Throttle, ThrottleHolds,
+    ThrottleSeconds, Timestamp,
 };
 use engine::NewTerms;
 use schemars::JsonSchema;
@@ -65,6 +66,8 @@ pub(crate) struct NewDrop {
     max_per_buyer: Option<BuyerLimit>,
     /// The maximum number of holds placed by one buyer within a sliding window. Default: unlimited.
     throttle: Option<ThrottleBody>,
+    /// The number of available units at which the webhook `stock.low` is sent. Default: never.
+    low_stock_at: Option<LowStock>,
 }
 
 /// A throttle in a request: at most `holds` holds per buyer within any `window_seconds`.
@@ -126,6 +129,7 @@ impl NewDrop {
             offer_seconds: self.offer_seconds,
             max_per_buyer: self.max_per_buyer,
             throttle: self.throttle.map(Throttle::from),
+            low_stock_at: self.low_stock_at,
         };
         Ok((
             NewTerms {
@@ -180,6 +184,9 @@ pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<ThrottleBody>")]
     throttle: Option<Option<ThrottleBody>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<LowStock>")]
+    low_stock_at: Option<Option<LowStock>>,
 }
 
 /// A field that is present: null removes an optional value, a value replaces it. An absent field
@@ -211,6 +218,7 @@ impl EditedDrop {
             max_per_hold: self.max_per_hold,
             max_per_buyer: self.max_per_buyer,
             throttle: self.throttle.map(|throttle| throttle.map(Throttle::from)),
+            low_stock_at: self.low_stock_at,
         })
     }
 }

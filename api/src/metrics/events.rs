@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use domain::DropEvent;
+use domain::order::{OrderEvent, OrderStatus};
 use engine::Observer;
-use infrastructure::codec::RecordedEvent;
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::feed::{Committed, Readmitted};
-use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGaugeVec, Opts, Registry};
 
 use super::registered;
 
@@ -32,6 +33,13 @@ pub struct EventCounts {
     stock_adjustments: IntCounter,
     waitlist_joined: IntCounter,
     waitlist_left: IntCounter,
+    orders_placed: IntCounter,
+    orders_paid: IntCounter,
+    orders_cancelled: IntCounter,
+    orders_expired: IntCounter,
+    fulfilments: IntCounter,
+    /// By status.
+    orders: IntGaugeVec,
     release_lateness: Histogram,
 }
 
@@ -76,6 +84,12 @@ impl EventCounts {
                 "waitlist_left",
                 "Waitlist entries left by their buyer, or cancelled with their drop",
             ),
+            orders_placed: counter("orders_placed", "Orders placed"),
+            orders_paid: counter("orders_paid", "Orders paid"),
+            orders_cancelled: counter("orders_cancelled", "Orders cancelled"),
+            orders_expired: counter("orders_expired", "Orders expired"),
+            fulfilments: counter("order_fulfilments", "Steps in the fulfilment of orders"),
+            orders: orders_by_status(registry),
             release_lateness: registered(
                 registry,
                 Histogram::with_opts(lateness.buckets(LATENESS.into())),
@@ -119,8 +133,64 @@ impl EventCounts {
     }
 }
 
+impl EventCounts {
+    fn count_order(&self, recorded: &RecordedOrderEvent) {
+        let (counter, before, after) = match &recorded.event {
+            OrderEvent::OrderPlaced(_) => (&self.orders_placed, None, OrderStatus::Pending),
+            OrderEvent::OrderPaid(event) => {
+                let before = match event.late {
+                    true => OrderStatus::Expired,
+                    false => OrderStatus::Pending,
+                };
+                (&self.orders_paid, Some(before), OrderStatus::Paid)
+            }
+            OrderEvent::OrderCancelled(_) => {
+                let before = Some(OrderStatus::Pending);
+                (&self.orders_cancelled, before, OrderStatus::Cancelled)
+            }
+            OrderEvent::OrderExpired(_) => {
+                let before = Some(OrderStatus::Pending);
+                (&self.orders_expired, before, OrderStatus::Expired)
+            }
+            OrderEvent::OrderFulfilled(_) => return self.fulfilments.inc(),
+            OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => return,
+        };
+        counter.inc();
+        self.orders.with_label_values(&[after.name()]).inc();
+        if let Some(before) = before {
+            self.orders.with_label_values(&[before.name()]).dec();
+        }
+    }
+}
+
+/// The gauge of orders, with every status from the start.
+fn orders_by_status(registry: &Registry) -> IntGaugeVec {
+    let options = Opts::new(
+        "holdfast_orders",
+        "Orders by status, in the whole log; refunded ones count as paid.",
+    );
+    let orders = registered(registry, IntGaugeVec::new(options, &["status"]));
+    for status in [
+        OrderStatus::Pending,
+        OrderStatus::Paid,
+        OrderStatus::Cancelled,
+        OrderStatus::Expired,
+    ] {
+        orders.with_label_values(&[status.name()]).set(0);
+    }
+    orders
+}
+
 impl Observer for EventCounts {
     fn committed(&mut self, committed: &Arc<Committed>) {
+        for order in &committed.orders {
+            self.count_order(order);
+        }
         committed.events.iter().for_each(|event| self.count(event));
     }
 

@@ -93,6 +93,7 @@ impl Rival for StockCqrs {
             max_per_hold: Quantity::new(1)?,
             max_hold_seconds: None,
             offer_seconds: None,
+            low_stock_at: None,
             max_per_buyer: None,
             throttle: None,
         };

@@ -222,6 +222,7 @@ pub(crate) mod tests {
                 max_per_hold: units(10),
                 max_hold_seconds: None,
                 offer_seconds: None,
+                low_stock_at: None,
                 max_per_buyer: None,
                 throttle: None,
             },

@@ -6,7 +6,7 @@ use super::{HOLD_SECONDS, T0};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
+    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, LowStock,
     MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
     StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
@@ -128,6 +128,14 @@ pub fn max_hold_seconds(seconds: u32) -> MaxHoldSeconds {
 }
 
 /// # Panics
+/// If no drop has so many units.
+#[must_use]
+#[track_caller]
+pub fn low_stock(units: u32) -> LowStock {
+    LowStock::new(units.into()).expect("a valid number of units")
+}
+
+/// # Panics
 /// If an offer cannot last this long.
 #[must_use]
 #[track_caller]
@@ -186,6 +194,7 @@ pub fn terms() -> DropTerms {
         hold_seconds: hold_seconds(HOLD_SECONDS),
         max_hold_seconds: None,
         offer_seconds: None,
+        low_stock_at: None,
         max_per_hold: quantity(Quantity::MAX),
         max_per_buyer: None,
         throttle: None,

@@ -115,6 +115,10 @@ bounded_number!(
     BuyerLimit, 1..=10_000_000, "units"
 );
 bounded_number!(
+    /// The number of available units at which a drop is low on stock.
+    LowStock, 1..=10_000_000, "units"
+);
+bounded_number!(
     /// The most holds that one buyer may place within a throttle's window.
     ThrottleHolds, 1..=10_000, "holds"
 );

@@ -117,6 +117,7 @@ prop_compose! {
         offered in proptest::option::weighted(0.3, prop_oneof![1 => 1..=5_u32, 3 => 60..=300_u32]),
         per_hold in prop_oneof![1 => 1..=4_u32, 3 => Just(1_000)],
         per_buyer in proptest::option::weighted(0.5, 1..=30_u32),
+        low in proptest::option::weighted(0.3, 1..=30_u32),
         throttled in proptest::option::weighted(0.6, (1..=4_u32, 1..=60_u32)),
         price in 0..=100_000_i64,
     ) -> DropTerms {
@@ -129,6 +130,7 @@ prop_compose! {
             offer_seconds: offered.map(offer_seconds),
             max_per_hold: quantity(per_hold),
             max_per_buyer: per_buyer.map(buyer_limit),
+            low_stock_at: low.map(low_stock),
             throttle: throttled.map(|(holds, window)| throttle(holds, window)),
             ..terms()
         }
@@ -149,6 +151,7 @@ fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
             throttle: chosen(6).then_some(terms.throttle),
             max_hold_seconds: chosen(8).then_some(terms.max_hold_seconds),
             offer_seconds: chosen(9).then_some(terms.offer_seconds),
+            low_stock_at: chosen(10).then_some(terms.low_stock_at),
             ..TermsPatch::default()
         }
     })

@@ -372,6 +372,9 @@ impl Model {
         if let Some(max_per_buyer) = patch.max_per_buyer {
             edited.max_per_buyer = max_per_buyer;
         }
+        if let Some(low_stock_at) = patch.low_stock_at {
+            edited.low_stock_at = low_stock_at;
+        }
         if let Some(throttle) = patch.throttle {
             edited.throttle = throttle;
         }

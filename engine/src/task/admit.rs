@@ -166,6 +166,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return;
         }
         if let Some(order_id) = refused.order_id {
+            taken.withheld_orders.push((refused.position, order_id));
             if self.state.orders.quarantined(order_id).is_none() {
                 self.quarantine_order(order_id, refused, taken);
             }
@@ -222,17 +223,21 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         recorded: RecordedOrderEvent,
         taken: &mut Committed,
     ) -> Option<RecordedOrderEvent> {
-        let order_id = recorded.order_id;
+        let (position, order_id) = (recorded.position, recorded.order_id);
         if self.state.orders.quarantined(order_id).is_some() {
+            if !self.voids.contains(position) {
+                taken.withheld_orders.push((position, order_id));
+            }
             return None;
         }
-        if self.voids.contains(recorded.position) {
+        if self.voids.contains(position) {
             self.state.orders.skip_void(order_id, recorded.sequence);
             return None;
         }
         match self.apply_order(&recorded) {
             Ok(()) => Some(recorded),
             Err(refused) => {
+                taken.withheld_orders.push((position, order_id));
                 self.quarantine_order(order_id, *refused, taken);
                 None
             }

@@ -70,6 +70,7 @@ pub fn terms(hold_seconds: i64) -> DropTerms {
         max_per_hold: quantity(1_000),
         max_hold_seconds: Some(MaxHoldSeconds::new(LONGEST_HOLD.into()).unwrap()),
         offer_seconds: None,
+        low_stock_at: None,
         max_per_buyer: None,
         throttle: None,
     }

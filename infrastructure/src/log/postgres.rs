@@ -34,7 +34,7 @@ pub use self::streams::voided;
 use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
 use super::failures::LastFailure;
-use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
+use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, StreamId, Turn, parts};
 use crate::erasure::{Erased, all_erased, erased_at};
 use crate::error::{AppendError, LogError};
 use crate::quarantine::Voided;
@@ -250,13 +250,13 @@ impl EventLog for PostgresLog {
 
     async fn stream_after(
         &self,
-        drop_id: DropId,
+        stream: StreamId,
         after: Position,
         sequence: Sequence,
         until: Position,
         limit: usize,
     ) -> Result<Vec<StoredEvent>, LogError> {
-        let page = streams::part(&self.readers, drop_id, after, sequence, until, limit);
+        let page = streams::part(&self.readers, stream, after, sequence, until, limit);
         self.in_time(page).await.map_err(unavailable)
     }
 

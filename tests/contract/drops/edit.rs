@@ -28,6 +28,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
         "name": "New", "description": null, "ends_at": null, "price": { "amount": 5, "currency": "USD" },
         "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
         "max_hold_seconds": 60, "offer_seconds": 90, "throttle": { "holds": 1, "window_seconds": 5 },
+        "low_stock_at": 7,
     }))
     .await;
     let body = edited.ok(200);
@@ -43,6 +44,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
         (&body["max_hold_seconds"], &body["offer_seconds"]),
         (&json!(60), &json!(90))
     );
+    assert_eq!(body["low_stock_at"], 7);
     assert_ne!(edited.header("etag"), etag);
     assert_eq!(body["stock"]["held"], 1);
 
@@ -63,6 +65,8 @@ async fn edit_requires_the_present_version_of_the_terms() {
             .ok(200)["throttle"],
         json!(null)
     );
+    let cleared = edit(&app, &drop, Some("*"), &json!({ "low_stock_at": null })).await;
+    assert_eq!(cleared.ok(200)["low_stock_at"], json!(null));
     let fresh = app
         .get(&format!("/v1/drops/{drop}"))
         .await
@@ -94,6 +98,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
         [
             "DropScheduled",
             "HoldPlaced",
+            "DropRescheduled",
             "DropRescheduled",
             "DropRescheduled"
         ]

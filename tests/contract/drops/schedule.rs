@@ -15,7 +15,7 @@ async fn drop_is_scheduled_with_every_given_field() {
         "price": { "amount": 19_999, "currency": "USD" }, "total_stock": 500,
         "starts_at": "2999-01-01T10:00:00+02:00", "ends_at": "2999-01-02T00:00:00Z",
         "hold_seconds": 90, "max_hold_seconds": 86_400, "offer_seconds": 604_800, "max_per_hold": 2, "max_per_buyer": 4,
-        "throttle": { "holds": 3, "window_seconds": 600 },
+        "throttle": { "holds": 3, "window_seconds": 600 }, "low_stock_at": 10_000_000,
     });
     let reply = app.post_drop(&given).await;
     let drop = reply.ok(201);
@@ -32,6 +32,7 @@ async fn drop_is_scheduled_with_every_given_field() {
         "max_per_hold",
         "max_per_buyer",
         "throttle",
+        "low_stock_at",
     ] {
         assert_eq!(drop[field], given[field], "{field}");
     }
@@ -71,6 +72,7 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "offer_seconds",
         "max_per_buyer",
         "throttle",
+        "low_stock_at",
     ] {
         assert_eq!(
             drop.get(absent),
@@ -95,6 +97,7 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "max_per_hold",
         "max_per_buyer",
         "throttle",
+        "low_stock_at",
         "stock",
         "waitlist_length",
         "position",
@@ -197,6 +200,11 @@ async fn invalid_drop_fields_are_reported_with_their_pointers() {
             "/offer_seconds",
             "offer_seconds",
             vec![json!(0), json!(604_801)],
+        ),
+        (
+            "/low_stock_at",
+            "low_stock_at",
+            vec![json!(0), json!(10_000_001), json!("5")],
         ),
         (
             "/max_per_hold",

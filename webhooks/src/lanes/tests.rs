@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use domain::values::{DropId, OrderId};
 use rand::{Rng, SeedableRng};
 
 use super::*;
@@ -10,8 +11,13 @@ use crate::counts::Result as Counted;
 
 const ENDPOINT: Uuid = Uuid::from_u128(7);
 
-fn drop_id(number: u8) -> DropId {
-    DropId(Uuid::from_u128(number.into()))
+/// The streams of even numbers are those of orders.
+fn stream(number: u8) -> StreamId {
+    let id = Uuid::from_u128(number.into());
+    match number % 2 {
+        0 => StreamId::Order(OrderId(id)),
+        _ => StreamId::Drop(DropId(id)),
+    }
 }
 
 fn message(position: u64, part: u8) -> Message {
@@ -52,7 +58,7 @@ fn failure(is_of_endpoint: bool, retry_after: Option<u64>) -> Failure {
 /// Scans events with one message each.
 fn scan(lanes: &mut Lanes, events: &[(u64, u8)]) {
     for &(position, drop) in events {
-        lanes.scan(drop_id(drop), vec![message(position, 0)]);
+        lanes.scan(stream(drop), vec![message(position, 0)]);
         lanes.scanned_to(Position(position));
     }
 }
@@ -63,12 +69,12 @@ fn sent(lanes: &mut Lanes, now: Timestamp) -> Vec<(Key, u64)> {
     while let Some(work) = lanes.next(now) {
         match work {
             Work::Send(key, message) => sent.push((key, message.position.0)),
-            Work::Load { drop_id, .. } => {
+            Work::Load { stream, .. } => {
                 let page = Page {
                     is_complete: true,
                     ..Page::default()
                 };
-                lanes.loaded(drop_id, page, now);
+                lanes.loaded(stream, page, now);
             }
             Work::Find(_) => panic!("{work:?}"),
         }
@@ -77,7 +83,7 @@ fn sent(lanes: &mut Lanes, now: Timestamp) -> Vec<(Key, u64)> {
 }
 
 fn lane(drop: u8) -> Key {
-    Key::Lane(drop_id(drop))
+    Key::Lane(stream(drop))
 }
 
 #[test]
@@ -101,7 +107,7 @@ fn one_message_of_a_drop_is_in_flight_and_drops_are_parallel() {
 #[test]
 fn several_messages_of_one_event_hold_the_position() {
     let mut lanes = lanes(0);
-    lanes.scan(drop_id(1), vec![message(1, 0), message(1, 2)]);
+    lanes.scan(stream(1), vec![message(1, 0), message(1, 2)]);
     lanes.scanned_to(Position(1));
     assert_eq!(sent(&mut lanes, at(0)).len(), 1);
     lanes.delivered(lane(1), at(0));
@@ -168,11 +174,11 @@ fn failing_delivery_holds_its_drop_alone_and_is_given_up_after_the_schedule() {
         is_complete: true,
         is_stuck: false,
     };
-    lanes.loaded(drop_id(1), page, now);
+    lanes.loaded(stream(1), page, now);
     assert_eq!(sent(&mut lanes, now), [(lane(1), 3)], "1 is not sent again");
     lanes.delivered(lane(1), now);
     assert_eq!(lanes.next(now), None);
-    assert_eq!(lanes.take_changes().lanes[&drop_id(1)], None, "caught up");
+    assert_eq!(lanes.take_changes().lanes[&stream(1)], None, "caught up");
 }
 
 #[test]
@@ -252,7 +258,7 @@ fn lane_that_grows_too_long_lets_the_position_pass() {
     lanes.delivered(lane(2), at(0));
     assert_eq!(lanes.position(), Position(most + 2));
     assert_eq!(
-        lanes.take_changes().lanes[&drop_id(1)],
+        lanes.take_changes().lanes[&stream(1)],
         Some((Position(1), 0))
     );
     lanes.delivered(lane(1), at(0));
@@ -272,10 +278,10 @@ fn lane_that_grows_too_long_lets_the_position_pass() {
 #[test]
 fn drop_in_quarantine_is_delivered_after_it() {
     let mut lanes = lanes(0);
-    lanes.withhold(drop_id(1), Position(1));
+    lanes.withhold(stream(1), Position(1));
     scan(&mut lanes, &[(2, 2)]);
     assert_eq!(
-        lanes.take_changes().lanes[&drop_id(1)],
+        lanes.take_changes().lanes[&stream(1)],
         Some((Position(1), 0))
     );
     let load = lanes.next(at(0));
@@ -284,7 +290,7 @@ fn drop_in_quarantine_is_delivered_after_it() {
         is_stuck: true,
         ..Page::default()
     };
-    lanes.loaded(drop_id(1), stuck, at(0));
+    lanes.loaded(stream(1), stuck, at(0));
     assert_eq!(sent(&mut lanes, at(0)), [(lane(2), 2)]);
     lanes.readmit(|_| true, at(1));
     assert_eq!(lanes.next(at(1)), None);
@@ -297,7 +303,7 @@ fn drop_in_quarantine_is_delivered_after_it() {
         is_complete: true,
         is_stuck: false,
     };
-    lanes.loaded(drop_id(1), page, at(1));
+    lanes.loaded(stream(1), page, at(1));
     assert_eq!(sent(&mut lanes, at(1)), [(lane(1), 1)]);
 }
 
@@ -305,9 +311,9 @@ fn drop_in_quarantine_is_delivered_after_it() {
 struct World {
     rng: StdRng,
     /// The messages of each position, from 1: all of one drop.
-    log: Vec<(DropId, Vec<Message>)>,
+    log: Vec<(StreamId, Vec<Message>)>,
     position: Position,
-    held: BTreeMap<DropId, Progress>,
+    held: BTreeMap<StreamId, Progress>,
     rows: BTreeMap<Uuid, Row>,
     /// Messages that were accepted or given up at least once.
     handled: BTreeSet<(u64, u8)>,
@@ -324,7 +330,7 @@ impl World {
             let parts = rng.random_range(0..4);
             let messages = (0..parts).filter(|_| rng.random_bool(0.8));
             let messages = messages.map(|part| message(position, part)).collect();
-            (drop_id(rng.random_range(1..=drops)), messages)
+            (stream(rng.random_range(1..=drops)), messages)
         };
         let log = (1..=events).map(event).collect();
         Self {
@@ -361,18 +367,18 @@ impl World {
         self.position = lanes.position();
         let changes = lanes.take_changes();
         self.rows.extend(changes.rows);
-        for (drop_id, progress) in changes.lanes {
+        for (stream, progress) in changes.lanes {
             match progress {
-                Some(progress) => drop(self.held.insert(drop_id, progress)),
-                None => drop(self.held.remove(&drop_id)),
+                Some(progress) => drop(self.held.insert(stream, progress)),
+                None => drop(self.held.remove(&stream)),
             }
         }
     }
 
-    fn page(&mut self, of: DropId, after: Position, until: Position) -> Page {
+    fn page(&mut self, of: StreamId, after: Position, until: Position) -> Page {
         let limit = self.rng.random_range(1..5);
-        let events = (1..).zip(&self.log).filter(|(position, (drop_id, _))| {
-            *drop_id == of && *position > after.0 && *position <= until.0
+        let events = (1..).zip(&self.log).filter(|(position, (stream, _))| {
+            *stream == of && *position > after.0 && *position <= until.0
         });
         let events: Vec<_> = events.take(limit).collect();
         Page {
@@ -391,8 +397,8 @@ impl World {
     /// The receiver accepts a message. Every earlier one of its drop was handled before.
     fn accept(&mut self, message: &Message, seed: u64) {
         let own = (message.position.0, message.part);
-        let drop_id = self.log[usize::try_from(own.0).unwrap() - 1].0;
-        let earlier = self.log.iter().filter(|(other, _)| *other == drop_id);
+        let stream = self.log[usize::try_from(own.0).unwrap() - 1].0;
+        let earlier = self.log.iter().filter(|(other, _)| *other == stream);
         let earlier = earlier.flat_map(|(_, messages)| messages);
         for earlier in earlier.map(|earlier| (earlier.position.0, earlier.part)) {
             assert!(
@@ -423,24 +429,24 @@ fn every_message_arrives_in_order_through_any_crash() {
                 0 | 1 if lanes.has_room() => {
                     let next = lanes.scanned().0 + 1;
                     let index = usize::try_from(next).unwrap() - 1;
-                    if let Some((drop_id, messages)) = world.log.get(index) {
-                        lanes.scan(*drop_id, messages.clone());
+                    if let Some((stream, messages)) = world.log.get(index) {
+                        lanes.scan(*stream, messages.clone());
                         lanes.scanned_to(Position(next));
                     }
                 }
                 2 => match lanes.next(now) {
                     Some(Work::Send(key, message)) => in_flight.push((key, message)),
                     Some(Work::Load {
-                        drop_id,
+                        stream,
                         after,
                         until,
                         ..
                     }) => {
                         if is_rough && world.rng.random_bool(0.1) {
-                            lanes.not_loaded(drop_id, now);
+                            lanes.not_loaded(stream, now);
                         } else {
-                            let page = world.page(drop_id, after, until);
-                            lanes.loaded(drop_id, page, now);
+                            let page = world.page(stream, after, until);
+                            lanes.loaded(stream, page, now);
                         }
                     }
                     Some(work @ Work::Find(_)) => panic!("seed {seed}: {work:?}"),

@@ -25,13 +25,22 @@ async fn endpoint(store: &Store) -> Endpoint {
         .unwrap()
 }
 
+/// A pending delivery of the event of an order at `position`.
+fn row_of_order(position: u64) -> Row {
+    Row {
+        stream: Some(StreamId::Order(OrderId(Uuid::from_u128(8)))),
+        event_type: "order.placed".to_owned(),
+        ..row(position)
+    }
+}
+
 /// A pending delivery of the event at `position`.
 fn row(position: u64) -> Row {
     Row {
         id: Uuid::from_u128(position.into()),
         webhook_id: format!("evt_{position}"),
         event_type: "hold.placed".to_owned(),
-        drop_id: Some(DropId(Uuid::from_u128(9))),
+        stream: Some(StreamId::Drop(DropId(Uuid::from_u128(9)))),
         position: Position(position),
         part: 0,
         status: Status::Pending,
@@ -49,7 +58,7 @@ fn row(position: u64) -> Row {
 fn save(lease: &Lease, holder: Uuid, position: u64, rows: Vec<Row>) -> Save {
     let lanes = rows
         .iter()
-        .filter_map(|row| Some((row.drop_id?, Some((row.position, row.part)))));
+        .filter_map(|row| Some((row.stream?, Some((row.position, row.part)))));
     Save {
         endpoint_id: lease.id,
         holder,
@@ -107,13 +116,16 @@ async fn progress_is_read_as_it_was_stored() {
     let read = store.acquire(id, holder).await.unwrap().unwrap();
     assert_eq!(read.position, Position(5));
     assert_eq!(read.pending, [row(2)]);
-    assert_eq!(read.held, [(DropId(Uuid::from_u128(9)), (Position(2), 0))]);
+    assert_eq!(
+        read.held,
+        [(StreamId::Drop(DropId(Uuid::from_u128(9))), (Position(2), 0))]
+    );
     assert_eq!(read.secrets.len(), 1);
     let mut caught_up = save(&read, holder, 6, vec![]);
     caught_up
         .changes
         .lanes
-        .insert(DropId(Uuid::from_u128(9)), None);
+        .insert(StreamId::Drop(DropId(Uuid::from_u128(9))), None);
     store.save(&caught_up).await.unwrap();
     assert!(
         store
@@ -247,4 +259,46 @@ async fn done_deliveries_are_listed_up_to_their_bound() {
         store.jobs(slice).await.unwrap().is_empty(),
         "one attempt each"
     );
+}
+
+#[tokio::test]
+async fn lane_of_an_order_is_stored_cancelled_and_replayed_as_that_of_a_drop() {
+    let (store, _) = store().await;
+    let id = endpoint(&store).await.id;
+    let holder = Uuid::new_v4();
+    let lease = store.acquire(id, holder).await.unwrap().unwrap();
+    let order = row_of_order(3).stream.unwrap();
+    let rows = vec![row(2), row_of_order(3)];
+    store.save(&save(&lease, holder, 5, rows)).await.unwrap();
+    let read = store.acquire(id, holder).await.unwrap().unwrap();
+    assert_eq!(read.pending, [row(2), row_of_order(3)]);
+    assert_eq!(read.held.len(), 2);
+    assert!(read.held.contains(&(order, (Position(3), 0))));
+    // The order continues after the cancelled delivery; the drop still waits.
+    store.cancel(row_of_order(3).id).await.unwrap();
+    let read = store.acquire(id, holder).await.unwrap().unwrap();
+    assert!(read.held.contains(&(order, (Position(3), 1))));
+    assert!(
+        read.held
+            .contains(&(row(2).stream.unwrap(), (Position(2), 0)))
+    );
+    let mut caught_up = save(&read, holder, 6, vec![]);
+    caught_up.changes.lanes.insert(order, None);
+    store.save(&caught_up).await.unwrap();
+    let read = store.acquire(id, holder).await.unwrap().unwrap();
+    assert_eq!(read.held.len(), 1);
+    // A replay from before them removes both.
+    let lease = store.acquire(id, holder).await.unwrap().unwrap();
+    let again = Row {
+        id: Uuid::from_u128(30),
+        ..row_of_order(4)
+    };
+    store
+        .save(&save(&lease, holder, 6, vec![again]))
+        .await
+        .unwrap();
+    let replayed = store.replay(id, Position(1)).await.unwrap();
+    assert!(matches!(replayed, Replay::Done(ref endpoint) if endpoint.failed == 0));
+    let read = store.acquire(id, holder).await.unwrap().unwrap();
+    assert!(read.held.is_empty() && read.pending.is_empty(), "{read:?}");
 }

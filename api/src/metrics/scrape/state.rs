@@ -44,6 +44,11 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             "Drops in quarantine: this server cannot apply one of their events.",
             app.views.quarantined_count() as u64,
         ),
+        gauge(
+            "holdfast_quarantined_orders",
+            "Orders in quarantine: this server cannot apply one of their events.",
+            app.views.quarantined_orders_count() as u64,
+        ),
         clock_skew(app),
     ]
     .concat()

@@ -80,7 +80,7 @@ fn example_ready() -> Value {
     let table = json!({ "checkpoint": 17, "lag": 0, "stopped": null });
     json!({
         "status": "ready", "position": 17, "projections": { "live_stock": table },
-        "quarantined_drops": 0, "quarantined": [],
+        "quarantined_drops": 0, "quarantined_orders": 0, "quarantined": [],
     })
 }
 

@@ -56,7 +56,8 @@ fn with_secret() -> Value {
 fn example_delivery() -> Value {
     json!({
         "id": DELIVERY_ID, "endpoint_id": ENDPOINT_ID, "webhook_id": "evt_17_6f1c2a9e3b4d4c5e",
-        "event_type": "purchase.confirmed", "drop_id": DROP_ID, "position": 17, "status": "pending",
+        "event_type": "purchase.confirmed", "drop_id": DROP_ID, "order_id": null, "position": 17,
+        "status": "pending",
         "cancelled": false, "attempts": 1, "next_attempt_at": NOON, "last_error": "503 Service Unavailable",
         "created_at": NOON, "finished_at": null,
     })

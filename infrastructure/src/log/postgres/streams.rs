@@ -1,4 +1,4 @@
-//! Single streams of the log: one drop's, and the log's own incidents. Both use the primary key.
+//! Single streams of the log: one drop's or order's, and the log's own incidents. Both use the primary key.
 
 use domain::AGGREGATE_TYPE;
 use domain::incident;
@@ -7,7 +7,7 @@ use sqlx::postgres::PgExecutor;
 use sqlx::{PgPool, Row};
 
 use super::{event_from, to_sql};
-use crate::log::{EventRef, Hash, StoredEvent};
+use crate::log::{EventRef, Hash, StoredEvent, StreamId};
 use crate::quarantine::{Voided, voided_by};
 
 /// Events of a stream per statement.
@@ -56,18 +56,18 @@ pub(super) async fn page(
     rows.iter().map(event_from).collect()
 }
 
-/// The next events of a drop's stream after a position, up to `limit`.
+/// The next events of a stream after a position, up to `limit`.
 pub(super) async fn part(
     pool: &PgPool,
-    drop_id: DropId,
+    stream: StreamId,
     after: Position,
     sequence: Sequence,
     until: Position,
     limit: usize,
 ) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let rows = sqlx::query(PART)
-        .bind(AGGREGATE_TYPE)
-        .bind(drop_id.to_string())
+        .bind(stream.aggregate_type())
+        .bind(stream.aggregate_id())
         .bind(to_sql(sequence.0))
         .bind(to_sql(after.0))
         .bind(to_sql(until.0))
