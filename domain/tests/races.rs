@@ -15,6 +15,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use domain::command::{CancelDrop, ExpireHold, PlaceHold, ReleaseHold};
 use domain::drop::{Hold, HoldStatus};
@@ -531,10 +532,12 @@ impl Race {
                 } else {
                     follows
                 };
-                let of = match outcome {
-                    Recorded::Order(OrderEvent::OrderPaid(event)) => event.intent,
-                    Recorded::Order(OrderEvent::RefundRequested(event)) => Some(event.intent),
-                    other => panic!("no outcome follows: {other:?}"),
+                let of = if let Recorded::Order(OrderEvent::OrderPaid(event)) = outcome {
+                    event.intent
+                } else if let Recorded::Order(OrderEvent::RefundRequested(event)) = outcome {
+                    Some(event.intent)
+                } else {
+                    panic!("no outcome follows: {outcome:?}");
                 };
                 assert_eq!(of, Some(event.intent));
             }
@@ -628,12 +631,26 @@ impl Counts {
 
 #[test]
 fn every_race_of_money_against_expiry_has_one_outcome() {
-    let mut counts = Counts::default();
-    for seed in 0..RACES {
-        let mut race = Race::new(seed);
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| race.run()));
-        assert!(outcome.is_ok(), "seed {seed}: {:?}", race.log);
-        counts.add(&race.counts);
-    }
-    counts.check();
+    let run = |seeds: std::ops::Range<u64>| {
+        let mut counts = Counts::default();
+        for seed in seeds {
+            let mut race = Race::new(seed);
+            let outcome = catch_unwind(AssertUnwindSafe(|| race.run()));
+            assert!(outcome.is_ok(), "seed {seed}: {:?}", race.log);
+            counts.add(&race.counts);
+        }
+        counts
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let share = RACES.div_ceil(threads);
+    let total = std::thread::scope(|scope| {
+        let parts = (0..threads).map(|part| part * share..RACES.min((part + 1) * share));
+        let running: Vec<_> = parts.map(|seeds| scope.spawn(move || run(seeds))).collect();
+        let mut total = Counts::default();
+        for part in running {
+            total.add(&part.join().expect("no race fails"));
+        }
+        total
+    });
+    total.check();
 }
