@@ -161,7 +161,7 @@ impl Race {
 
     /// The process is killed and starts again, now and then.
     fn maybe_die(&mut self) {
-        if self.random.one_in(12) {
+        if self.random.one_in(16) {
             let before = std::mem::take(&mut self.state);
             self.state = State::replayed(&self.log);
             assert_eq!(self.state, before, "the log is not the state");
@@ -441,14 +441,14 @@ impl Race {
         let was_pending = self.state.order.is_pending();
         let is_known = self.state.order.payments().success(report.intent).is_some();
         let batch = self.decide(report).unwrap();
-        if self.random.one_in(8) {
+        if self.random.one_in(24) {
             // Killed before the append.
             self.counts.lost += 1;
             self.state = State::replayed(&self.log);
             return false;
         }
         self.record_batch(batch);
-        if self.random.one_in(8) {
+        if self.random.one_in(24) {
             // Killed after the append, before the answer.
             self.counts.lost += 1;
             self.state = State::replayed(&self.log);
