@@ -3,7 +3,7 @@
 //!
 //! Promise: a list is read from the index of its most selective filter, newest order first; an
 //! erased buyer is in no index and in no row.
-//! Limit: all orders are kept, at some 400 bytes and 70 for each item.
+//! Limit: all orders are kept, at some 450 bytes, 70 for each item, and 300 for each payment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -19,6 +19,7 @@ use domain::values::{
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
 use crate::buyers::BuyerRow;
+use crate::order_payments::OrderPayments;
 
 /// One order.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,7 @@ pub struct OrderRow {
     pub placed_position: Position,
     /// The position of the last event of its order or, recorded with it, of its drops.
     pub position: Position,
+    /// Those of an order that was paid late have the holds of the late sale.
     pub items: Vec<OrderItem>,
     /// In the order of the items; empty until it is paid.
     pub purchases: Vec<OrderPurchase>,
@@ -34,6 +36,7 @@ pub struct OrderRow {
     pub refunded: Vec<u32>,
     pub total: Money,
     pub placed_at: Timestamp,
+    /// The deadline, as payments have moved it.
     pub expires_at: Timestamp,
     /// As recorded; see [`OrderRow::status_at`].
     pub status: ShownStatus,
@@ -47,8 +50,10 @@ pub struct OrderRow {
     pub fulfilled_at: Option<Timestamp>,
     /// `None` after an erasure.
     pub buyer: Option<BuyerRow>,
-    /// `None` after an erasure, or if none was sent.
+    /// `None` after an erasure, or if none was sent. Of a provider's payment, its intent's.
     pub payment_reference: Option<PaymentReference>,
+    /// With payment providers, and the refunds of their money.
+    pub payments: OrderPayments,
     /// `None` after an erasure, or if none was sent.
     pub tracking: Option<Tracking>,
 }
@@ -62,6 +67,12 @@ impl OrderRow {
             true => ShownStatus::Expired,
             false => self.status,
         }
+    }
+
+    /// Reports whether this reference paid the order, or is of money that bought nothing.
+    fn has_reference(&self, reference: &PaymentReference) -> bool {
+        let mut others = self.payments.references();
+        self.payment_reference.as_ref() == Some(reference) || others.any(|of| of == reference)
     }
 }
 
@@ -96,7 +107,7 @@ impl OrderFilter {
             && self
                 .payment_reference
                 .as_ref()
-                .is_none_or(|reference| row.payment_reference.as_ref() == Some(reference))
+                .is_none_or(|reference| row.has_reference(reference))
     }
 }
 
@@ -233,6 +244,7 @@ impl Orders {
                 fulfilled_at: None,
                 buyer,
                 payment_reference: None,
+                payments: OrderPayments::default(),
                 tracking: None,
             };
             self.rows.insert(order_id, row);
@@ -242,17 +254,30 @@ impl Orders {
             return;
         };
         row.position = last;
+        row.payments.apply(recorded);
         let (placed, before) = (row.placed_position, row.status);
         match &recorded.event {
-            OrderEvent::OrderPlaced(_) => {}
+            OrderEvent::OrderPlaced(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
+            OrderEvent::PaymentStarted(event) => row.expires_at = event.expires_at,
+            OrderEvent::PaymentSucceeded(_) => {
+                let reference = private.and_then(|private| private.payment_reference.as_ref());
+                if let Some(reference) = reference {
+                    let index = self.by_reference.entry(reference.as_str().into());
+                    index.or_default().insert(placed);
+                }
+            }
             OrderEvent::OrderPaid(event) => {
-                row.status = ShownStatus::Paid;
-                row.ended_at = Some(event.paid_at);
-                row.late = event.late;
-                // A late payment buys new holds of the items.
+                // A late sale has holds of its own.
                 for (item, purchase) in row.items.iter_mut().zip(&event.purchases) {
                     item.hold_id = purchase.hold_id;
                 }
+                row.status = ShownStatus::Paid;
+                row.ended_at = Some(event.paid_at);
+                row.late = event.late;
                 row.purchases.clone_from(&event.purchases);
                 row.refunded = vec![0; row.items.len()];
                 let holds = row.items.iter().map(|item| (item.hold_id, order_id));
@@ -279,12 +304,6 @@ impl Orders {
                 let tracking = private.and_then(|private| private.tracking.clone());
                 row.tracking = tracking.or(row.tracking.take());
             }
-            OrderEvent::PaymentStarted(event) => row.expires_at = event.expires_at,
-            OrderEvent::PaymentSucceeded(_)
-            | OrderEvent::PaymentFailed(_)
-            | OrderEvent::PaymentArrivedLate(_)
-            | OrderEvent::RefundRequested(_)
-            | OrderEvent::RefundSettled(_) => {}
         }
         let after = row.status;
         self.move_to(placed, before, after);
@@ -355,9 +374,11 @@ impl Orders {
             let name: Box<str> = buyer.buyer_id.comparable().as_ref().into();
             remove_from(&mut self.by_buyer, &name, placed);
         }
-        if let Some(reference) = row.payment_reference.take() {
+        let of_order = row.payment_reference.take();
+        for reference in of_order.iter().chain(row.payments.references()) {
             remove_from(&mut self.by_reference, &reference.as_str().into(), placed);
         }
+        row.payments.forget();
         row.tracking = None;
     }
 
@@ -398,18 +419,18 @@ pub(crate) fn last_of_batch(recorded: &RecordedOrderEvent, events: &[RecordedEve
         (OrderEvent::OrderPlaced(_), DropEvent::HoldPlaced(hold)) => {
             hold.order_id == Some(recorded.order_id)
         }
-        (OrderEvent::OrderPaid(paid), DropEvent::PurchaseConfirmed(event)) => {
-            let mut purchases = paid.purchases.iter();
-            purchases.any(|purchase| purchase.purchase_id == event.purchase_id)
+        (OrderEvent::PaymentStarted(started), DropEvent::HoldExtended(event)) => {
+            (event.extended_at, event.expires_at) == (started.started_at, started.expires_at)
         }
         (OrderEvent::OrderPaid(paid), DropEvent::HoldPlaced(hold)) => {
             paid.late && hold.order_id == Some(recorded.order_id)
         }
-        (OrderEvent::PaymentStarted(started), DropEvent::HoldExtended(event)) => {
-            (started.started_at, started.expires_at) == (event.extended_at, event.expires_at)
-        }
         (OrderEvent::RefundRequested(refund), DropEvent::PurchaseRefunded(event)) => {
-            refund.refund_id == event.refund_id
+            event.refund_id == refund.refund_id
+        }
+        (OrderEvent::OrderPaid(paid), DropEvent::PurchaseConfirmed(event)) => {
+            let mut purchases = paid.purchases.iter();
+            purchases.any(|purchase| purchase.purchase_id == event.purchase_id)
         }
         (OrderEvent::OrderCancelled(_), DropEvent::HoldReleased(event)) => {
             event.cause == ReleaseCause::OrderCancelled
