@@ -459,12 +459,13 @@ fn remove_from<K: std::hash::Hash + Eq>(indexes: &mut HashMap<K, Index>, key: &K
 
 #[cfg(test)]
 mod tests {
-    use domain::order::{CancelCause, FulfilmentStep};
+    use domain::order::{CancelCause, FulfilmentStep, RefundCause, RefundOutcome};
     use domain::private::Private;
     use domain::testing::*;
     use domain::values::{Salt, Sequence};
 
     use super::*;
+    use crate::order_payments::MoneyStatus;
 
     const SALT: Salt = Salt([0; 16]);
 
@@ -598,6 +599,140 @@ mod tests {
         assert!(found(&orders, &refunded, 0).is_empty());
         refund(&mut orders, "ax", 21);
         assert_eq!(status(&orders), ShownStatus::Refunded);
+    }
+
+    /// An event, with the reference of an intent next to it.
+    fn with_reference(
+        order: &str,
+        position: u64,
+        event: OrderEvent,
+        text: &str,
+    ) -> RecordedOrderEvent {
+        RecordedOrderEvent {
+            private: Some(Private::payment(SALT, reference(text))),
+            ..recorded(order, position, event)
+        }
+    }
+
+    fn items() -> [OrderItem; 2] {
+        [order_item("x", "ax", 1), order_item("y", "ay", 1)]
+    }
+
+    #[test]
+    fn payments_move_the_deadline_and_are_listed_with_their_result() {
+        let mut orders = Orders::default();
+        add(&mut orders, &placed("a", 1, "ann", &["x", "y"]));
+        let OrderEvent::PaymentStarted(mut started) = payment_started("p", items()) else {
+            panic!("a start");
+        };
+        started.expires_at = second(500);
+        add(
+            &mut orders,
+            &recorded("a", 4, OrderEvent::PaymentStarted(started)),
+        );
+        let row = |orders: &Orders| orders.get(order_id("a")).unwrap().clone();
+        assert_eq!(row(&orders).status_at(second(499)), ShownStatus::Pending);
+        assert_eq!(row(&orders).status_at(second(500)), ShownStatus::Expired);
+        let shown = |orders: &Orders| row(orders).payments.shown().unwrap().clone();
+        assert_eq!(shown(&orders).status(), MoneyStatus::Pending);
+        add(&mut orders, &recorded("a", 7, payment_failed("p", "in 1")));
+        assert_eq!(shown(&orders).status(), MoneyStatus::Failed);
+        // A later payment is shown until one has bought the order.
+        add(
+            &mut orders,
+            &recorded("a", 8, payment_started("q", items())),
+        );
+        assert_eq!(shown(&orders).id, payment_id("q"));
+        let total = row(&orders).total;
+        let success = payment_succeeded("p", "in 2", total);
+        add(&mut orders, &with_reference("a", 9, success, "in 2"));
+        let sale = order_paid_by("p", "in 2", items());
+        add(&mut orders, &with_reference("a", 10, sale, "in 2"));
+        let payment = shown(&orders);
+        assert_eq!(payment.id, payment_id("p"));
+        assert_eq!(payment.status(), MoneyStatus::Succeeded);
+        assert_eq!(payment.reference(), Some(&reference("in 2")));
+        assert!(payment.is_sale() && !payment.late());
+        assert_eq!(row(&orders).status, ShownStatus::Paid);
+    }
+
+    #[test]
+    fn late_sale_replaces_the_holds_and_its_refunds_are_found() {
+        let mut orders = Orders::default();
+        add(&mut orders, &placed("a", 1, "ann", &["x", "y"]));
+        add(
+            &mut orders,
+            &recorded("a", 4, payment_started("p", items())),
+        );
+        add(&mut orders, &recorded("a", 5, order_expired()));
+        let total = orders.get(order_id("a")).unwrap().total;
+        let success = payment_succeeded("p", "in 1", total);
+        add(&mut orders, &with_reference("a", 6, success, "in 1"));
+        add(
+            &mut orders,
+            &recorded("a", 7, payment_arrived_late("p", "in 1")),
+        );
+        let new = [order_item("x", "bx", 1), order_item("y", "by", 1)];
+        let sale = order_paid_late("p", "in 1", new);
+        add(&mut orders, &with_reference("a", 8, sale, "in 1"));
+        let row = orders.get(order_id("a")).unwrap();
+        assert_eq!((row.status, row.late), (ShownStatus::Paid, true));
+        assert!(row.payments.shown().unwrap().late());
+        let holds: Vec<HoldId> = row.items.iter().map(|item| item.hold_id).collect();
+        assert_eq!(holds, [hold_id("bx"), hold_id("by")]);
+        let refund = |orders: &mut Orders, hold: &str| {
+            let DropEvent::PurchaseRefunded(event) = purchase_refunded("r", hold, 1) else {
+                panic!("a refund");
+            };
+            orders.refund(&event, Position(20));
+        };
+        refund(&mut orders, "ax");
+        let status = |orders: &Orders| orders.get(order_id("a")).unwrap().status;
+        assert_eq!(status(&orders), ShownStatus::Paid, "the hold expired");
+        refund(&mut orders, "bx");
+        assert_eq!(status(&orders), ShownStatus::PartiallyRefunded);
+        orders.remove(order_id("a"));
+        assert!(orders.of_holds.is_empty() && orders.by_reference.is_empty());
+    }
+
+    #[test]
+    fn money_that_bought_nothing_is_found_by_its_reference_until_an_erasure() {
+        let mut orders = orders();
+        let of = |text: &str| OrderFilter {
+            payment_reference: Some(reference(text)),
+            ..OrderFilter::default()
+        };
+        add(
+            &mut orders,
+            &recorded("c", 20, payment_started("p", items())),
+        );
+        let total = orders.get(order_id("c")).unwrap().total;
+        let success = payment_succeeded("p", "in 1", total);
+        add(&mut orders, &with_reference("c", 21, success, "in 1"));
+        let requested = refund_requested("r", ("p", "in 1"), total, RefundCause::Late);
+        add(&mut orders, &recorded("c", 22, requested));
+        assert_eq!(found(&orders, &of("in 1"), 0), ids(&["c"]));
+        let refund = |orders: &Orders| {
+            let row = orders.get(order_id("c")).unwrap();
+            row.payments.refunds[0].clone()
+        };
+        assert_eq!(refund(&orders).status, MoneyStatus::Pending);
+        for (outcome, status) in [
+            (RefundOutcome::Failed, MoneyStatus::Failed),
+            (RefundOutcome::Succeeded, MoneyStatus::Succeeded),
+        ] {
+            add(
+                &mut orders,
+                &recorded("c", 23, refund_settled("r", outcome)),
+            );
+            assert_eq!(refund(&orders).status, status);
+        }
+        assert_eq!(refund(&orders).failure, None);
+        orders.forget(order_id("c"));
+        assert!(found(&orders, &of("in 1"), 0).is_empty());
+        let row = orders.get(order_id("c")).unwrap();
+        assert_eq!(row.payments.references().count(), 0);
+        assert_eq!(row.payments.refunds.len(), 1, "the facts stay");
     }
 
     #[test]
