@@ -11,6 +11,7 @@ mod keys;
 mod memory;
 mod orders;
 mod outages;
+mod payments;
 mod quarantine;
 mod refunds;
 mod replication;

@@ -369,9 +369,10 @@ impl Recorded {
         let mut found = Self::default();
         let ordered = orders::ordered_holds(events);
         let is_ordered = |cause: &KeylessRequest| match cause {
-            KeylessRequest::Purchase(hold_id) => ordered.contains(hold_id),
+            KeylessRequest::Purchase(hold_id) | KeylessRequest::Extend(hold_id) => {
+                ordered.contains(hold_id)
+            }
             KeylessRequest::Release(_)
-            | KeylessRequest::Extend(_)
             | KeylessRequest::Change(..)
             | KeylessRequest::Cancel(_)
             | KeylessRequest::Leave(_) => false,

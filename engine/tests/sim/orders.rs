@@ -5,12 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use domain::event::{DropEvent, ReleaseCause};
-use domain::order::{CancelCause, FulfilmentStep, Order, OrderEvent, OrderItem, OrderStatus};
+use domain::order::{
+    CancelCause, FulfilmentStep, Order, OrderEvent, OrderItem, OrderStatus, RefundCause,
+    RefundOutcome,
+};
 use domain::private::Private;
-use domain::values::{DropId, HoldId, KeyDigest, OrderId, PaymentReference, Position};
+use domain::testing::provider;
+use domain::values::{
+    DropId, FailureCode, HoldId, IntentDigest, KeyDigest, Money, OrderId, PaymentId,
+    PaymentReference, Position, RefundId, Timestamp,
+};
 use domain::{DropAggregate, Refusal};
 use engine::{
-    Accepted, CancelOrder, CommandError, FulfilOrder, OrderedItem, PlaceOrder, PurchaseOrder,
+    Accepted, CancelOrder, CommandError, FulfilOrder, OrderedItem, PaymentReport, PlaceOrder,
+    PurchaseOrder, RecordPayment, RefundOrder, SettleRefund, StartPayment,
 };
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, decode_order};
 use infrastructure::log::StoredEvent;
@@ -21,7 +29,7 @@ use tokio::time::sleep;
 
 use super::World;
 use super::fleet::Life;
-use crate::support::build::{buyer, key, quantity};
+use crate::support::build::{buyer, key, quantity, reason};
 
 /// One request about an order and its outcome.
 #[derive(Debug, Clone)]
@@ -34,6 +42,10 @@ pub struct SentOrder {
 
 #[derive(Debug, Clone)]
 enum OrderRequest {
+    Start(StartPayment),
+    Report(RecordPayment),
+    Return(RefundOrder),
+    Settle(SettleRefund),
     Place(PlaceOrder),
     Purchase(PurchaseOrder),
     Cancel(CancelOrder),
@@ -50,6 +62,8 @@ pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
                 random: StdRng::seed_from_u64(random.random()),
                 requests: 0,
                 orders: vec![],
+                payments: vec![],
+                refunds: vec![],
             };
             tokio::spawn(buyer.shop())
         })
@@ -62,6 +76,9 @@ struct Buyer {
     random: StdRng,
     requests: u32,
     orders: Vec<OrderId>,
+    /// With the price of the order.
+    payments: Vec<(OrderId, PaymentId, Money)>,
+    refunds: Vec<(OrderId, RefundId)>,
 }
 
 impl Buyer {
@@ -81,6 +98,11 @@ impl Buyer {
             [] => None,
             _ => Some(self.orders[self.random.random_range(0..self.orders.len())]),
         };
+        if let Some(order_id) = some
+            && self.random.random_bool(0.5)
+        {
+            return self.next_of_money(order_id);
+        }
         match (self.random.random_range(0..10), some) {
             (0..3, Some(order_id)) => {
                 let card = format!("card {}", self.random.random_range(0..2));
@@ -101,6 +123,82 @@ impl Buyer {
                 }))
             }
             _ => self.place(),
+        }
+    }
+
+    /// A payment of an order, a provider's report about any payment, or a refund.
+    fn next_of_money(&mut self, order_id: OrderId) -> Option<OrderRequest> {
+        let some = match self.payments.len() {
+            0 => None,
+            len => Some(self.payments[self.random.random_range(0..len)]),
+        };
+        match (self.random.random_range(0..10), some) {
+            (0..6, Some((order_id, payment_id, total))) => {
+                let mut amount = total;
+                if self.random.random_bool(0.1) {
+                    amount.amount += 1;
+                }
+                let reason = FailureCode::new("card_declined").unwrap();
+                let report = match self.random.random_bool(0.8) {
+                    true => PaymentReport::Succeeded { amount },
+                    false => PaymentReport::Failed { reason },
+                };
+                let intent = format!("intent {} of {payment_id}", self.random.random_range(0..2));
+                Some(OrderRequest::Report(RecordPayment {
+                    order_id,
+                    payment_id,
+                    provider: provider(),
+                    reference: PaymentReference::new(&intent).unwrap(),
+                    report,
+                }))
+            }
+            (6, _) => {
+                // Without a key, whose scope is the drop of a refund: it asks for all that is left.
+                Some(OrderRequest::Return(RefundOrder {
+                    order_id,
+                    key: None,
+                    other_key: None,
+                    items: None,
+                    restock: self.random.random_bool(0.5),
+                    reason: reason("sent back"),
+                }))
+            }
+            (7, _) => {
+                let (order_id, refund_id) = self.refunds.pop()?;
+                let outcomes = [RefundOutcome::Succeeded, RefundOutcome::Failed];
+                Some(OrderRequest::Settle(SettleRefund {
+                    order_id,
+                    refund_id,
+                    outcome: outcomes[self.random.random_range(0..2)],
+                    reason: None,
+                }))
+            }
+            _ => {
+                self.requests += 1;
+                Some(OrderRequest::Start(StartPayment {
+                    order_id,
+                    key: Some(key(&format!("payment-{}-{}", self.number, self.requests))),
+                    other_key: None,
+                    provider: provider(),
+                }))
+            }
+        }
+    }
+
+    /// Keeps what later requests refer to.
+    fn remember(&mut self, answer: &Accepted<OrderId>) {
+        for recorded in answer.order_events() {
+            let order_id = recorded.order_id;
+            if let OrderEvent::PaymentStarted(event) = &recorded.event {
+                self.payments
+                    .push((order_id, event.payment_id, event.amount));
+            }
+            if let OrderEvent::RefundRequested(event) = &recorded.event {
+                self.refunds.push((order_id, event.refund_id));
+            }
+        }
+        if self.payments.len() > 5 {
+            self.payments.remove(0);
         }
     }
 
@@ -137,6 +235,9 @@ impl Buyer {
                     self.orders.remove(0);
                 }
             }
+            if let Ok(answer) = &outcome {
+                self.remember(answer);
+            }
             let is_over = matches!(outcome, Ok(_) | Err(CommandError::Refused { .. }));
             if is_over && self.random.random_bool(0.8) {
                 return;
@@ -156,6 +257,26 @@ impl Buyer {
         };
         let (engine, feed) = self.world.fleet.at(index)?;
         let outcome = match request.clone() {
+            OrderRequest::Start(request) => {
+                let order_id = request.order_id;
+                let started = engine.start_payment(request).await;
+                started.map(|answer| answer.map(|_| order_id))
+            }
+            OrderRequest::Report(request) => {
+                let order_id = request.order_id;
+                let recorded = engine.record_payment(request).await;
+                recorded.map(|answer| answer.map(|_| order_id))
+            }
+            OrderRequest::Return(request) => {
+                let order_id = request.order_id;
+                let refunded = engine.refund_order(request).await;
+                refunded.map(|answer| answer.map(|_| order_id))
+            }
+            OrderRequest::Settle(request) => {
+                let order_id = request.order_id;
+                let settled = engine.settle_refund(request).await;
+                settled.map(|answer| answer.map(|_| order_id))
+            }
             OrderRequest::Place(request) => engine.place_order(request).await,
             OrderRequest::Purchase(request) => engine.purchase_order(request).await,
             OrderRequest::Cancel(request) => engine.cancel_order(request).await,
@@ -219,11 +340,12 @@ pub fn check(world: &World, stored: &[StoredEvent], events: &[RecordedEvent], li
         let private = recorded.private.as_ref().map(Private::commitment);
         assert_eq!(recorded.event.commitment(), private);
         let (order, history) = found.entry(recorded.order_id).or_default();
+        let deadline = order.placed().map(|placed| placed.expires_at);
         order.evolve(&recorded.event);
         assert_eq!(order.sequence(), recorded.sequence);
         history.push(recorded);
         let after = |n: usize| drops.get(&Position(recorded.position.0 + 1 + n as u64));
-        batch_is_whole(recorded, order, after, &mut expected_holds);
+        batch_is_whole(recorded, order, deadline, after, &mut expected_holds);
     }
     assert_eq!(
         ordered_holds(events),
@@ -231,6 +353,7 @@ pub fn check(world: &World, stored: &[StoredEvent], events: &[RecordedEvent], li
         "every hold belongs to its order"
     );
     every_order_ended(&found, &aggregates(events));
+    money_has_one_outcome(&orders, events);
     let sent = world.sent_orders.lock().unwrap();
     for sent in sent.iter() {
         response_was_true(sent, &found);
@@ -247,18 +370,21 @@ pub fn check(world: &World, stored: &[StoredEvent], events: &[RecordedEvent], li
     }
     world.count(|tally| {
         for recorded in &orders {
-            match recorded.event {
+            match &recorded.event {
                 OrderEvent::OrderPlaced(_) => tally.orders += 1,
-                OrderEvent::OrderPaid(_) => tally.orders_paid += 1,
+                OrderEvent::OrderPaid(event) => {
+                    tally.orders_paid += 1;
+                    tally.late_sales += usize::from(event.late);
+                }
                 OrderEvent::OrderCancelled(_) => tally.orders_cancelled += 1,
                 OrderEvent::OrderExpired(_) => tally.orders_expired += 1,
                 OrderEvent::OrderFulfilled(_) => tally.orders_fulfilled += 1,
-                OrderEvent::PaymentStarted(_)
-                | OrderEvent::PaymentSucceeded(_)
-                | OrderEvent::PaymentFailed(_)
-                | OrderEvent::PaymentArrivedLate(_)
-                | OrderEvent::RefundRequested(_)
-                | OrderEvent::RefundSettled(_) => {}
+                OrderEvent::PaymentStarted(_) => tally.payments += 1,
+                OrderEvent::PaymentSucceeded(_) => tally.successes += 1,
+                OrderEvent::PaymentFailed(_) => tally.failures += 1,
+                OrderEvent::PaymentArrivedLate(_) => tally.late_payments += 1,
+                OrderEvent::RefundRequested(_) => tally.money_refunds += 1,
+                OrderEvent::RefundSettled(_) => tally.settlements += 1,
             }
         }
     });
@@ -277,6 +403,7 @@ fn aggregates(events: &[RecordedEvent]) -> BTreeMap<DropId, DropAggregate> {
 fn batch_is_whole<'a>(
     recorded: &RecordedOrderEvent,
     order: &Order,
+    deadline: Option<Timestamp>,
     after: impl Fn(usize) -> Option<&'a &'a RecordedEvent>,
     holds: &mut BTreeSet<HoldId>,
 ) {
@@ -297,8 +424,20 @@ fn batch_is_whole<'a>(
             }
         }
         OrderEvent::OrderPaid(paid) => {
+            let mut next = 0;
             for (n, item) in order.items().iter().enumerate() {
-                let event = after(n).expect("a purchase follows");
+                if paid.late {
+                    let event = after(next).expect("a hold follows");
+                    let DropEvent::HoldPlaced(hold) = &event.event else {
+                        panic!("a hold is missing after {}", recorded.position);
+                    };
+                    let found = (event.drop_id, hold.hold_id, hold.quantity, hold.order_id);
+                    let order_id = Some(recorded.order_id);
+                    assert_eq!(found, (item.drop_id, item.hold_id, item.quantity, order_id));
+                    assert!(holds.insert(item.hold_id));
+                    next += 1;
+                }
+                let event = after(next).expect("a purchase follows");
                 let DropEvent::PurchaseConfirmed(purchase) = &event.event else {
                     panic!("a purchase is missing after {}", recorded.position);
                 };
@@ -306,7 +445,34 @@ fn batch_is_whole<'a>(
                 assert_eq!(purchase.purchase_id, paid.purchases[n].purchase_id);
                 assert_eq!(purchase.total, item.total());
                 assert!(same(event));
+                next += 1;
             }
+        }
+        OrderEvent::PaymentStarted(started) => {
+            let has_moved = deadline != Some(started.expires_at);
+            let is_extension = |n: usize| {
+                let event = after(n).map(|event| &event.event);
+                let Some(DropEvent::HoldExtended(event)) = event else {
+                    return false;
+                };
+                (event.extended_at, event.expires_at) == (started.started_at, started.expires_at)
+                    && order.items().get(n).map(|item| item.hold_id) == Some(event.hold_id)
+            };
+            let extended = (0..).take_while(|n| is_extension(*n)).count();
+            let expected = if has_moved { order.items().len() } else { 0 };
+            assert_eq!(extended, expected, "at {}", recorded.position);
+        }
+        OrderEvent::RefundRequested(refund) => {
+            let refunded = |n: usize| {
+                let event = after(n).map(|event| &event.event);
+                let Some(DropEvent::PurchaseRefunded(event)) = event else {
+                    return None;
+                };
+                (event.refund_id == refund.refund_id).then_some(event.amount.amount)
+            };
+            let of_goods: i64 = (0..).map_while(refunded).sum();
+            let is_return = refund.cause == RefundCause::Return;
+            assert_eq!(of_goods, if is_return { refund.amount.amount } else { 0 });
         }
         OrderEvent::OrderCancelled(cancelled) => {
             let is_release = |n: &usize| {
@@ -328,12 +494,83 @@ fn batch_is_whole<'a>(
         }
         OrderEvent::OrderExpired(_)
         | OrderEvent::OrderFulfilled(_)
-        | OrderEvent::PaymentStarted(_)
         | OrderEvent::PaymentSucceeded(_)
         | OrderEvent::PaymentFailed(_)
         | OrderEvent::PaymentArrivedLate(_)
-        | OrderEvent::RefundRequested(_)
         | OrderEvent::RefundSettled(_) => {}
+    }
+}
+
+/// Counts the money by the recorded events alone: each success has one outcome, which follows it in
+/// the log, and what is returned was paid. The goods of an order that a provider was paid for come
+/// back with their money only.
+fn money_has_one_outcome(orders: &[RecordedOrderEvent], events: &[RecordedEvent]) {
+    let mut paid = BTreeMap::<(OrderId, IntentDigest), (i64, u32)>::new();
+    let mut returned = BTreeMap::<(OrderId, IntentDigest), i64>::new();
+    let (mut by_provider, mut refunds) = (BTreeSet::new(), BTreeSet::new());
+    let at = |position: Position| {
+        let found = orders.binary_search_by_key(&position, |order| order.position);
+        &orders[found.expect("an event of an order")]
+    };
+    for recorded in orders {
+        let order_id = recorded.order_id;
+        match &recorded.event {
+            OrderEvent::PaymentSucceeded(event) => {
+                let first = paid.insert((order_id, event.intent), (event.amount.amount, 0));
+                assert_eq!(first, None, "an intent succeeded twice");
+                let mut next = at(recorded.position.next());
+                if let OrderEvent::PaymentArrivedLate(_) = next.event {
+                    next = at(next.position.next());
+                }
+                let intent = if let OrderEvent::OrderPaid(event) = &next.event {
+                    event.intent
+                } else if let OrderEvent::RefundRequested(event) = &next.event {
+                    Some(event.intent)
+                } else {
+                    panic!("no outcome follows {}: {next:?}", recorded.position);
+                };
+                assert_eq!((next.order_id, intent), (order_id, Some(event.intent)));
+            }
+            OrderEvent::OrderPaid(event) => {
+                let Some(intent) = event.intent else { continue };
+                let (amount, outcomes) = paid.get_mut(&(order_id, intent)).unwrap();
+                assert_eq!(*amount, event.total.amount);
+                *outcomes += 1;
+                by_provider.extend(event.purchases.iter().map(|purchase| purchase.hold_id));
+            }
+            OrderEvent::RefundRequested(event) => {
+                assert!(
+                    refunds.insert(event.refund_id),
+                    "a refund was requested twice"
+                );
+                let (amount, outcomes) = paid.get_mut(&(order_id, event.intent)).unwrap();
+                let sum = returned.entry((order_id, event.intent)).or_default();
+                *sum += event.amount.amount;
+                assert!(*sum <= *amount, "more was returned than was paid");
+                if event.cause != RefundCause::Return {
+                    assert_eq!(*amount, event.amount.amount, "a part of the money");
+                    *outcomes += 1;
+                }
+            }
+            OrderEvent::OrderPlaced(_)
+            | OrderEvent::OrderCancelled(_)
+            | OrderEvent::OrderExpired(_)
+            | OrderEvent::OrderFulfilled(_)
+            | OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundSettled(_) => {}
+        }
+    }
+    for (intent, (_, outcomes)) in paid {
+        assert_eq!(outcomes, 1, "outcomes of {intent:?}");
+    }
+    for recorded in events {
+        if let DropEvent::PurchaseRefunded(event) = &recorded.event
+            && by_provider.contains(&event.hold_id)
+        {
+            assert!(refunds.contains(&event.refund_id), "goods without money");
+        }
     }
 }
 
@@ -375,6 +612,23 @@ fn response_was_true(
     let is_cancelled = |event: &OrderEvent| matches!(event, OrderEvent::OrderCancelled(_));
     let is_expired = |event: &OrderEvent| matches!(event, OrderEvent::OrderExpired(_));
     match (&sent.request, &sent.outcome) {
+        (OrderRequest::Report(request), Ok(answer)) => {
+            if let PaymentReport::Succeeded { .. } = request.report {
+                let intent = IntentDigest::new(&request.provider, &request.reference);
+                let is_it = |recorded: &&RecordedOrderEvent| matches!(&recorded.event, OrderEvent::PaymentSucceeded(event) if event.intent == intent);
+                let recorded = orders[&answer.subject]
+                    .1
+                    .iter()
+                    .find(|recorded| is_it(recorded));
+                let recorded = recorded.expect("money that was answered");
+                assert!(recorded.position <= sent.until, "{sent:?}");
+            }
+        }
+        (OrderRequest::Start(_), Ok(answer)) => {
+            let is_started = |event: &OrderEvent| matches!(event, OrderEvent::PaymentStarted(_));
+            assert!(recorded_by(&answer.subject, is_started), "{sent:?}");
+        }
+        (OrderRequest::Return(_) | OrderRequest::Settle(_), Ok(_)) => {}
         (OrderRequest::Place(request), Ok(answer)) => {
             assert!(recorded_by(&answer.subject, is_placed), "{sent:?}");
             let placed = orders[&answer.subject].0.placed().unwrap();
@@ -452,10 +706,24 @@ fn only_sent_requests_are_recorded(sent: &[SentOrder], orders: &[RecordedOrderEv
         .iter()
         .filter(may_be)
         .filter_map(|sent| {
-            let OrderRequest::Purchase(request) = &sent.request else {
+            if let OrderRequest::Purchase(request) = &sent.request {
+                Some(request.order_id)
+            } else if let OrderRequest::Report(request) = &sent.request {
+                Some(request.order_id)
+            } else {
+                None
+            }
+        })
+        .collect();
+    let reported: BTreeSet<(OrderId, IntentDigest)> = sent
+        .iter()
+        .filter(may_be)
+        .filter_map(|sent| {
+            let OrderRequest::Report(request) = &sent.request else {
                 return None;
             };
-            Some(request.order_id)
+            let intent = IntentDigest::new(&request.provider, &request.reference);
+            Some((request.order_id, intent))
         })
         .collect();
     let mut used = BTreeSet::new();
@@ -469,11 +737,14 @@ fn only_sent_requests_are_recorded(sent: &[SentOrder], orders: &[RecordedOrderEv
             OrderEvent::OrderPaid(_) => {
                 assert!(paid.contains(&recorded.order_id), "rejected but paid");
             }
+            OrderEvent::PaymentSucceeded(event) => {
+                let intent = (recorded.order_id, event.intent);
+                assert!(reported.contains(&intent), "rejected but recorded");
+            }
             OrderEvent::OrderCancelled(_)
             | OrderEvent::OrderExpired(_)
             | OrderEvent::OrderFulfilled(_)
             | OrderEvent::PaymentStarted(_)
-            | OrderEvent::PaymentSucceeded(_)
             | OrderEvent::PaymentFailed(_)
             | OrderEvent::PaymentArrivedLate(_)
             | OrderEvent::RefundRequested(_)

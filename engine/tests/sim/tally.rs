@@ -39,6 +39,13 @@ pub struct Tally {
     pub orders_cancelled: usize,
     pub orders_expired: usize,
     pub orders_fulfilled: usize,
+    pub payments: usize,
+    pub successes: usize,
+    pub failures: usize,
+    pub late_payments: usize,
+    pub late_sales: usize,
+    pub money_refunds: usize,
+    pub settlements: usize,
 }
 
 impl Tally {
@@ -56,7 +63,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 36] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 43] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -94,6 +101,13 @@ impl Tally {
             ("orders cancelled", &mut self.orders_cancelled),
             ("orders expired", &mut self.orders_expired),
             ("orders fulfilled", &mut self.orders_fulfilled),
+            ("payments", &mut self.payments),
+            ("successful payments", &mut self.successes),
+            ("failed payments", &mut self.failures),
+            ("late payments", &mut self.late_payments),
+            ("late sales", &mut self.late_sales),
+            ("refunds of money", &mut self.money_refunds),
+            ("settled refunds", &mut self.settlements),
         ]
     }
 }
