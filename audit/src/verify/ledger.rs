@@ -103,7 +103,7 @@ pub(super) struct Ledger {
     refund_batch: RefundBatch,
 }
 
-/// The refund that was recorded last. Its events of several drops, next to each other, share its id.
+/// The refund that was recorded last. Its events of several drops follow each other, with its id.
 #[derive(Debug, Default)]
 struct RefundBatch {
     id: Option<RefundId>,

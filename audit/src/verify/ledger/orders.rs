@@ -2,9 +2,9 @@
 //!
 //! Promise: the holds of an order follow it immediately, one for each item, under its terms and
 //! its deadline; so do the purchases of a paid order, and the releases of a cancelled one
-//! ([`super::due`]). A hold of an order is purchased, extended and released with it, never alone. An
-//! order is paid, cancelled or expired at most once, and nothing of a cancelled one is sold; of an
-//! expired one only by money that arrived late. [`super::payments`] has the rules of money.
+//! ([`super::due`]). A hold of an order is purchased, extended and released with it, never alone.
+//! An order is paid, cancelled or expired at most once, and nothing of a cancelled one is sold; of
+//! an expired one only by money that arrived late. [`super::payments`] has the rules of money.
 //! Limit: an order that has to end because one of its holds has is noted, not a violation, because
 //! an engine may not have recorded it yet. Memory grows with the orders, by some 50 bytes each.
 

@@ -1,9 +1,9 @@
-//! The money of orders: the payments that were started, the intents that succeeded, and the refunds.
+//! The money of orders: payments that were started, intents that succeeded, and refunds.
 //!
-//! Promise: money that a provider took ends as exactly one of a sale of the whole order and a refund
-//! of the whole money, recorded with its success, for a cause that the order has. No more money of
-//! an intent is returned than was paid; money of a sale returns with goods of the same price; a
-//! refund is settled once. The deadline of an order moves only when a payment starts, with all of
+//! Promise: money that a provider took ends as exactly one of a sale of the whole order and a
+//! refund of the whole money, recorded with its success, for a cause that the order has. No more
+//! money of an intent is returned than was paid; money of a sale returns with goods of the same
+//! price; a refund is settled once. The deadline of an order moves only when a payment starts, with all of
 //! its holds and within the terms of its drops.
 //! Limit: that late money was returned although its units were free is not found, because the log
 //! does not have the policy of the shop. Memory grows with the orders that had a payment, by some
