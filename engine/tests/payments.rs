@@ -80,6 +80,13 @@ impl Till {
         till
     }
 
+    /// The same after a crash of the engine.
+    async fn restarted(self) -> Self {
+        self.node.crash().await;
+        let node = Node::start(&self.log, self.clock, 7).await;
+        Self { node, ..self }
+    }
+
     fn money(&self, reference: &str, amount: i64) -> RecordPayment {
         let usd = Currency::new("USD").unwrap();
         self.report(
@@ -205,16 +212,13 @@ async fn payment_extends_the_order_and_its_holds_which_expire_then() {
 
 #[tokio::test(start_paused = true)]
 async fn restarted_engine_expires_the_holds_at_the_moved_deadline() {
-    let till = Till::open().await;
-    till.node.crash().await;
-    let node = Node::start(&till.log, till.clock, 2).await;
+    let till = Till::open().await.restarted().await;
     till.clock.sleep_until(till.deadline.plus_millis(-1)).await;
     settle().await;
-    assert_eq!(till.log.snapshot().len(), 8);
+    assert!(till.kinds().is_empty());
     till.clock.sleep_until(till.deadline).await;
     settle().await;
-    assert_eq!(till.log.snapshot().len(), 11);
-    node.stop().await.unwrap();
+    assert_eq!(till.kinds(), ["HoldExpired", "OrderExpired", "HoldExpired"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -583,14 +587,11 @@ async fn late_money_for_a_quarantined_drop_waits_for_a_repetition() {
 async fn restarted_engine_has_the_same_payments() {
     let till = Till::expired().await;
     till.paid("pi_1").await;
-    till.node.crash().await;
-    let node = Node::start(&till.log, till.clock, 7).await;
-    let again = node
-        .handle
-        .record_payment(till.money("pi_1", till.total()))
-        .await;
-    assert!(again.unwrap().is_replay());
-    let replay = start(&node.handle, till.order_id, "p").await.unwrap();
+    let till = till.restarted().await;
+    let handle = &till.node.handle;
+    let again = till.money("pi_1", till.total());
+    assert!(handle.record_payment(again).await.unwrap().is_replay());
+    let replay = start(handle, till.order_id, "p").await.unwrap();
     assert_eq!(replay.subject, till.payment_id);
     let all = RefundOrder {
         order_id: till.order_id,
@@ -600,8 +601,21 @@ async fn restarted_engine_has_the_same_payments() {
         restock: true,
         reason: reason("sent back"),
     };
-    node.handle.refund_order(all).await.unwrap();
+    handle.refund_order(all).await.unwrap();
     assert_eq!(till.causes(), [RefundCause::Return]);
     assert_eq!(till.units(till.chair), (3, 0, 0), "of the new holds");
-    node.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn intent_is_known_after_an_erasure() {
+    let till = Till::open().await;
+    till.paid("pi_1").await;
+    till.log
+        .tamper(|events| events.iter_mut().for_each(|event| event.private = None));
+    let node = Node::start(&till.log, till.clock, 2).await;
+    let again = till.money("pi_1", till.total());
+    assert!(node.handle.record_payment(again).await.unwrap().is_replay());
+    let second = till.money("pi_2", till.total());
+    node.handle.record_payment(second).await.unwrap();
+    assert_eq!(till.causes(), [RefundCause::Double]);
 }
