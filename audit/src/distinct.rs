@@ -29,9 +29,13 @@ pub enum Kind {
     Key,
     /// The idempotency key of an order.
     OrderKey,
+    /// A payment of an order.
+    Payment,
+    /// The intent of a payment that succeeded, in any order.
+    Intent,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 9] = [
     Kind::Hold,
     Kind::Purchase,
     Kind::Adjustment,
@@ -39,6 +43,8 @@ const KINDS: [Kind; 7] = [
     Kind::WaitlistEntry,
     Kind::Key,
     Kind::OrderKey,
+    Kind::Payment,
+    Kind::Intent,
 ];
 
 /// An id that occurs again.
@@ -68,6 +74,8 @@ impl fmt::Display for Repeat {
             Kind::Refund => write!(f, "refund {id} was made twice"),
             Kind::WaitlistEntry => write!(f, "waitlist entry {id} was joined twice"),
             Kind::OrderKey => write!(f, "the idempotency key was used before for an order"),
+            Kind::Payment => write!(f, "payment {id} was started twice"),
+            Kind::Intent => write!(f, "intent {} succeeded twice", id.simple()),
             Kind::Key => write!(f, "the idempotency key was used before in the same drop"),
         }
     }

@@ -8,7 +8,7 @@ use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::incident::{self, LogEvent};
 use domain::order;
 use domain::private::Private;
-use domain::values::{BuyerId, Commitment, DropId, Sequence};
+use domain::values::{BuyerId, Commitment, DropId, PaymentReference, Sequence};
 use infrastructure::codec::{
     RecordedEvent, RecordedOrderEvent, decode, decode_order, is_canonical, is_named,
 };
@@ -96,6 +96,8 @@ pub struct Introduction {
     pub is_erased: bool,
     /// The person whom the event introduces, if any.
     pub person: Option<Person>,
+    /// The reference of an order's payment, which its intent is compared with.
+    pub reference: Option<PaymentReference>,
     /// The mismatch between data and commitment, if any.
     pub fault: Option<Box<Fault>>,
 }
@@ -237,7 +239,10 @@ fn order_content(event: EventRef<'_>, knows_private: bool) -> Content {
     let introduction = Introduction::check(stream, private.as_ref(), committed, knows_private);
     Content::Order {
         recorded: Box::new(recorded),
-        introduction,
+        introduction: Introduction {
+            reference: private.and_then(|private| private.payment_reference),
+            ..introduction
+        },
     }
 }
 
@@ -294,6 +299,7 @@ impl Introduction {
             person: private
                 .and_then(|private| private.buyer_id.as_ref())
                 .map(|buyer_id| Person::new(drop_id, buyer_id)),
+            reference: None,
             fault: fault.map(Box::new),
         }
     }

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use terminal::say;
 
 use super::source::{EventFilter, Source, SourceArgs};
-use super::{AuditError, print, sentences};
+use super::{AuditError, payment_bodies, print, sentences};
 
 /// Arguments of `audit history`.
 #[derive(Debug, Args)]

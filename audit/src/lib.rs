@@ -14,6 +14,7 @@ mod export;
 mod guards;
 mod history;
 mod kept_head;
+mod payment_bodies;
 mod proof;
 mod replay;
 mod sentences;

@@ -564,6 +564,7 @@ impl Proof {
             erased,
             erasures,
             incidents,
+            payments,
             ..
         } = &self.log;
         let mut lines = vec![format!(
@@ -578,6 +579,7 @@ impl Proof {
                 "personal data of {erased} of {introductions} events erased"
             ));
         }
+        lines.extend(payments.sentence());
         if *erasures > 0 {
             lines.push(format!("erasures: {erasures}"));
         }
@@ -599,6 +601,7 @@ impl Proof {
             head,
             drops,
             open_holds,
+            payments,
             introductions,
             erased,
             erasures,
@@ -616,6 +619,10 @@ impl Proof {
             .collect();
         json!({
             "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
+            "payments": {
+                "started": payments.started, "succeeded": payments.succeeded, "sales": payments.sales,
+                "refunds_settled": payments.refunds_settled, "refunds_open": payments.refunds_open,
+            },
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
             "events_with_personal_data": introductions, "events_erased": erased, "erasures": erasures, "incidents": incidents, "views": views,
             "late_purchases": notes.times.late_purchases, "decided_far_from_recorded": notes.times.far, "vanished": notes.vanished,

@@ -2,9 +2,9 @@
 
 use domain::DropEvent;
 use domain::event::{LeaveCause, ReleaseCause};
-use domain::order::{CancelCause, OrderEvent};
+use domain::order::{CancelCause, OrderEvent, RefundCause, RefundOutcome};
 use domain::terms::DropTerms;
-use domain::values::{DropName, Pseudonym, Quantity};
+use domain::values::{DropName, FailureCode, Pseudonym, Quantity};
 
 /// Describes one event in a sentence, without its time.
 #[must_use]
@@ -145,7 +145,10 @@ pub fn sentence_of_order(event: &OrderEvent) -> String {
             event.expires_at
         ),
         OrderEvent::OrderPaid(event) => format!(
-            "the order was paid: {}{}",
+            "the order was paid{}: {}{}",
+            event
+                .payment_id
+                .map_or_else(String::new, |id| format!(" by payment {id}")),
             event.total,
             if event.late {
                 ", after its deadline"
@@ -162,22 +165,52 @@ pub fn sentence_of_order(event: &OrderEvent) -> String {
         OrderEvent::OrderExpired(event) => format!("the order expired at {}", event.expired_at),
         OrderEvent::OrderFulfilled(event) => format!("the order is {}", event.fulfilment.name()),
         OrderEvent::PaymentStarted(event) => format!(
-            "a payment of {} with {} was started, to succeed before {}",
+            "a payment of {} with {} was started; the order is to be paid before {} (payment {})",
             event.amount,
             event.provider.as_str(),
-            event.expires_at
+            event.expires_at,
+            event.payment_id
         ),
-        OrderEvent::PaymentSucceeded(event) => format!("a payment of {} succeeded", event.amount),
-        OrderEvent::PaymentFailed(event) => {
-            format!("a payment failed: {}", event.reason.as_str())
-        }
-        OrderEvent::PaymentArrivedLate(_) => "the payment arrived after the order's end".to_owned(),
+        OrderEvent::PaymentSucceeded(event) => format!(
+            "{} arrived (payment {}, intent {})",
+            event.amount, event.payment_id, event.intent
+        ),
+        OrderEvent::PaymentFailed(event) => format!(
+            "a payment failed: {} (payment {})",
+            event.reason.as_str(),
+            event.payment_id
+        ),
+        OrderEvent::PaymentArrivedLate(event) => format!(
+            "the money arrived after the order was over (payment {})",
+            event.payment_id
+        ),
         OrderEvent::RefundRequested(event) => format!(
-            "a refund of {} was requested ({})",
+            "{} are to be returned, because {} (payment {}, refund {})",
             event.amount,
-            event.cause.name()
+            match (event.cause, &event.reason) {
+                (RefundCause::Late, _) => "they arrived after the order had expired",
+                (RefundCause::Double, _) => "the order was paid before",
+                (RefundCause::WrongAmount, _) => "they are not the price of the order",
+                (RefundCause::OrderOver, _) => "the order was cancelled",
+                (RefundCause::Return, Some(reason)) => reason.as_str(),
+                (RefundCause::Return, None) => "an administrator requested it",
+            },
+            event.payment_id,
+            event.refund_id
         ),
-        OrderEvent::RefundSettled(event) => format!("the refund {}", event.outcome.name()),
+        OrderEvent::RefundSettled(event) => match event.outcome {
+            RefundOutcome::Succeeded => {
+                format!("the money was returned (refund {})", event.refund_id)
+            }
+            RefundOutcome::Failed => format!(
+                "the money was not returned: {} (refund {})",
+                event
+                    .reason
+                    .as_ref()
+                    .map_or("no reason", FailureCode::as_str),
+                event.refund_id
+            ),
+        },
     }
 }
 

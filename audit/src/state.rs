@@ -12,6 +12,7 @@ use domain::values::{DropId, HoldId, OrderId, Position, Timestamp};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use projections::drop_body::DropBody;
 use projections::live_stock::LiveStock;
+use projections::order_payments::OrderPayments;
 use projections::replay::Replay;
 use projections::views::DropView;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use terminal::table::columns;
 
 use super::sentences::{number_of_units, shown};
 use super::source::{EventFilter, Moment, Source, SourceArgs};
-use super::{AuditError, print};
+use super::{AuditError, payment_bodies, print};
 
 /// Arguments of `audit state`.
 #[derive(Debug, Args)]
@@ -60,6 +61,7 @@ struct OrderState {
     placed: OrderPlaced,
     status: OrderStatus,
     fulfilment: Option<FulfilmentStep>,
+    payments: OrderPayments,
     position: Position,
 }
 
@@ -142,6 +144,7 @@ impl State {
                 placed: placed.clone(),
                 status: OrderStatus::Pending,
                 fulfilment: None,
+                payments: OrderPayments::default(),
                 position: recorded.position,
             };
             self.orders.insert(recorded.order_id, order);
@@ -151,10 +154,12 @@ impl State {
             return;
         };
         order.position = recorded.position;
+        order.payments.apply(recorded);
         match &recorded.event {
             OrderEvent::OrderPlaced(_) => {}
             OrderEvent::OrderPaid(event) => {
                 order.status = OrderStatus::Paid;
+                // A late sale has holds of its own.
                 for (item, purchase) in order.placed.items.iter_mut().zip(&event.purchases) {
                     item.hold_id = purchase.hold_id;
                 }
@@ -176,11 +181,13 @@ impl State {
         orders
             .map(|(order_id, order)| {
                 let placed = &order.placed;
-                json!({
+                let mut body = json!({
                     "id": order_id, "status": order.status, "fulfilment": order.fulfilment, "buyer": placed.buyer,
                     "items": placed.items, "total": placed.total, "placed_at": placed.placed_at,
                     "expires_at": placed.expires_at, "position": order.position,
-                })
+                });
+                payment_bodies::add_to(&mut body, &order.payments);
+                body
             })
             .collect()
     }

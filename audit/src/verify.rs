@@ -33,7 +33,7 @@ use terminal::text::visible;
 pub use self::closing::Closing;
 use self::foreign::Foreign;
 use self::ledger::Ledger;
-pub use self::ledger::Times;
+pub use self::ledger::{PaymentCounts, Times};
 use self::persons::Persons;
 pub use self::persons::Respelled;
 use super::examine::{Content, Examined, Introduction, Link};
@@ -119,6 +119,8 @@ pub struct Proved {
     pub drops: usize,
     /// Unresolved holds.
     pub open_holds: usize,
+    /// Payments of orders, and refunds of money.
+    pub payments: PaymentCounts,
     /// Events with personal data, present or erased.
     pub introductions: u64,
     pub erasures: u64,
@@ -290,7 +292,8 @@ impl Verifier {
             Content::Erasure { .. } | Content::Incident { .. } | Content::Other { .. } => None,
         };
         if let Some(drop_id) = drop_id {
-            self.ledger.skip_void(drop_id, sequence);
+            let position = self.head.position.next();
+            self.ledger.skip_void(drop_id, sequence, position);
         }
     }
 
@@ -428,6 +431,7 @@ impl Verifier {
             foreign: self.foreign.kinds().clone(),
         };
         let (drops, open_holds) = (self.ledger.drops(), self.ledger.open_holds());
+        let payments = self.ledger.payment_counts();
         let (kept, respelled) = judge_kept(self.ledger, self.persons, self.foreign)?;
         found.extend(kept);
         notes.respelled = respelled;
@@ -439,6 +443,7 @@ impl Verifier {
             head: self.head,
             drops,
             open_holds,
+            payments,
             introductions: self.introductions,
             erasures: self.erasures,
             incidents: self.incidents,
@@ -485,7 +490,7 @@ impl Verifier {
     }
 
     fn check_said(&mut self, position: Position, sequence: Sequence, content: &Content) -> Check {
-        if !matches!(content, Content::Drop { .. }) {
+        if !matches!(content, Content::Drop { .. } | Content::Order { .. }) {
             self.ledger.nothing_is_due()?;
         }
         match content {
@@ -503,7 +508,8 @@ impl Verifier {
                 };
                 let buyer = buyer.map(|buyer| (DropId(recorded.order_id.0), buyer));
                 self.check_introduction(recorded.position, buyer, introduction)?;
-                self.ledger.check_order(recorded)
+                let reference = introduction.reference.as_ref();
+                self.ledger.check_order(recorded, reference)
             }
             Content::Drop {
                 recorded,

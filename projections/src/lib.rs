@@ -14,6 +14,7 @@ mod excluded;
 pub mod fold;
 pub mod holds;
 pub mod live_stock;
+pub mod order_payments;
 pub mod orders;
 pub mod prices;
 pub mod rebuild;

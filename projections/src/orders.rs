@@ -3,7 +3,7 @@
 //!
 //! Promise: a list is read from the index of its most selective filter, newest order first; an
 //! erased buyer is in no index and in no row.
-//! Limit: all orders are kept, at some 400 bytes and 70 for each item.
+//! Limit: all orders are kept, at some 450 bytes, 70 for each item, and 300 for each payment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -19,6 +19,7 @@ use domain::values::{
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
 use crate::buyers::BuyerRow;
+use crate::order_payments::OrderPayments;
 
 /// One order.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +28,7 @@ pub struct OrderRow {
     pub placed_position: Position,
     /// The position of the last event of its order or, recorded with it, of its drops.
     pub position: Position,
+    /// Those of an order that was paid late have the holds of the late sale.
     pub items: Vec<OrderItem>,
     /// In the order of the items; empty until it is paid.
     pub purchases: Vec<OrderPurchase>,
@@ -34,6 +36,7 @@ pub struct OrderRow {
     pub refunded: Vec<u32>,
     pub total: Money,
     pub placed_at: Timestamp,
+    /// The deadline, as payments have moved it.
     pub expires_at: Timestamp,
     /// As recorded; see [`OrderRow::status_at`].
     pub status: ShownStatus,
@@ -47,8 +50,10 @@ pub struct OrderRow {
     pub fulfilled_at: Option<Timestamp>,
     /// `None` after an erasure.
     pub buyer: Option<BuyerRow>,
-    /// `None` after an erasure, or if none was sent.
+    /// `None` after an erasure, or if none was sent. Of a provider's payment, its intent's.
     pub payment_reference: Option<PaymentReference>,
+    /// With payment providers, and the refunds of their money.
+    pub payments: OrderPayments,
     /// `None` after an erasure, or if none was sent.
     pub tracking: Option<Tracking>,
 }
@@ -62,6 +67,12 @@ impl OrderRow {
             true => ShownStatus::Expired,
             false => self.status,
         }
+    }
+
+    /// Reports whether this reference paid the order, or is of money that bought nothing.
+    fn has_reference(&self, reference: &PaymentReference) -> bool {
+        let mut others = self.payments.references();
+        self.payment_reference.as_ref() == Some(reference) || others.any(|of| of == reference)
     }
 }
 
@@ -96,7 +107,7 @@ impl OrderFilter {
             && self
                 .payment_reference
                 .as_ref()
-                .is_none_or(|reference| row.payment_reference.as_ref() == Some(reference))
+                .is_none_or(|reference| row.has_reference(reference))
     }
 }
 
@@ -233,6 +244,7 @@ impl Orders {
                 fulfilled_at: None,
                 buyer,
                 payment_reference: None,
+                payments: OrderPayments::default(),
                 tracking: None,
             };
             self.rows.insert(order_id, row);
@@ -242,17 +254,30 @@ impl Orders {
             return;
         };
         row.position = last;
+        row.payments.apply(recorded);
         let (placed, before) = (row.placed_position, row.status);
         match &recorded.event {
-            OrderEvent::OrderPlaced(_) => {}
+            OrderEvent::OrderPlaced(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
+            OrderEvent::PaymentStarted(event) => row.expires_at = event.expires_at,
+            OrderEvent::PaymentSucceeded(_) => {
+                let reference = private.and_then(|private| private.payment_reference.as_ref());
+                if let Some(reference) = reference {
+                    let index = self.by_reference.entry(reference.as_str().into());
+                    index.or_default().insert(placed);
+                }
+            }
             OrderEvent::OrderPaid(event) => {
-                row.status = ShownStatus::Paid;
-                row.ended_at = Some(event.paid_at);
-                row.late = event.late;
-                // A late payment buys new holds of the items.
+                // A late sale has holds of its own.
                 for (item, purchase) in row.items.iter_mut().zip(&event.purchases) {
                     item.hold_id = purchase.hold_id;
                 }
+                row.status = ShownStatus::Paid;
+                row.ended_at = Some(event.paid_at);
+                row.late = event.late;
                 row.purchases.clone_from(&event.purchases);
                 row.refunded = vec![0; row.items.len()];
                 let holds = row.items.iter().map(|item| (item.hold_id, order_id));
@@ -279,12 +304,6 @@ impl Orders {
                 let tracking = private.and_then(|private| private.tracking.clone());
                 row.tracking = tracking.or(row.tracking.take());
             }
-            OrderEvent::PaymentStarted(event) => row.expires_at = event.expires_at,
-            OrderEvent::PaymentSucceeded(_)
-            | OrderEvent::PaymentFailed(_)
-            | OrderEvent::PaymentArrivedLate(_)
-            | OrderEvent::RefundRequested(_)
-            | OrderEvent::RefundSettled(_) => {}
         }
         let after = row.status;
         self.move_to(placed, before, after);
@@ -355,9 +374,11 @@ impl Orders {
             let name: Box<str> = buyer.buyer_id.comparable().as_ref().into();
             remove_from(&mut self.by_buyer, &name, placed);
         }
-        if let Some(reference) = row.payment_reference.take() {
+        let of_order = row.payment_reference.take();
+        for reference in of_order.iter().chain(row.payments.references()) {
             remove_from(&mut self.by_reference, &reference.as_str().into(), placed);
         }
+        row.payments.forget();
         row.tracking = None;
     }
 
@@ -398,18 +419,18 @@ pub(crate) fn last_of_batch(recorded: &RecordedOrderEvent, events: &[RecordedEve
         (OrderEvent::OrderPlaced(_), DropEvent::HoldPlaced(hold)) => {
             hold.order_id == Some(recorded.order_id)
         }
-        (OrderEvent::OrderPaid(paid), DropEvent::PurchaseConfirmed(event)) => {
-            let mut purchases = paid.purchases.iter();
-            purchases.any(|purchase| purchase.purchase_id == event.purchase_id)
+        (OrderEvent::PaymentStarted(started), DropEvent::HoldExtended(event)) => {
+            (event.extended_at, event.expires_at) == (started.started_at, started.expires_at)
         }
         (OrderEvent::OrderPaid(paid), DropEvent::HoldPlaced(hold)) => {
             paid.late && hold.order_id == Some(recorded.order_id)
         }
-        (OrderEvent::PaymentStarted(started), DropEvent::HoldExtended(event)) => {
-            (started.started_at, started.expires_at) == (event.extended_at, event.expires_at)
-        }
         (OrderEvent::RefundRequested(refund), DropEvent::PurchaseRefunded(event)) => {
-            refund.refund_id == event.refund_id
+            event.refund_id == refund.refund_id
+        }
+        (OrderEvent::OrderPaid(paid), DropEvent::PurchaseConfirmed(event)) => {
+            let mut purchases = paid.purchases.iter();
+            purchases.any(|purchase| purchase.purchase_id == event.purchase_id)
         }
         (OrderEvent::OrderCancelled(_), DropEvent::HoldReleased(event)) => {
             event.cause == ReleaseCause::OrderCancelled
@@ -438,12 +459,13 @@ fn remove_from<K: std::hash::Hash + Eq>(indexes: &mut HashMap<K, Index>, key: &K
 
 #[cfg(test)]
 mod tests {
-    use domain::order::{CancelCause, FulfilmentStep};
+    use domain::order::{CancelCause, FulfilmentStep, RefundCause, RefundOutcome};
     use domain::private::Private;
     use domain::testing::*;
     use domain::values::{Salt, Sequence};
 
     use super::*;
+    use crate::order_payments::MoneyStatus;
 
     const SALT: Salt = Salt([0; 16]);
 
@@ -577,6 +599,140 @@ mod tests {
         assert!(found(&orders, &refunded, 0).is_empty());
         refund(&mut orders, "ax", 21);
         assert_eq!(status(&orders), ShownStatus::Refunded);
+    }
+
+    /// An event, with the reference of an intent next to it.
+    fn with_reference(
+        order: &str,
+        position: u64,
+        event: OrderEvent,
+        text: &str,
+    ) -> RecordedOrderEvent {
+        RecordedOrderEvent {
+            private: Some(Private::payment(SALT, reference(text))),
+            ..recorded(order, position, event)
+        }
+    }
+
+    fn items() -> [OrderItem; 2] {
+        [order_item("x", "ax", 1), order_item("y", "ay", 1)]
+    }
+
+    #[test]
+    fn payments_move_the_deadline_and_are_listed_with_their_result() {
+        let mut orders = Orders::default();
+        add(&mut orders, &placed("a", 1, "ann", &["x", "y"]));
+        let OrderEvent::PaymentStarted(mut started) = payment_started("p", items()) else {
+            panic!("a start");
+        };
+        started.expires_at = second(500);
+        add(
+            &mut orders,
+            &recorded("a", 4, OrderEvent::PaymentStarted(started)),
+        );
+        let row = |orders: &Orders| orders.get(order_id("a")).unwrap().clone();
+        assert_eq!(row(&orders).status_at(second(499)), ShownStatus::Pending);
+        assert_eq!(row(&orders).status_at(second(500)), ShownStatus::Expired);
+        let shown = |orders: &Orders| row(orders).payments.shown().unwrap().clone();
+        assert_eq!(shown(&orders).status(), MoneyStatus::Pending);
+        add(&mut orders, &recorded("a", 7, payment_failed("p", "in 1")));
+        assert_eq!(shown(&orders).status(), MoneyStatus::Failed);
+        // A later payment is shown until one has bought the order.
+        add(
+            &mut orders,
+            &recorded("a", 8, payment_started("q", items())),
+        );
+        assert_eq!(shown(&orders).id, payment_id("q"));
+        let total = row(&orders).total;
+        let success = payment_succeeded("p", "in 2", total);
+        add(&mut orders, &with_reference("a", 9, success, "in 2"));
+        let sale = order_paid_by("p", "in 2", items());
+        add(&mut orders, &with_reference("a", 10, sale, "in 2"));
+        let payment = shown(&orders);
+        assert_eq!(payment.id, payment_id("p"));
+        assert_eq!(payment.status(), MoneyStatus::Succeeded);
+        assert_eq!(payment.reference(), Some(&reference("in 2")));
+        assert!(payment.is_sale() && !payment.late());
+        assert_eq!(row(&orders).status, ShownStatus::Paid);
+    }
+
+    #[test]
+    fn late_sale_replaces_the_holds_and_its_refunds_are_found() {
+        let mut orders = Orders::default();
+        add(&mut orders, &placed("a", 1, "ann", &["x", "y"]));
+        add(
+            &mut orders,
+            &recorded("a", 4, payment_started("p", items())),
+        );
+        add(&mut orders, &recorded("a", 5, order_expired()));
+        let total = orders.get(order_id("a")).unwrap().total;
+        let success = payment_succeeded("p", "in 1", total);
+        add(&mut orders, &with_reference("a", 6, success, "in 1"));
+        add(
+            &mut orders,
+            &recorded("a", 7, payment_arrived_late("p", "in 1")),
+        );
+        let new = [order_item("x", "bx", 1), order_item("y", "by", 1)];
+        let sale = order_paid_late("p", "in 1", new);
+        add(&mut orders, &with_reference("a", 8, sale, "in 1"));
+        let row = orders.get(order_id("a")).unwrap();
+        assert_eq!((row.status, row.late), (ShownStatus::Paid, true));
+        assert!(row.payments.shown().unwrap().late());
+        let holds: Vec<HoldId> = row.items.iter().map(|item| item.hold_id).collect();
+        assert_eq!(holds, [hold_id("bx"), hold_id("by")]);
+        let refund = |orders: &mut Orders, hold: &str| {
+            let DropEvent::PurchaseRefunded(event) = purchase_refunded("r", hold, 1) else {
+                panic!("a refund");
+            };
+            orders.refund(&event, Position(20));
+        };
+        refund(&mut orders, "ax");
+        let status = |orders: &Orders| orders.get(order_id("a")).unwrap().status;
+        assert_eq!(status(&orders), ShownStatus::Paid, "the hold expired");
+        refund(&mut orders, "bx");
+        assert_eq!(status(&orders), ShownStatus::PartiallyRefunded);
+        orders.remove(order_id("a"));
+        assert!(orders.of_holds.is_empty() && orders.by_reference.is_empty());
+    }
+
+    #[test]
+    fn money_that_bought_nothing_is_found_by_its_reference_until_an_erasure() {
+        let mut orders = orders();
+        let of = |text: &str| OrderFilter {
+            payment_reference: Some(reference(text)),
+            ..OrderFilter::default()
+        };
+        add(
+            &mut orders,
+            &recorded("c", 20, payment_started("p", items())),
+        );
+        let total = orders.get(order_id("c")).unwrap().total;
+        let success = payment_succeeded("p", "in 1", total);
+        add(&mut orders, &with_reference("c", 21, success, "in 1"));
+        let requested = refund_requested("r", ("p", "in 1"), total, RefundCause::Late);
+        add(&mut orders, &recorded("c", 22, requested));
+        assert_eq!(found(&orders, &of("in 1"), 0), ids(&["c"]));
+        let refund = |orders: &Orders| {
+            let row = orders.get(order_id("c")).unwrap();
+            row.payments.refunds[0].clone()
+        };
+        assert_eq!(refund(&orders).status, MoneyStatus::Pending);
+        for (outcome, status) in [
+            (RefundOutcome::Failed, MoneyStatus::Failed),
+            (RefundOutcome::Succeeded, MoneyStatus::Succeeded),
+        ] {
+            add(
+                &mut orders,
+                &recorded("c", 23, refund_settled("r", outcome)),
+            );
+            assert_eq!(refund(&orders).status, status);
+        }
+        assert_eq!(refund(&orders).failure, None);
+        orders.forget(order_id("c"));
+        assert!(found(&orders, &of("in 1"), 0).is_empty());
+        let row = orders.get(order_id("c")).unwrap();
+        assert_eq!(row.payments.references().count(), 0);
+        assert_eq!(row.payments.refunds.len(), 1, "the facts stay");
     }
 
     #[test]

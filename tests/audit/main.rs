@@ -5,4 +5,5 @@ mod commands;
 mod export;
 mod look;
 mod orders;
+mod payments;
 mod verify;

@@ -4,15 +4,18 @@ use std::collections::HashSet;
 
 use domain::order::OrderEvent;
 use domain::values::{HoldId, OrderId, Position, Timestamp};
+use infrastructure::codec::RecordedOrderEvent;
+use projections::order_payments::{MoneyRefundRow, MoneyStatus, OrderPayments};
 use serde_json::{Value, json};
 
-use super::{AuditError, EventFilter, Source, body, hold_of, sentences};
+use super::{AuditError, EventFilter, Source, body, hold_of, payment_bodies, sentences};
 
 /// The events of an order, and of the holds that it consists of.
 #[derive(Default)]
 pub(super) struct OrderHistory {
     events: Vec<Line>,
     status: &'static str,
+    payments: OrderPayments,
 }
 
 struct Line {
@@ -37,7 +40,7 @@ pub(super) async fn find(
                 let is_it = recorded.order_id == order_id;
                 let before = history.status;
                 if is_it {
-                    history.take(&recorded.event, &mut holds);
+                    history.take(&recorded, &mut holds);
                 }
                 let is_new_tracking = matches!(
                     &recorded.event,
@@ -62,13 +65,15 @@ pub(super) async fn find(
 }
 
 impl OrderHistory {
-    fn take(&mut self, event: &OrderEvent, holds: &mut HashSet<HoldId>) {
-        match event {
+    fn take(&mut self, recorded: &RecordedOrderEvent, holds: &mut HashSet<HoldId>) {
+        self.payments.apply(recorded);
+        match &recorded.event {
             OrderEvent::OrderPlaced(event) => {
                 holds.extend(event.items.iter().map(|item| item.hold_id));
                 self.status = "pending";
             }
             OrderEvent::OrderPaid(event) => {
+                // A late sale has holds of its own.
                 holds.extend(event.purchases.iter().map(|purchase| purchase.hold_id));
                 self.status = "paid";
             }
@@ -96,7 +101,24 @@ impl OrderHistory {
             "According to the log, the order is {}.",
             self.status
         ));
+        lines.extend(self.open_refunds());
         lines.join("\n")
+    }
+
+    /// A sentence about the refunds that are not settled; `None` if there is none.
+    fn open_refunds(&self) -> Option<String> {
+        let is_open = |refund: &&MoneyRefundRow| refund.status != MoneyStatus::Succeeded;
+        let open: Vec<&MoneyRefundRow> = self.payments.refunds.iter().filter(is_open).collect();
+        let described = |refund: &&MoneyRefundRow| {
+            format!(
+                "{} (refund {}, {})",
+                refund.amount,
+                refund.id,
+                refund.status.name()
+            )
+        };
+        let described: Vec<String> = open.iter().map(described).collect();
+        (!open.is_empty()).then(|| format!("Still to be returned: {}.", described.join(", ")))
     }
 
     pub(super) fn to_json(&self, order_id: OrderId) -> Value {
@@ -106,6 +128,8 @@ impl OrderHistory {
             body
         };
         let events: Vec<Value> = self.events.iter().map(event).collect();
-        json!({ "order_id": order_id, "status": self.status, "events": events })
+        let mut body = json!({ "order_id": order_id, "status": self.status, "events": events });
+        payment_bodies::add_to(&mut body, &self.payments);
+        body
     }
 }

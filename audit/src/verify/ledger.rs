@@ -6,12 +6,15 @@
 //! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
 //! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist
 //! entry is settled at most once; in a cancelled drop only refunds and the consequences of the
-//! cancellation follow (see [`super::closing`]).
+//! cancellation follow (see [`super::closing`]); orders are whole ([`orders`]), and their money has
+//! one outcome ([`payments`]).
 //! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
 //! per buyer, excessive refunds and repeated ids are found only at the end. The order in which the
 //! waitlist was served is not checked.
 
+mod due;
 mod orders;
+mod payments;
 
 use std::io;
 
@@ -20,14 +23,16 @@ use domain::event::{
     HoldChanged, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, LeaveCause,
     PurchaseConfirmed, ReleaseCause, WaitlistJoined, WaitlistLeft,
 };
+use domain::order::OrderEvent;
 use domain::values::{
-    DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, OrderId, Position, Pseudonym, Sequence,
-    Timestamp, WaitlistId,
+    DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, OrderId, Position, Pseudonym, RefundId,
+    Sequence, Timestamp, WaitlistId,
 };
 use hashbrown::{HashMap, HashSet};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
 use self::orders::Orders;
+pub use self::payments::PaymentCounts;
 use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
 use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
@@ -55,6 +60,8 @@ struct OpenHold {
     placed: Position,
     /// The order that it belongs to.
     order_id: Option<OrderId>,
+    /// It replaces an expired hold of the order, which was paid late.
+    is_late: bool,
 }
 
 #[derive(Debug)]
@@ -93,6 +100,42 @@ pub(super) struct Ledger {
     ids: Distinct,
     actions: BuyerActions,
     refunds: Refunds,
+    refund_batch: RefundBatch,
+}
+
+/// The refund that was recorded last. Its events of several drops follow each other, with its id.
+#[derive(Debug, Default)]
+struct RefundBatch {
+    id: Option<RefundId>,
+    last: Position,
+    /// Those of its drops.
+    drops: Vec<DropId>,
+}
+
+impl RefundBatch {
+    fn begin(&mut self, id: RefundId, position: Position) {
+        (self.id, self.last) = (Some(id), position);
+        self.drops.clear();
+    }
+
+    /// Adds an event of a drop. Returns true if it belongs to the same refund as the one before.
+    fn goes_on(&mut self, id: RefundId, drop_id: DropId, position: Position) -> bool {
+        let is_next = self.id == Some(id) && self.last.next() == position;
+        let goes_on = is_next && !self.drops.contains(&drop_id);
+        if !goes_on {
+            self.begin(id, position);
+        }
+        self.last = position;
+        self.drops.push(drop_id);
+        goes_on
+    }
+
+    /// Skips a void event.
+    fn skip(&mut self, position: Position) {
+        if self.last.next() == position {
+            self.last = position;
+        }
+    }
 }
 
 impl Ledger {
@@ -119,10 +162,11 @@ impl Ledger {
     }
 
     /// Skips a void event, which counts in its stream.
-    pub(super) fn skip_void(&mut self, drop_id: DropId, sequence: Sequence) {
+    pub(super) fn skip_void(&mut self, drop_id: DropId, sequence: Sequence, position: Position) {
+        self.refund_batch.skip(position);
         let account = self.drops.entry(drop_id).or_default();
         account.sequence = account.sequence.max(sequence);
-        self.skip_due(drop_id);
+        self.orders.dues.skip(drop_id);
     }
 
     pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
@@ -203,17 +247,38 @@ impl Ledger {
         self.account(drop_id)?.check_units()
     }
 
-    /// Keeps the key of an order, which is judged at the end.
+    /// Keeps the ids of an order's event, which are judged at the end.
     ///
     /// # Errors
     /// When a scratch file cannot be written.
     pub(super) fn keep_order(&mut self, recorded: &RecordedOrderEvent) -> io::Result<()> {
-        match recorded.event.key() {
-            Some(key) => {
-                let key = uuid::Uuid::from_bytes(key.bytes());
-                self.ids.add(Kind::OrderKey, key, recorded.position)
+        let position = recorded.position;
+        match &recorded.event {
+            OrderEvent::OrderPlaced(event) => match event.key {
+                Some(key) => {
+                    let key = uuid::Uuid::from_bytes(key.bytes());
+                    self.ids.add(Kind::OrderKey, key, position)
+                }
+                None => Ok(()),
+            },
+            OrderEvent::PaymentStarted(event) => {
+                self.ids.add(Kind::Payment, event.payment_id, position)
             }
-            None => Ok(()),
+            OrderEvent::PaymentSucceeded(event) => {
+                let intent = uuid::Uuid::from_bytes(event.intent.bytes());
+                self.ids.add(Kind::Intent, intent, position)
+            }
+            OrderEvent::RefundRequested(event) => {
+                self.refund_batch.begin(event.refund_id, position);
+                self.ids.add(Kind::Refund, event.refund_id, position)
+            }
+            OrderEvent::OrderPaid(_)
+            | OrderEvent::OrderCancelled(_)
+            | OrderEvent::OrderExpired(_)
+            | OrderEvent::OrderFulfilled(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundSettled(_) => Ok(()),
         }
     }
 
@@ -230,9 +295,11 @@ impl Ledger {
         match &recorded.event {
             DropEvent::HoldPlaced(event) => {
                 self.ids.add(Kind::Hold, event.hold_id, position)?;
-                let kind = match event.waitlist_entry {
-                    Some(_) => ActionKind::Offered,
-                    None => ActionKind::Requested,
+                // The units of a late sale were requested when its order was placed.
+                let is_late = event.order_id.is_some_and(|id| self.orders.is_paid(id));
+                let kind = match event.waitlist_entry.is_some() || is_late {
+                    true => ActionKind::Offered,
+                    false => ActionKind::Requested,
                 };
                 self.keep_action(recorded, kind, event.quantity.get(), event.placed_at)
             }
@@ -241,7 +308,12 @@ impl Ledger {
                 self.ids.add(Kind::Purchase, event.purchase_id, position)
             }
             DropEvent::PurchaseRefunded(event) => {
-                self.ids.add(Kind::Refund, event.refund_id, position)?;
+                if !self
+                    .refund_batch
+                    .goes_on(event.refund_id, drop_id, position)
+                {
+                    self.ids.add(Kind::Refund, event.refund_id, position)?;
+                }
                 self.refunds.refunded(recorded, event)?;
                 let at = event.refunded_at;
                 self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
@@ -347,6 +419,7 @@ impl Ledger {
     fn placed(&mut self, recorded: &RecordedEvent, event: &HoldPlaced, is_old: bool) -> Check {
         let drop_id = recorded.drop_id;
         let quantity = event.quantity.get();
+        let is_late = event.order_id.is_some_and(|id| self.orders.is_paid(id));
         if self.holds.contains_key(&event.hold_id) {
             return Err(format!("hold {} was placed twice", event.hold_id).into());
         }
@@ -361,10 +434,13 @@ impl Ledger {
         // Overselling is the more important report, so it is checked first.
         account.check_units()?;
         let terms = account.terms()?;
-        on_sale(terms, event.placed_at)?;
+        // The sale may have ended before late money arrives.
+        if !is_late {
+            on_sale(terms, event.placed_at)?;
+        }
         within_one_hold(terms, quantity)?;
-        // The deadline of an order's hold is that of the order.
-        if !is_old && event.order_id.is_none() {
+        // The deadline of an order's hold is that of the order, unless it is sold late.
+        if !is_old && (is_late || event.order_id.is_none()) {
             let offered = event.waitlist_entry.and(terms.offer_seconds);
             let lasts = offered.map_or(terms.hold_seconds.get(), OfferSeconds::get);
             let over_at = event.placed_at.plus_seconds(lasts);
@@ -380,6 +456,7 @@ impl Ledger {
             price: terms.price,
             placed: recorded.position,
             order_id: event.order_id,
+            is_late,
         };
         self.holds.insert(event.hold_id, hold);
         Ok(())
@@ -513,8 +590,11 @@ impl Ledger {
             recorded.recorded_at,
         )?;
         self.times.late_purchases += u64::from(recorded.recorded_at >= hold.expires_at);
-        self.clocks
-            .purchased(recorded.position, recorded.recorded_at, hold.recorded_at);
+        // A late sale places and purchases its holds in one batch.
+        if !hold.is_late {
+            self.clocks
+                .purchased(recorded.position, recorded.recorded_at, hold.recorded_at);
+        }
         let amount = hold.price.amount.checked_mul(i64::from(hold.quantity));
         let total = Money {
             amount: amount.ok_or_else(|| Fault::from("the total is too large".to_owned()))?,

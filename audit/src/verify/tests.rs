@@ -2,10 +2,12 @@
 //! chained again as a forger in control of the log would chain it.
 
 mod changes;
+mod decided;
 mod erasures;
 mod impossible;
 mod noted;
 mod orders;
+mod payments;
 mod refunds;
 mod story;
 mod streams;
@@ -28,6 +30,7 @@ fn valid_story_is_verified() {
         head: events[14].head(),
         drops: 2,
         open_holds: 0,
+        payments: PaymentCounts::default(),
         introductions: 1,
         incidents: vec![],
         erasures: 2,

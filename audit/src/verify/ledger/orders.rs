@@ -1,78 +1,45 @@
 //! Orders: each is whole, and ends once.
 //!
 //! Promise: the holds of an order follow it immediately, one for each item, under its terms and
-//! its deadline; so do the purchases of a paid order, and the releases of a cancelled one. A hold
-//! of an order is purchased and released with it, never alone. An order is paid, cancelled or
-//! expired at most once, and nothing of a cancelled or expired one is sold.
+//! its deadline; so do the purchases of a paid order, and the releases of a cancelled one
+//! ([`super::due`]). A hold of an order is purchased, extended and released with it, never alone.
+//! An order is paid, cancelled or expired at most once, and nothing of a cancelled one is sold; of
+//! an expired one only by money that arrived late. [`super::payments`] has the rules of money.
 //! Limit: an order that has to end because one of its holds has is noted, not a violation, because
 //! an engine may not have recorded it yet. Memory grows with the orders, by some 50 bytes each.
 
-use std::collections::VecDeque;
-
-use domain::DropEvent;
-use domain::event::{
-    HoldChanged, HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, ReleaseCause,
-};
 use domain::order::{
     self, CancelCause, FulfilmentStep, OrderCancelled, OrderEvent, OrderExpired, OrderItem,
     OrderPaid, OrderPlaced, OrderStatus,
 };
-use domain::values::{DropId, HoldId, OrderId, PurchaseId, Sequence, Timestamp};
+use domain::values::{DropId, HoldId, OrderId, PaymentReference, Sequence, Timestamp};
 use hashbrown::HashMap;
-use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
+use infrastructure::codec::RecordedOrderEvent;
 
 use super::super::{Check, follows};
+use super::due::{Deadline, Due, Dues, Success};
+use super::payments::OrderMoney;
 use super::{Ledger, written};
 use crate::violation::{Fault, expect};
 
-/// An event that must follow the event of an order.
-#[derive(Debug)]
-enum Due {
-    Hold {
-        order_id: OrderId,
-        item: OrderItem,
-        placed_at: Timestamp,
-        expires_at: Timestamp,
-    },
-    Purchase {
-        drop_id: DropId,
-        hold_id: HoldId,
-        purchase_id: PurchaseId,
-        paid_at: Timestamp,
-    },
-    Release {
-        drop_id: DropId,
-        hold_id: HoldId,
-        /// False where the engine may leave the hold to expire.
-        is_certain: bool,
-    },
-}
-
-impl Due {
-    const fn drop_id(&self) -> DropId {
-        match self {
-            Self::Hold { item, .. } => item.drop_id,
-            Self::Purchase { drop_id, .. } | Self::Release { drop_id, .. } => *drop_id,
-        }
-    }
-}
-
 /// The part of an order that later events are checked against.
 #[derive(Debug, Default)]
-struct OrderAccount {
+pub(super) struct OrderAccount {
     sequence: Sequence,
-    status: Option<OrderStatus>,
+    pub(super) status: Option<OrderStatus>,
     fulfilment: Option<FulfilmentStep>,
     /// `None` once it ended.
-    pending: Option<Box<Pending>>,
+    pub(super) pending: Option<Box<Pending>>,
+    /// `None` until a payment is started.
+    pub(super) money: Option<Box<OrderMoney>>,
 }
 
 #[derive(Debug)]
-struct Pending {
-    items: Vec<OrderItem>,
-    total: domain::values::Money,
-    placed_at: Timestamp,
-    expires_at: Timestamp,
+pub(super) struct Pending {
+    pub(super) items: Vec<OrderItem>,
+    pub(super) total: domain::values::Money,
+    pub(super) placed_at: Timestamp,
+    pub(super) expires_at: Timestamp,
     /// One of its holds has ended.
     must_end: bool,
 }
@@ -80,8 +47,23 @@ struct Pending {
 /// Every order.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    accounts: HashMap<OrderId, OrderAccount>,
-    due: VecDeque<Due>,
+    pub(super) accounts: HashMap<OrderId, OrderAccount>,
+    /// The purchased holds of orders whose money a provider took.
+    pub(super) of_providers: HashMap<HoldId, OrderId>,
+    pub(super) dues: Dues,
+}
+
+impl Orders {
+    /// The order of a purchased hold whose money a provider took.
+    pub(super) fn paid_by_provider(&self, hold_id: HoldId) -> Option<OrderId> {
+        self.of_providers.get(&hold_id).copied()
+    }
+
+    /// Reports whether the order is paid. Holds that follow then replace expired ones.
+    pub(super) fn is_paid(&self, order_id: OrderId) -> bool {
+        let order = self.accounts.get(&order_id);
+        order.is_some_and(|order| order.status == Some(OrderStatus::Paid))
+    }
 }
 
 impl Ledger {
@@ -92,96 +74,13 @@ impl Ledger {
         pending.filter(|pending| pending.must_end).count() as u64
     }
 
-    /// Checks that no event of a drop is missing after the event of an order.
-    pub(in crate::verify) fn nothing_is_due(&mut self) -> Check {
-        let is_open = |due: &Due| match due {
-            Due::Hold { .. } | Due::Purchase { .. } => true,
-            Due::Release { is_certain, .. } => *is_certain,
-        };
-        let missing = self.orders.due.iter().find(|due| is_open(due));
-        let missing = missing.map(|due| match due {
-            Due::Hold { order_id, item, .. } => {
-                format!(
-                    "hold {} of order {order_id} does not follow it",
-                    item.hold_id
-                )
-            }
-            Due::Purchase { hold_id, .. } => {
-                format!("the purchase of hold {hold_id} does not follow the payment of its order")
-            }
-            Due::Release { hold_id, .. } => {
-                format!("the release of hold {hold_id} does not follow the end of its order")
-            }
-        });
-        self.orders.due.clear();
-        missing.map_or(Ok(()), |missing| Err(missing.into()))
-    }
-
-    /// A void event of a drop stands for the one that had to follow.
-    pub(super) fn skip_due(&mut self, drop_id: DropId) {
-        self.orders.due.pop_front_if(|due| due.drop_id() == drop_id);
-    }
-
     pub(in crate::verify) fn skip_void_of_order(&mut self, order_id: OrderId, sequence: Sequence) {
         let order = self.orders.accounts.entry(order_id).or_default();
         order.sequence = order.sequence.max(sequence);
+        self.orders.dues.skip_of_order(order_id);
     }
 
-    /// Checks an event of a drop against the order that it has to follow.
-    pub(super) fn check_due(&mut self, recorded: &RecordedEvent) -> Check {
-        let drop_id = recorded.drop_id;
-        match &recorded.event {
-            DropEvent::HoldPlaced(event) if event.order_id.is_some() => {
-                self.hold_follows(drop_id, event)
-            }
-            DropEvent::PurchaseConfirmed(event) if self.order_of(event.hold_id).is_some() => {
-                self.purchase_follows(drop_id, event)
-            }
-            DropEvent::HoldReleased(event) if event.cause == ReleaseCause::OrderCancelled => {
-                self.release_follows(drop_id, event)
-            }
-            DropEvent::HoldReleased(event) => {
-                self.nothing_is_due()?;
-                match (self.order_of(event.hold_id), event.cause) {
-                    (Some(order_id), ReleaseCause::Buyer) => Err(format!(
-                        "hold {} of order {order_id} was released alone",
-                        event.hold_id
-                    )
-                    .into()),
-                    (order_id, _) => self.hold_ended(order_id),
-                }
-            }
-            DropEvent::HoldExtended(HoldExtended { hold_id, .. })
-            | DropEvent::HoldChanged(HoldChanged { hold_id, .. }) => {
-                self.nothing_is_due()?;
-                match self.order_of(*hold_id) {
-                    Some(order_id) => {
-                        Err(format!("hold {hold_id} of order {order_id} was changed alone").into())
-                    }
-                    None => Ok(()),
-                }
-            }
-            DropEvent::HoldExpired(event) => {
-                self.nothing_is_due()?;
-                self.hold_ended(self.order_of(event.hold_id))
-            }
-            DropEvent::DropScheduled(_)
-            | DropEvent::DropRescheduled(_)
-            | DropEvent::DropCancelled(_)
-            | DropEvent::HoldPlaced(_)
-            | DropEvent::PurchaseConfirmed(_)
-            | DropEvent::PurchaseRefunded(_)
-            | DropEvent::StockAdjusted(_)
-            | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => self.nothing_is_due(),
-        }
-    }
-
-    fn order_of(&self, hold_id: HoldId) -> Option<OrderId> {
-        self.holds.get(&hold_id)?.order_id
-    }
-
-    fn hold_ended(&mut self, order_id: Option<OrderId>) -> Check {
+    pub(super) fn hold_ended(&mut self, order_id: Option<OrderId>) -> Check {
         let order = order_id.and_then(|order_id| self.orders.accounts.get_mut(&order_id));
         if let Some(pending) = order.and_then(|order| order.pending.as_mut()) {
             pending.must_end = true;
@@ -189,75 +88,20 @@ impl Ledger {
         Ok(())
     }
 
-    fn hold_follows(&mut self, drop_id: DropId, event: &HoldPlaced) -> Check {
-        let Some(Due::Hold {
-            order_id,
-            item,
-            placed_at,
-            expires_at,
-        }) = self.orders.due.pop_front()
-        else {
-            let hold = event.hold_id;
-            return Err(format!("hold {hold} belongs to an order that it does not follow").into());
-        };
-        if event.order_id != Some(order_id) {
-            return Err(format!("hold {} is of another order", event.hold_id).into());
-        }
-        expect("drop of the item", item.drop_id, drop_id)?;
-        expect("hold of the item", item.hold_id, event.hold_id)?;
-        expect(
-            "quantity of the item",
-            item.quantity.get(),
-            event.quantity.get(),
-        )?;
-        expect("placed_at", placed_at, event.placed_at)?;
-        expect("expires_at", expires_at, event.expires_at)
-    }
-
-    fn purchase_follows(&mut self, drop_id: DropId, event: &PurchaseConfirmed) -> Check {
-        match self.orders.due.pop_front() {
-            Some(Due::Purchase {
-                drop_id: of_drop,
-                hold_id,
-                purchase_id,
-                paid_at,
-            }) => {
-                expect("drop of the item", of_drop, drop_id)?;
-                expect("hold of the item", hold_id, event.hold_id)?;
-                expect("purchase of the item", purchase_id, event.purchase_id)?;
-                expect("purchased_at", paid_at, event.purchased_at)
-            }
-            Some(Due::Hold { .. } | Due::Release { .. }) | None => Err(format!(
-                "hold {} of an order was purchased without its order",
-                event.hold_id
-            )
-            .into()),
-        }
-    }
-
-    fn release_follows(&mut self, drop_id: DropId, event: &HoldReleased) -> Check {
-        while let Some(due) = self.orders.due.pop_front() {
-            match due {
-                Due::Release {
-                    drop_id: of_drop,
-                    hold_id,
-                    ..
-                } if (of_drop, hold_id) == (drop_id, event.hold_id) => return Ok(()),
-                // Left to expire.
-                Due::Release {
-                    is_certain: false, ..
-                } => {}
-                Due::Release { .. } | Due::Hold { .. } | Due::Purchase { .. } => break,
-            }
-        }
-        let hold = event.hold_id;
-        Err(format!("hold {hold} was released with an order whose end it does not follow").into())
-    }
-
-    /// Checks an event of an order.
-    pub(in crate::verify) fn check_order(&mut self, recorded: &RecordedOrderEvent) -> Check {
-        self.nothing_is_due()?;
+    /// Checks an event of an order. `reference` is the provider's reference that is stored with it,
+    /// unless it was erased or may not be read.
+    pub(in crate::verify) fn check_order(
+        &mut self,
+        recorded: &RecordedOrderEvent,
+        reference: Option<&PaymentReference>,
+    ) -> Check {
         let order_id = recorded.order_id;
+        let success = self.orders.dues.success;
+        let success = success.filter(|success| success.order_id == order_id);
+        if success.is_some_and(|success| success.is_resolved_by(&recorded.event)) {
+            self.orders.dues.success = None;
+        }
+        self.nothing_is_due()?;
         let account = self.orders.accounts.entry(order_id).or_default();
         follows(&mut account.sequence, recorded.sequence)?;
         self.note_decision(
@@ -267,7 +111,7 @@ impl Ledger {
         );
         match &recorded.event {
             OrderEvent::OrderPlaced(event) => self.order_placed(order_id, event),
-            OrderEvent::OrderPaid(event) => self.order_paid(order_id, event),
+            OrderEvent::OrderPaid(event) => self.order_paid(order_id, event, success, reference),
             OrderEvent::OrderCancelled(event) => self.order_cancelled(recorded, event),
             OrderEvent::OrderExpired(event) => self.order_expired(recorded, event),
             OrderEvent::OrderFulfilled(event) => {
@@ -281,14 +125,16 @@ impl Ledger {
                 account.fulfilment = Some(event.fulfilment);
                 Ok(())
             }
-            OrderEvent::PaymentStarted(_)
-            | OrderEvent::PaymentSucceeded(_)
-            | OrderEvent::PaymentFailed(_)
-            | OrderEvent::PaymentArrivedLate(_)
-            | OrderEvent::RefundRequested(_)
-            | OrderEvent::RefundSettled(_) => Err("payments of orders cannot be verified yet"
-                .to_owned()
-                .into()),
+            OrderEvent::PaymentStarted(event) => self.payment_started(order_id, event),
+            OrderEvent::PaymentSucceeded(event) => {
+                self.payment_succeeded(order_id, event, reference)
+            }
+            OrderEvent::PaymentFailed(event) => self.payment_failed(order_id, event),
+            OrderEvent::PaymentArrivedLate(event) => {
+                self.payment_arrived_late(order_id, event, success)
+            }
+            OrderEvent::RefundRequested(event) => self.refund_requested(order_id, event, success),
+            OrderEvent::RefundSettled(event) => self.refund_settled(order_id, event),
         }
     }
 
@@ -326,9 +172,9 @@ impl Ledger {
             order_id,
             item: *item,
             placed_at: event.placed_at,
-            expires_at,
+            deadline: Deadline::At(expires_at),
         });
-        self.orders.due = due.collect();
+        self.orders.dues.events = due.collect();
         Ok(())
     }
 
@@ -344,7 +190,37 @@ impl Ledger {
         Ok(*pending)
     }
 
-    fn order_paid(&mut self, order_id: OrderId, event: &OrderPaid) -> Check {
+    fn order_paid(
+        &mut self,
+        order_id: OrderId,
+        event: &OrderPaid,
+        success: Option<Success>,
+        reference: Option<&PaymentReference>,
+    ) -> Check {
+        match (event.payment_id.zip(event.intent), success) {
+            (None, _) if event.payment_id.is_some() || event.intent.is_some() => {
+                let reason = format!("order {order_id} was paid by a payment or an intent alone");
+                return Err(reason.into());
+            }
+            (None, _) if event.late => {
+                return Err(
+                    format!("order {order_id} was paid late by no payment: late = true").into(),
+                );
+            }
+            (None, _) => {}
+            (Some((payment_id, _)), None) => {
+                return Err(format!(
+                    "order {order_id} was paid by payment {payment_id}, whose success does not precede"
+                )
+                .into());
+            }
+            (Some(_), Some(success)) => {
+                self.sold_for(event, success, reference)?;
+                if event.late {
+                    return self.paid_late(event, success);
+                }
+            }
+        }
         let pending = self.end_order(order_id, OrderStatus::Paid)?;
         expect("total", written(pending.total), written(event.total))?;
         if event.paid_at < pending.placed_at {
@@ -354,8 +230,7 @@ impl Ledger {
         if !holds.eq(event.purchases.iter().map(|purchase| purchase.hold_id)) {
             return Err(format!("order {order_id} was paid for other holds than its own").into());
         }
-        let is_late = event.paid_at >= pending.expires_at;
-        if is_late != event.late {
+        if event.paid_at >= pending.expires_at {
             let reason = format!(
                 "order {order_id} was paid at {}, with late = {}",
                 event.paid_at, event.late
@@ -369,7 +244,7 @@ impl Ledger {
             purchase_id: purchase.purchase_id,
             paid_at: event.paid_at,
         });
-        self.orders.due = due.collect();
+        self.orders.dues.events = due.collect();
         Ok(())
     }
 
@@ -399,11 +274,11 @@ impl Ledger {
                 hold_id: item.hold_id,
                 is_certain: is_by_buyer,
             });
-        self.orders.due = due.collect();
+        self.orders.dues.events = due.collect();
         Ok(())
     }
 
-    fn is_cancelled(&self, drop_id: DropId) -> bool {
+    pub(super) fn is_cancelled(&self, drop_id: DropId) -> bool {
         let account = self.drops.get(&drop_id);
         account.is_some_and(|account| account.cancelled.is_some())
     }

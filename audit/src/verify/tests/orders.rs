@@ -6,14 +6,19 @@ use serde_json::{Value, json};
 use super::story::*;
 use crate::verify::{Notes, Verifier};
 
-const O: &str = "cccccccc-0000-4000-8000-000000000003";
-const P: &str = "dddddddd-0000-4000-8000-000000000004";
+pub(super) const O: &str = "cccccccc-0000-4000-8000-000000000003";
+pub(super) const P: &str = "dddddddd-0000-4000-8000-000000000004";
 
-fn money(amount: u32) -> Value {
+pub(super) fn money(amount: u32) -> Value {
     json!({ "amount": amount, "currency": "USD" })
 }
 
-fn order_event(order: &str, seconds: f64, kind: &'static str, fields: Value) -> TestEvent {
+pub(super) fn order_event(
+    order: &str,
+    seconds: f64,
+    kind: &'static str,
+    fields: Value,
+) -> TestEvent {
     TestEvent {
         stream: (AGGREGATE_TYPE, order.to_owned()),
         ..test_event("", seconds, kind, fields)
@@ -21,7 +26,7 @@ fn order_event(order: &str, seconds: f64, kind: &'static str, fields: Value) -> 
 }
 
 /// One unit of A and two of B, whose holds last 60 and 30 seconds.
-fn ordered(order: &str, seconds: f64, holds: [u8; 2]) -> Vec<TestEvent> {
+pub(super) fn ordered(order: &str, seconds: f64, holds: [u8; 2]) -> Vec<TestEvent> {
     let item = |drop: &str, hold: u8, quantity: u32| json!({ "drop_id": drop, "hold_id": id(hold), "quantity": quantity, "price": money(100) });
     let until = at(seconds + 30.0);
     let mut of_a = placed(seconds, holds[0], 1);
@@ -42,7 +47,7 @@ fn ordered(order: &str, seconds: f64, holds: [u8; 2]) -> Vec<TestEvent> {
     ]
 }
 
-fn ended(
+pub(super) fn ended(
     seconds: f64,
     kind: &'static str,
     drop: &str,
@@ -55,7 +60,7 @@ fn ended(
     event
 }
 
-fn paid(order: &str, seconds: f64, holds: [u8; 2]) -> Vec<TestEvent> {
+pub(super) fn paid(order: &str, seconds: f64, holds: [u8; 2]) -> Vec<TestEvent> {
     let purchase = |hold: u8| json!({ "hold_id": id(hold), "purchase_id": id(hold + 50) });
     let fields =
         json!({ "paid_at": at(seconds), "total": money(300), "purchases": holds.map(purchase) });
@@ -72,17 +77,23 @@ fn paid(order: &str, seconds: f64, holds: [u8; 2]) -> Vec<TestEvent> {
     ]
 }
 
-fn released_with(seconds: f64, drop: &str, hold: u8, units: u32, cause: &str) -> TestEvent {
+pub(super) fn released_with(
+    seconds: f64,
+    drop: &str,
+    hold: u8,
+    units: u32,
+    cause: &str,
+) -> TestEvent {
     let more = json!({ "released_at": at(seconds), "cause": cause });
     ended(seconds, "HoldReleased", drop, hold, units, more)
 }
 
-fn cancelled_order(order: &str, seconds: f64, cause: &str) -> TestEvent {
+pub(super) fn cancelled_order(order: &str, seconds: f64, cause: &str) -> TestEvent {
     let fields = json!({ "cancelled_at": at(seconds), "cause": cause });
     order_event(order, seconds, "OrderCancelled", fields)
 }
 
-fn expired(seconds: f64, drop: &str, hold: u8, units: u32, deadline: f64) -> TestEvent {
+pub(super) fn expired(seconds: f64, drop: &str, hold: u8, units: u32, deadline: f64) -> TestEvent {
     let more = json!({ "expired_at": at(deadline) });
     ended(seconds, "HoldExpired", drop, hold, units, more)
 }
@@ -93,7 +104,7 @@ fn drops() -> Vec<TestEvent> {
     vec![scheduled(A, 0.0, 20), b]
 }
 
-fn fulfilled(order: &str, seconds: f64, step: &str) -> TestEvent {
+pub(super) fn fulfilled(order: &str, seconds: f64, step: &str) -> TestEvent {
     let fields = json!({ "fulfilment": step, "fulfilled_at": at(seconds) });
     order_event(order, seconds, "OrderFulfilled", fields)
 }
@@ -425,7 +436,7 @@ fn impossible_orders_are_found() {
             "paid after it expired",
             expired_story,
             9,
-            "it was expired before",
+            "paid late by no payment",
             |s| {
                 let mut paid = paid(O, 31.5, [1, 2]).remove(0);
                 paid.fields["late"] = json!(true);
