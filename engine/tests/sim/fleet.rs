@@ -136,7 +136,8 @@ async fn live(world: &World, clock: &SetClock, skew: i64, random: &mut StdRng) {
 
 /// As long as the simulation settles, and a little longer.
 async fn wait_for_the_end() {
-    sleep(SETTLING + Duration::from_secs(5)).await;
+    // And for the money that arrives after the faults.
+    sleep(SETTLING + Duration::from_secs(30)).await;
 }
 
 /// Without a key, so it is not counted for any client.

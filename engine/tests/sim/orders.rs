@@ -91,6 +91,13 @@ impl Buyer {
                 self.send_with_retries(request).await;
             }
         }
+        // Money that arrives when every order is over.
+        sleep(Duration::from_secs(10)).await;
+        for (order_id, payment_id, amount) in std::mem::take(&mut self.payments) {
+            let report = PaymentReport::Succeeded { amount };
+            let request = self.report(order_id, payment_id, report);
+            self.send_with_retries(request).await;
+        }
     }
 
     fn next_request(&mut self) -> Option<OrderRequest> {
@@ -143,14 +150,7 @@ impl Buyer {
                     true => PaymentReport::Succeeded { amount },
                     false => PaymentReport::Failed { reason },
                 };
-                let intent = format!("intent {} of {payment_id}", self.random.random_range(0..2));
-                Some(OrderRequest::Report(RecordPayment {
-                    order_id,
-                    payment_id,
-                    provider: provider(),
-                    reference: PaymentReference::new(&intent).unwrap(),
-                    report,
-                }))
+                Some(self.report(order_id, payment_id, report))
             }
             (6, _) => {
                 // Without a key, whose scope is the drop of a refund: it asks for all that is left.
@@ -183,6 +183,22 @@ impl Buyer {
                 }))
             }
         }
+    }
+
+    fn report(
+        &mut self,
+        order_id: OrderId,
+        payment_id: PaymentId,
+        report: PaymentReport,
+    ) -> OrderRequest {
+        let intent = format!("intent {} of {payment_id}", self.random.random_range(0..2));
+        OrderRequest::Report(RecordPayment {
+            order_id,
+            payment_id,
+            provider: provider(),
+            reference: PaymentReference::new(&intent).unwrap(),
+            report,
+        })
     }
 
     /// Keeps what later requests refer to.
