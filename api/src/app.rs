@@ -11,6 +11,7 @@ use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
 use projections::views::Views;
+use settlement::Settlement;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use webhooks::service::Webhooks;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
     /// Outgoing webhooks.
     pub webhooks: Webhooks,
+    /// Payments of orders, and the jobs that follow from them.
+    pub settlement: Settlement,
     /// Counts refusals.
     pub refused: Refused,
     pub metrics: Metrics,

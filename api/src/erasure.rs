@@ -33,6 +33,11 @@ pub(crate) async fn delete(
     // before they append again.
     app.engine.nudge();
     app.views.reach(erasure.position, FRESHNESS_TIMEOUT).await;
+    // References of payments. A failure is repeated by the worker, which also removes those that a
+    // refund still needs, once it is done.
+    if let Err(error) = app.settlement.store().prune().await {
+        warn!(%error, "cannot remove the references of payments now; the worker will");
+    }
     let position = [("holdfast-position", erasure.position.to_string())];
     Ok((StatusCode::NO_CONTENT, position).into_response())
 }

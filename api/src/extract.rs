@@ -21,6 +21,7 @@ use infrastructure::log::EventLog;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
@@ -90,13 +91,27 @@ impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBo
     }
 }
 
+/// A body of at most `MOST` bytes as it was sent, for a signature over exactly these bytes.
+#[derive(Debug)]
+pub struct RawBody<const MOST: usize>(pub Bytes);
+
+impl<const MOST: usize> FromRequest<App> for RawBody<MOST> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
+        let body = timeout(BODY_TIMEOUT, read_to_end(request, MOST)).await;
+        body.map_err(too_slow)?.map(Self)
+    }
+}
+
+fn too_slow(_: Elapsed) -> Problem {
+    let detail = "The body did not arrive in time. Send the request again.";
+    Problem::new(Code::RequestTimeout, detail)
+}
+
 /// Reads a body to its end. A body that is too large is read further, up to a bound: a client that
 /// gets a response while it is still sending sees a broken connection instead of the response.
 async fn read_body(request: Request, most: usize) -> Result<Bytes, Problem> {
-    let too_slow = |_| {
-        let detail = "The body did not arrive in time. Send the request again.";
-        Problem::new(Code::RequestTimeout, detail)
-    };
     let body = timeout(BODY_TIMEOUT, read_to_end(request, most))
         .await
         .map_err(too_slow)??;

@@ -1,10 +1,11 @@
 //! Work that must still be done, and matters that need an administrator.
 //!
-//! Promise: a job has the id of the thing that it is about, so it is found under both routes.
-//! Limit: the jobs of today are deliveries of webhooks that are pending, were given up, or needed
-//! more than one attempt.
+//! Promise: a job has the id of the thing that it is about, so it is found under both routes. Jobs
+//! of several tables are one list, ordered by position and id.
+//! Limit: deliveries of webhooks are jobs if they are pending, were given up, or needed more than
+//! one attempt.
 
-use ::webhooks::store::{Changed, Delivery, Matter, Slice};
+use ::webhooks::store::{Changed, Delivery, Matter};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::HeaderMap;
@@ -13,6 +14,7 @@ use axum::response::Response;
 use domain::values::{Position, Timestamp, parse_uuid};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use settlement::store as payments;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -26,10 +28,40 @@ use crate::webhook_routes::{DeliveryStatus, MOST_LISTED, failed, one_more, page,
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum JobKind {
+    /// Returns money.
     Refund,
+    /// Takes the authorised money of a sale.
+    PaymentCapture,
+    /// Cancels a payment of an order that is over or was paid otherwise.
     PaymentCancel,
+    /// Money arrived for a payment that the log does not have. An administrator decides about it.
+    PaymentUnknown,
     Webhook,
     Push,
+}
+
+impl JobKind {
+    /// The kind of the jobs of payments.
+    const fn of_payments(self) -> Option<payments::JobKind> {
+        match self {
+            Self::Refund => Some(payments::JobKind::Refund),
+            Self::PaymentCapture => Some(payments::JobKind::Capture),
+            Self::PaymentCancel => Some(payments::JobKind::Cancel),
+            Self::PaymentUnknown => Some(payments::JobKind::Unknown),
+            Self::Webhook | Self::Push => None,
+        }
+    }
+}
+
+impl From<payments::JobKind> for JobKind {
+    fn from(kind: payments::JobKind) -> Self {
+        match kind {
+            payments::JobKind::Refund => Self::Refund,
+            payments::JobKind::Capture => Self::PaymentCapture,
+            payments::JobKind::Cancel => Self::PaymentCancel,
+            payments::JobKind::Unknown => Self::PaymentUnknown,
+        }
+    }
 }
 
 /// A piece of work that is repeated until it succeeds or is given up.
@@ -68,8 +100,34 @@ impl From<Delivery> for JobBody {
     }
 }
 
+impl From<payments::Job> for JobBody {
+    fn from(job: payments::Job) -> Self {
+        Self {
+            id: job.id,
+            kind: job.kind.into(),
+            subject: order(job.order_id),
+            status: job.status,
+            cancelled: job.is_cancelled,
+            attempts: job.attempts,
+            next_attempt_at: job.next_attempt_at,
+            last_error: job.last_error,
+            position: job.position,
+        }
+    }
+}
+
+impl JobBody {
+    const fn key(&self) -> (Position, Uuid) {
+        (self.position, self.id)
+    }
+}
+
 fn subject(endpoint_id: Uuid) -> String {
     format!("/v1/admin/webhooks/{endpoint_id}")
+}
+
+fn order(order_id: Uuid) -> String {
+    format!("/v1/orders/{order_id}")
 }
 
 /// The kinds of matters.
@@ -80,6 +138,16 @@ enum MatterKind {
     Webhook,
     /// An endpoint was disabled because its receiver is gone.
     WebhookEndpoint,
+    /// Money is owed to a buyer, and the refund was given up.
+    Refund,
+    /// Money that bought nothing is being returned: it arrived late or twice, or is another amount.
+    PaymentWithoutGoods,
+    /// Units were sold, and their money was not taken.
+    PaymentCapture,
+    /// A payment of an order that is over could not be cancelled.
+    PaymentCancel,
+    /// Money arrived for a payment that the log does not have.
+    PaymentUnknown,
 }
 
 /// A matter that needs an administrator.
@@ -113,6 +181,49 @@ impl From<Matter> for MatterBody {
     }
 }
 
+impl From<payments::Matter> for MatterBody {
+    fn from(matter: payments::Matter) -> Self {
+        let payments::Matter { job, since } = matter;
+        let error = job.last_error.unwrap_or_default();
+        let (kind, detail) = match (job.kind, job.cause.as_deref()) {
+            (payments::JobKind::Refund, cause) if job.status == "pending" => {
+                let cause = match cause {
+                    Some("late") => "it arrived after the order had expired",
+                    Some("double") => "the order was paid already",
+                    Some("wrong_amount") => "it is not the amount of the order",
+                    _ => "the order is over",
+                };
+                let detail = format!("{} is being returned: {cause}", job.amount);
+                (MatterKind::PaymentWithoutGoods, detail)
+            }
+            (payments::JobKind::Refund, _) => {
+                let detail = format!("{} was not returned: {error}", job.amount);
+                (MatterKind::Refund, detail)
+            }
+            (payments::JobKind::Capture, _) => {
+                let detail = format!("{} of a sale was not taken: {error}", job.amount);
+                (MatterKind::PaymentCapture, detail)
+            }
+            (payments::JobKind::Cancel, _) => {
+                let detail = format!("a payment was not cancelled: {error}");
+                (MatterKind::PaymentCancel, detail)
+            }
+            (payments::JobKind::Unknown, _) => {
+                let detail = format!("{} arrived: {error}", job.amount);
+                (MatterKind::PaymentUnknown, detail)
+            }
+        };
+        Self {
+            id: job.id,
+            kind,
+            subject: order(job.order_id),
+            since,
+            detail,
+            position: job.position,
+        }
+    }
+}
+
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct JobsParams {
     /// Lists only jobs of this kind.
@@ -137,24 +248,41 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
-    let slice = Slice {
-        status: params.status.map(DeliveryStatus::name),
-        after: params.starting_after,
-        limit: one_more(limit),
+    let before = match params.starting_after {
+        Some(id) => Some(key_of(&app, id).await?),
+        None => None,
     };
-    let found = match params.kind {
-        Some(JobKind::Webhook) | None => {
-            let jobs = app.webhooks.store().jobs(slice).await;
-            jobs.map_err(failed)?
-        }
-        Some(JobKind::Refund | JobKind::PaymentCancel | JobKind::Push) => vec![],
-    };
-    if let (Some(after), true) = (params.starting_after, found.is_empty()) {
-        let known = app.webhooks.store().delivery(after).await.map_err(failed)?;
-        known.ok_or_else(|| unknown_start("a job"))?;
+    let status = params.status.map(DeliveryStatus::name);
+    let mut found: Vec<JobBody> = vec![];
+    if matches!(params.kind, Some(JobKind::Webhook) | None) {
+        let store = app.webhooks.store();
+        let jobs = store.jobs_before(status, before, one_more(limit)).await;
+        found.extend(jobs.map_err(failed)?.into_iter().map(JobBody::from));
     }
+    let kind = params.kind.and_then(JobKind::of_payments);
+    if kind.is_some() || params.kind.is_none() {
+        let slice = payments::Slice {
+            status,
+            kind,
+            after: before,
+            limit: one_more(limit),
+        };
+        let jobs = app.settlement.store().jobs(slice).await;
+        found.extend(jobs.map_err(failed)?.into_iter().map(JobBody::from));
+    }
+    found.sort_by_key(|job| std::cmp::Reverse(job.key()));
     let page: Page<JobBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
+}
+
+/// The position and id of a job. Before an unknown one there is nothing.
+async fn key_of(app: &App, id: Uuid) -> Result<(Position, Uuid), Problem> {
+    let payment = app.settlement.store().job(id).await.map_err(failed)?;
+    if let Some(job) = payment {
+        return Ok((job.position, job.id));
+    }
+    let delivery = app.webhooks.store().job_key(id).await.map_err(failed)?;
+    delivery.ok_or_else(|| unknown_start("a job"))
 }
 
 /// The id of a job in the path. A value that is not a UUID gets the same problem as an unknown job.
@@ -182,8 +310,12 @@ pub(crate) async fn retry(
     _: Admin,
     JobPath(id): JobPath,
 ) -> Result<Json<JobBody>, Problem> {
+    let changed = app.settlement.store().retry(id).await.map_err(failed)?;
+    if let Some(job) = of_payment(&app, changed, "so there is nothing to retry")? {
+        return Ok(job);
+    }
     let changed = app.webhooks.store().retry(id).await;
-    job(&app, changed.map_err(failed)?)
+    of_delivery(&app, changed.map_err(failed)?)
 }
 
 /// `POST /v1/admin/jobs/{id}/cancel`
@@ -192,11 +324,34 @@ pub(crate) async fn cancel(
     _: Admin,
     JobPath(id): JobPath,
 ) -> Result<Json<JobBody>, Problem> {
+    let changed = app.settlement.store().cancel(id).await.map_err(failed)?;
+    if let Some(job) = of_payment(&app, changed, "so it cannot be cancelled any more")? {
+        return Ok(job);
+    }
     let changed = app.webhooks.store().cancel(id).await;
-    job(&app, changed.map_err(failed)?)
+    of_delivery(&app, changed.map_err(failed)?)
 }
 
-fn job(app: &App, changed: Changed) -> Result<Json<JobBody>, Problem> {
+/// Returns `None` if the job is not one of payments.
+fn of_payment(
+    app: &App,
+    changed: payments::Changed,
+    consequence: &str,
+) -> Result<Option<Json<JobBody>>, Problem> {
+    match changed {
+        payments::Changed::Done(job) => {
+            app.settlement.wake();
+            Ok(Some(Json(job.into())))
+        }
+        payments::Changed::AlreadyDone => {
+            let detail = format!("The job is done, {consequence}.");
+            Err(Problem::new(Code::JobDone, detail))
+        }
+        payments::Changed::NotFound => Ok(None),
+    }
+}
+
+fn of_delivery(app: &App, changed: Changed) -> Result<Json<JobBody>, Problem> {
     match changed {
         Changed::Done(delivery) => {
             app.webhooks.wake();
@@ -230,18 +385,30 @@ pub(crate) async fn needs_attention(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
-    let store = app.webhooks.store();
-    let found = store
-        .needs_attention(params.starting_after, one_more(limit))
-        .await;
-    let found = found.map_err(failed)?;
-    if let (Some(after), true) = (params.starting_after, found.is_empty()) {
-        // A matter has the id of its job or of its endpoint.
-        let is_job = store.delivery(after).await.map_err(failed)?.is_some();
-        if !is_job && store.endpoint(after).await.map_err(failed)?.is_none() {
-            return Err(unknown_start("a matter"));
-        }
-    }
+    let before = match params.starting_after {
+        Some(id) => Some((since(&app, id).await?, id)),
+        None => None,
+    };
+    let most = one_more(limit);
+    let of_webhooks = app.webhooks.store().needs_attention(before, most).await;
+    let of_payments = app.settlement.store().needs_attention(before, most).await;
+    let of_webhooks = of_webhooks.map_err(failed)?.into_iter();
+    let mut found: Vec<MatterBody> = of_webhooks.map(MatterBody::from).collect();
+    let of_payments = of_payments.map_err(failed)?.into_iter();
+    found.extend(of_payments.map(MatterBody::from));
+    found.sort_by_key(|matter| std::cmp::Reverse((matter.since, matter.id)));
     let page: Page<MatterBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
+}
+
+/// The time of a matter. Before an unknown one there is nothing.
+async fn since(app: &App, id: Uuid) -> Result<Timestamp, Problem> {
+    let payment = app.settlement.store().matter_since(id).await;
+    if let Some(since) = payment.map_err(failed)? {
+        return Ok(since);
+    }
+    let delivery = app.webhooks.store().matter_since(id).await;
+    let since = delivery.map_err(failed)?;
+    // A matter has the id of its job or of its endpoint.
+    since.ok_or_else(|| unknown_start("a matter"))
 }

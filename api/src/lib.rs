@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+mod checkout;
 pub mod connections;
 mod drops;
 mod edge;

@@ -4,6 +4,8 @@
 //! a hold's id grants the right to buy.
 
 mod list;
+pub(crate) mod payment;
+pub(crate) mod refunds;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
@@ -24,6 +26,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::list::{OrdersReader, list};
+use self::payment::OrderPaymentBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
 use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
@@ -109,6 +112,9 @@ pub(crate) struct OrderBody {
     pub(crate) fulfilment: Fulfilment,
     pub(crate) items: Vec<OrderItemBody>,
     pub(crate) total: Money,
+    /// The payment with a provider that bought the order, otherwise the last one that was started;
+    /// null if there is none.
+    pub(crate) payment: Option<OrderPaymentBody>,
     /// True if the payment arrived after `expires_at` and was honoured.
     pub(crate) late: bool,
     /// The carrier's identifier of the parcel; null if there is none, and after the erasure of the
@@ -152,6 +158,7 @@ impl OrderBody {
             fulfilment: row.fulfilment.into(),
             items: row.items.iter().enumerate().map(item).collect(),
             total: row.total,
+            payment: row.payments.shown().map(OrderPaymentBody::from),
             late: row.late,
             placed_at: row.placed_at,
             expires_at: row.expires_at,
@@ -339,7 +346,7 @@ fn missing(app: &App, order_id: OrderId) -> Problem {
 }
 
 /// Rejects another buyer's token; see `must_own` of holds.
-async fn must_own(
+pub(crate) async fn must_own(
     app: &App,
     caller: &Caller,
     origin: Origin,
@@ -357,10 +364,10 @@ async fn must_own(
 }
 
 /// Settles the attempt, which has failed if the engine does not know the order either.
-fn found(
+pub(crate) fn found<S>(
     attempt: Option<Attempt>,
-    answer: Result<Accepted<OrderId>, CommandError>,
-) -> Result<Accepted<OrderId>, CommandError> {
+    answer: Result<Accepted<S>, CommandError>,
+) -> Result<Accepted<S>, CommandError> {
     let is_unknown = matches!(
         &answer,
         Err(CommandError::Refused {
@@ -375,7 +382,11 @@ fn found(
 }
 
 /// Finds an order. One that is unknown here may have been placed by another node a moment ago.
-async fn find_anywhere(app: &App, origin: Origin, order_id: OrderId) -> Result<OrderRow, Problem> {
+pub(crate) async fn find_anywhere(
+    app: &App,
+    origin: Origin,
+    order_id: OrderId,
+) -> Result<OrderRow, Problem> {
     if let Some(order) = app.views.order(order_id) {
         return Ok(order);
     }
@@ -394,7 +405,7 @@ async fn find_anywhere(app: &App, origin: Origin, order_id: OrderId) -> Result<O
 
 /// The order id in the path. A value that is not a UUID gets the same problem as an unknown order.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct OrderPath(OrderId);
+pub(crate) struct OrderPath(pub(crate) OrderId);
 
 impl FromRequestParts<App> for OrderPath {
     type Rejection = Problem;

@@ -70,6 +70,8 @@ codes! {
     IdempotencyKeyRequired = "idempotency_key_required", BAD_REQUEST, "An Idempotency-Key header is required";
     /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key is not valid";
+    /// The provider did not sign the webhook, or too long ago.
+    SignatureInvalid = "signature_invalid", BAD_REQUEST, "The webhook's signature is not valid";
     /// The key or token is missing or not valid.
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid bearer key or token is required";
     /// The key or token is valid, but does not permit the operation.
@@ -105,12 +107,16 @@ codes! {
     HoldInOrder = "hold_in_order", CONFLICT, "The hold belongs to an order";
     /// The order cannot be cancelled any more, because it was paid.
     OrderPaid = "order_paid", CONFLICT, "The order was paid";
+    /// The limit of payments of one order is reached.
+    TooManyPayments = "too_many_payments", CONFLICT, "Too many payments of the order";
+    /// The provider cannot charge the total of the order.
+    AmountNotSupported = "amount_not_supported", CONFLICT, "The provider cannot charge this amount";
+    /// The provider refused to start the payment.
+    PaymentRefused = "payment_refused", CONFLICT, "The provider refused the payment";
     /// Only a paid order is fulfilled.
     OrderNotPaid = "order_not_paid", CONFLICT, "The order is not paid";
     /// The order is further already.
     FulfilmentOrder = "fulfilment_order", CONFLICT, "Fulfilment only goes forward";
-    /// No more payments of the order can be started.
-    TooManyPayments = "too_many_payments", CONFLICT, "Too many payments of the order were started";
     /// A stock adjustment would remove units that are held or sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough available units to remove";
     /// Units are available, so there is nothing to wait for.
@@ -170,6 +176,8 @@ codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal server error";
     /// The log is unreachable, or the queue is full.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
+    /// The payment provider cannot be reached, or refused the request.
+    ProviderUnavailable = "provider_unavailable", SERVICE_UNAVAILABLE, "The payment provider cannot be used";
     /// An event of the drop cannot be applied on this node.
     DropQuarantined = "drop_quarantined", SERVICE_UNAVAILABLE, "The drop is in quarantine";
     /// An event of the order cannot be applied on this node.

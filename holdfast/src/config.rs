@@ -7,8 +7,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use database::DatabaseSettings;
+use payments::stripe::InvalidSetting;
+use payments::{PaymentError, Stripe, StripeSettings};
 use terminal::arguments::whole;
 use tracing::warn;
 
@@ -42,6 +44,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,
+
+    #[command(flatten)]
+    pub payments: PaymentSettings,
 
     /// Commands that may wait in the engine's queue; further requests get 503 immediately.
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = whole::<u32, 1, 1_000_000>)]
@@ -203,6 +208,91 @@ impl WebhookSettings {
     }
 }
 
+/// How orders are paid.
+#[derive(Debug, Clone, Args)]
+pub struct PaymentSettings {
+    /// Treatment of money that arrives after its order has expired: honour sells the units if they
+    /// are still free, refund always returns the money. Set the same on every server.
+    #[arg(long, env = "HOLDFAST_LATE_PAYMENTS", default_value = "honour")]
+    pub late_payments: LatePaymentsSetting,
+
+    /// Secret key of the Stripe account (sk_… or rk_…), which makes Stripe the default provider.
+    /// Needs the webhook secret as well.
+    #[arg(
+        long,
+        env = "HOLDFAST_STRIPE_SECRET_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub stripe_secret_key: Option<String>,
+
+    /// Secret of Stripe's webhook endpoint (whsec_…), or several, separated by commas, while it is
+    /// rolled.
+    #[arg(
+        long,
+        env = "HOLDFAST_STRIPE_WEBHOOK_SECRET",
+        hide_env_values = true,
+        value_name = "SECRETS"
+    )]
+    pub stripe_webhook_secret: Option<String>,
+
+    /// Address of Stripe's API; another one for a double of Stripe in a test. By default Stripe's
+    /// own.
+    #[arg(long, env = "HOLDFAST_STRIPE_API_BASE", value_name = "URL")]
+    pub stripe_api_base: Option<String>,
+
+    /// Permits payments with the built-in demo, which takes no money: on, off, or auto, which means
+    /// on unless a buyer secret is set.
+    #[arg(long, env = "HOLDFAST_DEMO_PAYMENTS", default_value = "auto")]
+    pub demo_payments: DemoPayments,
+}
+
+/// See [`PaymentSettings::late_payments`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LatePaymentsSetting {
+    Honour,
+    Refund,
+}
+
+/// See [`PaymentSettings::demo_payments`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DemoPayments {
+    Auto,
+    On,
+    Off,
+}
+
+/// Returns Stripe as it is configured, or `None`.
+///
+/// # Errors
+/// [`ConfigError::IncompleteStripe`], [`ConfigError::Stripe`] or [`ConfigError::StripeUnusable`].
+pub fn stripe(settings: &PaymentSettings) -> Result<Option<Stripe>, ConfigError> {
+    let base = settings.stripe_api_base.as_deref();
+    let (key, webhook) = (&settings.stripe_secret_key, &settings.stripe_webhook_secret);
+    let missing = |missing| Err(ConfigError::IncompleteStripe { missing });
+    let (key, webhook) = match (key, webhook) {
+        (Some(key), Some(webhook)) => (key, webhook),
+        (Some(_), None) => return missing("HOLDFAST_STRIPE_WEBHOOK_SECRET"),
+        (None, Some(_)) => return missing("HOLDFAST_STRIPE_SECRET_KEY"),
+        (None, None) if base.is_some() => return missing("HOLDFAST_STRIPE_SECRET_KEY"),
+        (None, None) => return Ok(None),
+    };
+    let stripe = StripeSettings::new(key, webhook, base).map_err(ConfigError::Stripe)?;
+    let stripe = Stripe::new(stripe).map_err(ConfigError::StripeUnusable)?;
+    Ok(Some(stripe))
+}
+
+/// Returns whether buyers may pay with the demo.
+#[must_use]
+pub fn is_demo_offered(settings: &Settings) -> bool {
+    match settings.payments.demo_payments {
+        DemoPayments::On => true,
+        DemoPayments::Off => false,
+        // Where buyers are believed, anybody can purchase without money anyway.
+        DemoPayments::Auto => settings.buyers.buyer_secret.is_none(),
+    }
+}
+
 /// How buyers are authenticated.
 #[derive(Debug, Clone, Args)]
 pub struct BuyerSettings {
@@ -292,6 +382,15 @@ pub enum ConfigError {
     /// Otherwise auditors could act as administrators.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
+    /// A part of Stripe's settings is missing, so payments would fail later.
+    #[error(
+        "{missing} is required to use Stripe; unset the other settings of Stripe to do without it"
+    )]
+    IncompleteStripe { missing: &'static str },
+    #[error(transparent)]
+    Stripe(InvalidSetting),
+    #[error("Stripe cannot be used")]
+    StripeUnusable(#[source] PaymentError),
     /// The data directory cannot be used.
     #[error("cannot keep keys in {path}")]
     KeyFile {

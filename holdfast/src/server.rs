@@ -18,17 +18,21 @@ use api::session::Sessions;
 use api::stream::{self, StreamHub, StreamShard};
 use database::{Database, DatabaseError};
 use engine::{
-    EngineConfig, EngineError, EnginePanicked, EngineThread, Observer, RandomIds, SystemClock,
+    Clock as _, EngineConfig, EngineError, EngineHandle, EnginePanicked, EngineThread,
+    LatePayments, Observer, RandomIds, SystemClock,
 };
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
+use payments::{Demo, Secret, Stripe};
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
 use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
+use settlement::store::Store;
+use settlement::{Providers, Settlement};
 use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -40,7 +44,9 @@ use tracing::{info, warn};
 use webhooks::notices::Notices;
 use webhooks::service::Webhooks;
 
-use crate::config::{ConfigError, Settings, buyer_tokens, load_keys};
+use crate::config::{
+    ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_keys, stripe,
+};
 
 /// How long a stopping server waits for in-flight requests.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -101,6 +107,7 @@ impl Server {
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings)?;
+        let stripe = stripe(&settings.payments)?;
         let bounds = bounds(settings);
         let (listener, address) = listen(settings.listen, bounds.timeouts.idle)?;
         let database = tokio::select! {
@@ -132,6 +139,11 @@ impl Server {
         let streams = run_shards(shards, settings, &closing);
         let mut followers = Followers::start(&observers, &database, &log, &stopping);
         let webhooks = followers.dispatch(settings, &observers, &database, &log, &stopping);
+        let store = Store::new(PgPool::clone(&database.pool));
+        let seed = store.demo_seed().await.map_err(unreadable)?;
+        let providers = providers(settings, stripe, seed, &handle);
+        let settlement = Settlement::new(store, providers, handle.clone());
+        followers.settle(&settlement, &observers, &log, &stopping);
 
         let app = App::new(Parts {
             engine: handle,
@@ -149,6 +161,7 @@ impl Server {
             projections: followers.projections,
             refused: followers.refused,
             webhooks,
+            settlement,
             metrics: observers.metrics,
             limiter: observers.limiter,
             lateness: observers.lateness,
@@ -322,6 +335,46 @@ impl Followers {
         self.tasks.spawn(running);
         webhooks
     }
+
+    /// Starts the worker of payments.
+    fn settle(
+        &mut self,
+        settlement: &Settlement,
+        observers: &Observers,
+        log: &PostgresLog,
+        stopping: &CancellationToken,
+    ) {
+        let (log, feed) = (log.clone(), observers.feed.clone());
+        let running = settlement.clone().run(log, feed, stopping.clone());
+        self.tasks.spawn(running);
+    }
+}
+
+/// Returns the payment providers, and says which of them buyers may use.
+fn providers(
+    settings: &Settings,
+    stripe: Option<Stripe>,
+    seed: Secret,
+    engine: &EngineHandle,
+) -> Providers {
+    let is_demo_offered = is_demo_offered(settings);
+    if is_demo_offered {
+        let advice = match settings.buyers.buyer_secret {
+            Some(_) => "any buyer can pay without money",
+            None => "any client can pay without money, as it can purchase as any buyer",
+        };
+        info!("payments with the built-in demo are offered: {advice} (HOLDFAST_DEMO_PAYMENTS)");
+    }
+    if stripe.is_some() {
+        info!("payments with Stripe are offered, by default");
+    }
+    let clock = engine.clone();
+    let demo = Demo::new(seed, Box::new(move || clock.corrected(SystemClock.now())));
+    Providers::new(stripe, demo, is_demo_offered)
+}
+
+fn unreadable(error: sqlx::Error) -> ServerError {
+    ServerError::Load(LogError::Unavailable(error.into()))
 }
 
 fn engine_config(settings: &Settings) -> EngineConfig {
@@ -329,6 +382,10 @@ fn engine_config(settings: &Settings) -> EngineConfig {
         queue: settings.queue as usize,
         max_waitlist: settings.max_waitlist,
         max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
+        late_payments: match settings.payments.late_payments {
+            LatePaymentsSetting::Honour => LatePayments::Honour,
+            LatePaymentsSetting::Refund => LatePayments::Refund,
+        },
         ..EngineConfig::default()
     }
 }

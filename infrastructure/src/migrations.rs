@@ -28,6 +28,7 @@ const FILES: &[(&str, &str)] = files![
     "0010_orders",
     "0011_webhooks",
     "0012_payments",
+    "0013_payment_jobs",
     "0015_facts",
 ];
 

@@ -134,6 +134,12 @@ pub(crate) struct OrderSlice {
 }
 
 impl Orders {
+    /// Returns the order of a purchased hold, if it belongs to one.
+    #[must_use]
+    pub fn of_hold(&self, hold_id: HoldId) -> Option<OrderId> {
+        self.of_holds.get(&hold_id).copied()
+    }
+
     #[must_use]
     pub fn get(&self, order_id: OrderId) -> Option<&OrderRow> {
         self.rows.get(&order_id)

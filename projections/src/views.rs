@@ -223,6 +223,12 @@ impl Views {
         self.read().quarantine_like(None, entry_id.prefix())
     }
 
+    /// Returns the order of a purchased hold, if it belongs to one.
+    #[must_use]
+    pub fn order_of_hold(&self, hold_id: HoldId) -> Option<OrderId> {
+        self.read().orders.of_hold(hold_id)
+    }
+
     /// Returns one order.
     #[must_use]
     pub fn order(&self, order_id: OrderId) -> Option<OrderRow> {

@@ -2,7 +2,8 @@
 //!
 //! Promise: webhooks that the libraries for Node and Python sign are accepted, those that the demo
 //! signs are accepted by them, and all agree on the rest; the requests are those of the library for
-//! Node; a payment lives its life at localstripe, whose own webhooks are accepted.
+//! Node; a payment lives its life at localstripe, whose own webhooks are accepted; an order is paid
+//! and refunded there through the server.
 //! Limit: neither double is Stripe. localstripe ignores idempotency keys and refunds more than was
 //! captured (findings/localstripe-refunds-more-than-was-captured.sh), so repeats are tested behind
 //! the keys of stripe-stateful-mock, and refunds at stripe-stateful-mock, which has no intents.
@@ -15,11 +16,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::Utc;
 use domain::values::{Currency, Money, Timestamp};
-use harness::{Node, Python};
+use harness::{App, Launch, Node, Python, eventually, fetch, key, text};
 use payments::{
     Demo, EventKind, IntentState, PaymentError, PaymentProvider, PaymentToStart, ProviderEvent,
     RefundState, RefundToMake, Scenario, Secret, Stripe, StripeSettings, WebhookError, signature,
 };
+use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -537,4 +539,152 @@ async fn no_more_than_the_charge_is_refunded_at_a_double_of_stripe() {
         matches!(wrong, PaymentError::Misconfigured { .. }),
         "{wrong:?}"
     );
+}
+
+// Through the server.
+
+async fn get(url: &str) -> Value {
+    let request = reqwest::Client::new().get(url).bearer_auth(KEY);
+    request.send().await.unwrap().json().await.unwrap()
+}
+
+/// Signs a webhook with the official library for Node.
+async fn signed_by_the_library(body: &str) -> String {
+    let sign = json!({ "body": body, "secret": SECRET, "at": Utc::now().timestamp() });
+    let in_node = node().await.module(include_str!("payments/signatures.mjs"));
+    let signed = converse(in_node, &json!({ "sign": [sign], "verify": [] })).await;
+    signed["signed"][0].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn order_is_paid_captured_and_refunded_at_a_double_of_stripe() {
+    let doubles = Doubles::start().await;
+    let app = Launch::fresh()
+        .await
+        .with("HOLDFAST_STRIPE_SECRET_KEY", KEY)
+        .with(
+            "HOLDFAST_STRIPE_WEBHOOK_SECRET",
+            &format!("whsec_old,{SECRET}"),
+        )
+        .with("HOLDFAST_STRIPE_API_BASE", &doubles.front)
+        .start()
+        .await;
+    // The double's own webhooks arrive as well, such as that of the capture.
+    let hook = json!({ "url": format!("http://{}/v1/payments/webhooks/stripe", app.address()), "secret": SECRET });
+    let registered = reqwest::Client::new()
+        .post(format!("{}/_config/webhooks/shop", doubles.localstripe))
+        .json(&hook);
+    assert!(registered.send().await.unwrap().status().is_success());
+
+    let price = json!({ "price": { "amount": 1_999, "currency": "EUR" }, "max_per_hold": 2 });
+    let drop = app.create_drop(5, price).await;
+    let order = json!({ "buyer_id": "ann", "items": [{ "drop_id": drop, "quantity": 2 }] });
+    let request = app.request(Method::POST, "/v1/orders");
+    let request = request.header("idempotency-key", key()).json(&order);
+    let order = fetch(request).await.ok(201);
+    let order = format!("/v1/orders/{}", text(&order["id"]));
+    let start = async |body: Value| {
+        let request = app.request(Method::POST, &format!("{order}/payments"));
+        let request = request.header("idempotency-key", "pay-1").json(&body);
+        fetch(request).await
+    };
+    start(json!({ "scenario": "pays" }))
+        .await
+        .invalid("/scenario");
+    let payment = start(json!({})).await.ok(201);
+    assert_eq!(payment["provider"], "stripe");
+    let reference = text(&payment["provider_reference"]);
+    let again = start(json!({})).await;
+    assert!(again.is_replay());
+    assert_eq!(again.ok(201)["client_secret"], payment["client_secret"]);
+
+    doubles.pay(&reference, GOOD_CARD).await;
+    let intent_url = format!("{}/v1/payment_intents/{reference}", doubles.localstripe);
+    let intent = get(&intent_url).await;
+    assert_eq!(intent["status"], "requires_capture");
+    let event = json!({
+        "id": "evt_authorised", "object": "event", "created": Utc::now().timestamp(),
+        "type": "payment_intent.amount_capturable_updated", "data": { "object": intent },
+    });
+    let body = format!("{event:#}\n");
+    let signature = signed_by_the_library(&body).await;
+    let request = app.request(Method::POST, "/v1/payments/webhooks/stripe");
+    let request = request.header("content-type", "application/json");
+    let request = request.header(signature::HEADER, signature).body(body);
+    fetch(request).await.ok(200);
+    let read = async || fetch(app.admin(Method::GET, &order)).await.ok(200);
+    let paid = read().await;
+    assert_eq!(
+        (&paid["status"], &paid["payment"]["provider"]),
+        (&json!("paid"), &json!("stripe"))
+    );
+    assert_eq!(paid["payment"]["provider_reference"], json!(reference));
+    eventually("the money is captured", || async {
+        (get(&intent_url).await["status"] == "succeeded").then_some(())
+    })
+    .await;
+
+    let refund = async || {
+        let request = app.admin(Method::POST, &format!("{order}/refunds"));
+        let request = request.header("idempotency-key", "refund-1");
+        let item = json!({ "drop_id": drop, "quantity": 1 });
+        let body = json!({ "items": [item], "reason": "returned" });
+        fetch(request.json(&body)).await.ok(201)
+    };
+    let made = eventually("the money is returned", || async {
+        let made = refund().await;
+        (made["status"] == "succeeded").then_some(made)
+    })
+    .await;
+    assert_eq!(
+        made["amount"],
+        json!({ "amount": 1_999, "currency": "EUR" })
+    );
+    let refunds = stripe_at(&doubles.front).refunds(&reference).await.unwrap();
+    let refunds: Vec<Money> = refunds.into_iter().map(|refund| refund.amount).collect();
+    assert_eq!(refunds, [euros(1_999)]);
+    assert_eq!(read().await["status"], "partially_refunded");
+    let log = app.stderr();
+    for secret in [KEY, SECRET, &text(&payment["client_secret"])] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    app.audit_verify().await;
+}
+
+#[tokio::test]
+async fn start_is_repeated_when_the_provider_was_away() {
+    let doubles = Doubles::start().await;
+    let launch = Launch::fresh()
+        .await
+        .with("HOLDFAST_STRIPE_SECRET_KEY", KEY)
+        .with("HOLDFAST_STRIPE_WEBHOOK_SECRET", SECRET);
+    // A port that nothing listens on.
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = format!("http://{}", unused.local_addr().unwrap());
+    drop(unused);
+    let app = launch
+        .clone()
+        .with("HOLDFAST_STRIPE_API_BASE", &away)
+        .start()
+        .await;
+    let price = json!({ "price": { "amount": 1_999, "currency": "EUR" } });
+    let drop = app.create_drop(1, price).await;
+    let request = app.request(Method::POST, "/v1/orders");
+    let request = request.header("idempotency-key", key());
+    let order = json!({ "buyer_id": "ann", "items": [{ "drop_id": drop }] });
+    let order = text(&fetch(request.json(&order)).await.ok(201)["id"]);
+    let start = async |app: &App| {
+        let request = app.request(Method::POST, &format!("/v1/orders/{order}/payments"));
+        fetch(request.header("idempotency-key", "pay-1")).await
+    };
+    let refused = start(&app).await;
+    refused.problem(503, "provider_unavailable");
+    assert!(!refused.header("retry-after").is_empty());
+    let app = launch
+        .with("HOLDFAST_STRIPE_API_BASE", &doubles.front)
+        .start()
+        .await;
+    let started = start(&app).await;
+    assert!(started.is_replay());
+    assert!(!started.ok(201)["client_secret"].is_null());
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate of the product with the crates of ours that it may use.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("domain", &[]),
     ("terminal", &[]),
     ("private-postgres", &[]),
@@ -15,6 +15,11 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("engine", &["domain", "infrastructure"]),
     ("projections", &["domain", "infrastructure"]),
     ("webhooks", &["domain", "infrastructure"]),
+    ("payments", &["domain"]),
+    (
+        "settlement",
+        &["domain", "engine", "infrastructure", "payments"],
+    ),
     ("client", &["domain", "terminal"]),
     (
         "database",
@@ -36,7 +41,9 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "domain",
             "engine",
             "infrastructure",
+            "payments",
             "projections",
+            "settlement",
             "webhooks",
         ],
     ),
@@ -50,8 +57,10 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "domain",
             "engine",
             "infrastructure",
+            "payments",
             "private-postgres",
             "projections",
+            "settlement",
             "terminal",
             "webhooks",
         ],

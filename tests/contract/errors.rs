@@ -343,7 +343,9 @@ fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
         for method in [Method::POST, Method::PATCH] {
             let operation = &item[method.as_str().to_lowercase()];
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
-            if !schema.is_null() {
+            // A provider's webhook is not read before its signature is verified.
+            let is_signed = path.starts_with("/v1/payments/webhooks/");
+            if !schema.is_null() && !is_signed {
                 let path = path.replace("{id}", drop);
                 found.push((method, path, objects_in(&document, schema)));
             }

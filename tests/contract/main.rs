@@ -6,6 +6,7 @@ mod admin;
 mod architecture;
 mod bounds;
 mod changes;
+mod checkout;
 mod commands;
 mod conditional;
 mod drops;

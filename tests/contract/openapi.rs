@@ -113,6 +113,7 @@ fn operations_that_need_no_credential_are_listed() {
             "get /v1/drops",
             "get /v1/drops/{id}",
             "get /v1/drops/{id}/purchasers",
+            "post /v1/payments/webhooks/{provider}",
             "get /v1/stream",
         ]
     );

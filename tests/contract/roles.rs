@@ -96,6 +96,9 @@ async fn auditor_reads_only_the_chained_columns_and_the_views() {
         "SELECT * FROM webhook_deliveries",
         "SELECT grant_holdfast_roles()",
         "SELECT grant_webhook_roles()",
+        "SELECT * FROM payment_demo_seed",
+        "SELECT * FROM payment_intents",
+        "SELECT grant_payment_roles()",
     ] {
         assert_denied(&mut auditor, sql).await;
     }
@@ -158,6 +161,7 @@ async fn reader_sees_the_views_and_not_the_log() {
         "SELECT * FROM webhook_secrets",
         "SELECT * FROM webhook_lanes",
         "SELECT * FROM webhook_order_lanes",
+        "SELECT * FROM payment_jobs",
         "UPDATE live_stock SET sold = 0",
         "INSERT INTO sales_timeline SELECT * FROM sales_timeline",
     ] {

@@ -139,6 +139,11 @@ async fn empty_variable_counts_as_not_set() {
         "HOLDFAST_WEBHOOK_NETWORKS",
         "HOLDFAST_WEBHOOK_RETRIES",
         "HOLDFAST_WEBHOOK_TIMEOUT_SECONDS",
+        "HOLDFAST_LATE_PAYMENTS",
+        "HOLDFAST_STRIPE_SECRET_KEY",
+        "HOLDFAST_STRIPE_WEBHOOK_SECRET",
+        "HOLDFAST_STRIPE_API_BASE",
+        "HOLDFAST_DEMO_PAYMENTS",
         "HOLDFAST_SHOPPERS_PER_SECOND",
         "RUST_LOG",
     ];
@@ -189,6 +194,44 @@ async fn empty_buyer_secret_is_rejected() {
     // Commands that do not check buyer tokens ignore the buyer secret.
     let audited = run_with(&empty, &["audit", "verify"]).await;
     assert!(audited.stderr.contains("no log found in"), "{audited:?}");
+}
+
+#[tokio::test]
+async fn settings_of_payments_that_cannot_be_used_are_rejected_in_one_line() {
+    const KEY: (&str, &str) = ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_hunter2");
+    const WEBHOOK: (&str, &str) = ("HOLDFAST_STRIPE_WEBHOOK_SECRET", "whsec_hunter2");
+    for (variables, named) in [
+        (&[KEY][..], WEBHOOK.0),
+        (&[WEBHOOK], KEY.0),
+        (&[("HOLDFAST_STRIPE_API_BASE", "http://127.0.0.1:1")], KEY.0),
+        (&[(KEY.0, "pk_hunter2"), WEBHOOK], KEY.0),
+        (&[KEY, (WEBHOOK.0, "hunter2")], WEBHOOK.0),
+        (
+            &[
+                KEY,
+                WEBHOOK,
+                ("HOLDFAST_STRIPE_API_BASE", "http://10.0.0.1"),
+            ],
+            "HOLDFAST_STRIPE_API_BASE",
+        ),
+    ] {
+        let refused = run_with(variables, &["serve"]).await;
+        assert_eq!(refused.code, Some(1), "{variables:?}: {refused:?}");
+        let words = refused.stderr.trim_end();
+        assert!(
+            words.contains(named) && !words.contains("hunter2"),
+            "{words}"
+        );
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
+    for (name, flag) in [
+        ("HOLDFAST_LATE_PAYMENTS", "--late-payments"),
+        ("HOLDFAST_DEMO_PAYMENTS", "--demo-payments"),
+    ] {
+        let refused = run_with(&[(name, "maybe")], &["serve"]).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(flag), "{}", refused.stderr);
+    }
 }
 
 #[tokio::test]

@@ -881,12 +881,8 @@ async fn replay_delivers_everything_after_a_position_again_with_the_same_ids() {
             .invalid("/after");
     }
     for after in [json!(-1), json!(1.5), json!("x"), json!(1_u64 << 53)] {
-        let refused = post(
-            &app,
-            &format!("{endpoint}/replay"),
-            &json!({ "after": after }),
-        );
-        let refused = refused.await;
+        let body = json!({ "after": after });
+        let refused = post(&app, &format!("{endpoint}/replay"), &body).await;
         refused.invalid("/after");
         let words = "must be a position: a whole number from 0 to 9007199254740991";
         assert_eq!(refused.json()["errors"][0]["detail"], words, "{after}");

@@ -14,6 +14,7 @@ mod log_lines;
 mod log_refused;
 mod orders;
 mod oversell;
+mod payments;
 mod pooler;
 mod projections;
 mod quarantine;

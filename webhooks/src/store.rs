@@ -429,28 +429,8 @@ impl Store {
         endpoint_id: Uuid,
         slice: Slice<'_>,
     ) -> Result<Vec<Delivery>, sqlx::Error> {
-        let condition = "endpoint_id = $4";
-        self.slice(condition, slice, Some(endpoint_id)).await
-    }
-
-    /// Returns the deliveries of all endpoints that are jobs: pending, given up, or done after a
-    /// failure. Newest event first.
-    ///
-    /// # Errors
-    /// [`sqlx::Error`].
-    pub async fn jobs(&self, slice: Slice<'_>) -> Result<Vec<Delivery>, sqlx::Error> {
-        let condition = "$4::uuid IS NULL AND (status <> 'done' OR attempts > 1)";
-        self.slice(condition, slice, None).await
-    }
-
-    async fn slice(
-        &self,
-        condition: &str,
-        slice: Slice<'_>,
-        endpoint_id: Option<Uuid>,
-    ) -> Result<Vec<Delivery>, sqlx::Error> {
         let sql = format!(
-            "{DELIVERY} WHERE {condition} AND ($1::text IS NULL OR status = $1) \
+            "{DELIVERY} WHERE endpoint_id = $4 AND ($1::text IS NULL OR status = $1) \
                 AND ($2::uuid IS NULL OR (position, id) < \
                         (SELECT a.position, a.id FROM webhook_deliveries a WHERE a.id = $2)) \
               ORDER BY position DESC, id DESC LIMIT $3"
@@ -465,6 +445,41 @@ impl Store {
             .iter()
             .map(delivery)
             .collect()
+    }
+
+    /// Returns the position and id of a job, by which the jobs of several tables are merged.
+    ///
+    /// # Errors
+    /// [`sqlx::Error`].
+    pub async fn job_key(&self, id: Uuid) -> Result<Option<(Position, Uuid)>, sqlx::Error> {
+        let delivery = self.delivery(id).await?;
+        Ok(delivery.map(|delivery| (delivery.position, delivery.id)))
+    }
+
+    /// Returns the deliveries of all endpoints that are jobs: pending, given up, or done after a
+    /// failure. Newest event first, from before a position and id on.
+    ///
+    /// # Errors
+    /// [`sqlx::Error`].
+    pub async fn jobs_before(
+        &self,
+        status: Option<&str>,
+        before: Option<(Position, Uuid)>,
+        limit: i64,
+    ) -> Result<Vec<Delivery>, sqlx::Error> {
+        let sql = format!(
+            "{DELIVERY} WHERE (status <> 'done' OR attempts > 1) AND ($1::text IS NULL OR status = $1) \
+                AND ($2::bigint IS NULL OR (position, id) < ($2, $3)) \
+              ORDER BY position DESC, id DESC LIMIT $4"
+        );
+        let rows = sqlx::query(&sql)
+            .bind(status)
+            .bind(before.map(|(position, _)| to_sql(position)))
+            .bind(before.map(|(_, id)| id))
+            .bind(limit)
+            .fetch_all(&self.0)
+            .await?;
+        rows.iter().map(delivery).collect()
     }
 
     /// Makes a delivery due now. One that is done or given up is sent again by itself, with a new
@@ -531,13 +546,30 @@ impl Store {
         Ok(delivery.map_or(Changed::NotFound, Changed::Done))
     }
 
-    /// Returns the deliveries that were given up and the endpoints that are gone, newest first.
+    /// Returns since when a delivery or an endpoint has been a matter.
+    ///
+    /// # Errors
+    /// [`sqlx::Error`].
+    pub async fn matter_since(&self, id: Uuid) -> Result<Option<Timestamp>, sqlx::Error> {
+        let since: Option<DateTime<Utc>> = sqlx::query_scalar(
+            "SELECT finished_at FROM webhook_deliveries WHERE id = $1 AND finished_at IS NOT NULL \
+             UNION ALL \
+             SELECT disabled_at FROM webhook_endpoints WHERE id = $1 AND disabled_at IS NOT NULL",
+        )
+        .bind(id)
+        .fetch_optional(&self.0)
+        .await?;
+        Ok(since.map(Timestamp::from))
+    }
+
+    /// Returns the deliveries that were given up and the endpoints that are gone, newest first,
+    /// from before a time and id on.
     ///
     /// # Errors
     /// [`sqlx::Error`].
     pub async fn needs_attention(
         &self,
-        after: Option<Uuid>,
+        before: Option<(Timestamp, Uuid)>,
         limit: i64,
     ) -> Result<Vec<Matter>, sqlx::Error> {
         let rows = sqlx::query(
@@ -552,10 +584,11 @@ impl Store {
                         'the receiver responded with 410 Gone; the endpoint is disabled', position \
                    FROM webhook_endpoints WHERE disabled_reason = 'gone') \
              SELECT * FROM matters \
-              WHERE $1::uuid IS NULL OR (since, id) < (SELECT a.since, a.id FROM matters a WHERE a.id = $1) \
-              ORDER BY since DESC, id DESC LIMIT $2",
+              WHERE $1::timestamptz IS NULL OR (since, id) < ($1, $2) \
+              ORDER BY since DESC, id DESC LIMIT $3",
         )
-        .bind(after)
+        .bind(before.map(|(since, _)| DateTime::<Utc>::from(since)))
+        .bind(before.map(|(_, id)| id))
         .bind(limit)
         .fetch_all(&self.0)
         .await?;

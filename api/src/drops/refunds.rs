@@ -1,5 +1,6 @@
-//! Refunds of purchases for which the shop took the money itself. The shop also returns it itself,
-//! so the refund has succeeded when it is recorded.
+//! Refunds of purchases. If the shop took the money itself, it also returns it itself, so the
+//! refund has succeeded when it is recorded. If a provider took the money of an order, it returns
+//! it.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,9 +8,10 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::event::PurchaseRefunded;
 use domain::values::{
-    DropId, Entered, Money, Position, PurchaseId, Quantity, Reason, RefundId, Timestamp,
+    DropId, Entered, Money, OrderId, Position, PurchaseId, Quantity, Reason, RefundId, Timestamp,
 };
 use engine::RefundPurchase;
+use projections::order_payments::MoneyStatus;
 use projections::views::RefundView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,15 +54,32 @@ pub(crate) struct RefundBody {
     position: Position,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+/// How far the money of a refund is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum RefundStatus {
+pub(crate) enum RefundStatus {
+    /// The provider has not returned the money yet.
+    Pending,
     /// The money was returned.
     Succeeded,
+    /// The provider could not return the money. It is attempted again at an administrator's
+    /// request.
+    Failed,
 }
 
-impl From<RefundView> for RefundBody {
-    fn from(refund: RefundView) -> Self {
+/// Returns how far the money of a refund is. One without a payment provider has succeeded.
+pub(crate) fn status_of(app: &App, order_id: Option<OrderId>, refund_id: RefundId) -> RefundStatus {
+    let order = order_id.and_then(|order_id| app.views.order(order_id));
+    let refund = order.and_then(|order| order.payments.refund(refund_id).cloned());
+    match refund.map(|refund| refund.status) {
+        Some(MoneyStatus::Pending) => RefundStatus::Pending,
+        Some(MoneyStatus::Failed) => RefundStatus::Failed,
+        Some(MoneyStatus::Succeeded) | None => RefundStatus::Succeeded,
+    }
+}
+
+impl RefundBody {
+    fn new(app: &App, order_id: Option<OrderId>, refund: RefundView) -> Self {
         let RefundView {
             drop_id,
             position,
@@ -84,7 +103,7 @@ impl From<RefundView> for RefundBody {
             quantity,
             restocked,
             reason,
-            status: RefundStatus::Succeeded,
+            status: status_of(app, order_id, refund_id),
             refunded_at,
             position,
         }
@@ -113,7 +132,8 @@ pub(crate) async fn refund(
     let answer = app.engine.refund_purchase(request).await?;
     let refund = app.views.refund(answer.drop_id, answer.subject);
     let refund = refund.ok_or_else(Problem::declared_void)?;
-    let body = Json(RefundBody::from(refund));
+    let order_id = app.views.order_of_hold(hold.hold_id);
+    let body = Json(RefundBody::new(&app, order_id, refund));
     Ok(replayed(
         (StatusCode::CREATED, body).into_response(),
         &answer,

@@ -14,10 +14,11 @@ use super::operation::{Access, Input, Inputs, Operation};
 use super::schemas::Schemas;
 use crate::app::App;
 use crate::auth::{Admin, Auditor, Caller, Visitor};
+use crate::checkout::ProviderPath;
 use crate::connections::Handover;
 use crate::drops::purchases::PurchasePath;
 use crate::extract::{
-    Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params,
+    Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params, RawBody,
 };
 use crate::jobs::JobPath;
 use crate::limiter::Origin;
@@ -92,6 +93,7 @@ adds! {
     OrderPath => |operation| operation.problems(&[Code::OrderNotFound, Code::OrderQuarantined]);
     OrdersReader => |operation| operation.access(Access::Buyer);
     PurchasePath => |operation| operation.problems(&[Code::PurchaseNotFound]);
+    ProviderPath => |operation| operation.problems(&[Code::NotFound]);
     IdempotencyKey => |operation| operation.parameter("Idempotency-Key").problems(&[
         Code::IdempotencyKeyRequired,
         Code::InvalidIdempotencyKey,
@@ -117,6 +119,12 @@ impl<T: JsonSchema> Input for Fresh<T> {
 impl<T: JsonSchema, const MOST: usize> Input for Body<T, MOST> {
     fn describe(operation: Operation, schemas: &mut Schemas) -> Operation {
         operation.body(schemas.request::<T>(), true)
+    }
+}
+
+impl<const MOST: usize> Input for RawBody<MOST> {
+    fn describe(operation: Operation, _: &mut Schemas) -> Operation {
+        operation.raw_body()
     }
 }
 

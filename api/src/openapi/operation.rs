@@ -258,6 +258,17 @@ impl Operation {
         ])
     }
 
+    /// Adds a JSON body that the handler reads as it was sent, whatever its type.
+    pub(super) fn raw_body(mut self) -> Self {
+        let content = json!({ "application/json": { "schema": { "type": "object" } } });
+        self.described["requestBody"] = json!({ "required": true, "content": content });
+        self.problems(&[
+            Code::RequestTimeout,
+            Code::BodyTooLarge,
+            Code::MalformedJson,
+        ])
+    }
+
     /// Adds an example of the body that the handler takes.
     pub(super) fn body_example(mut self, example: Value) -> Self {
         self.described["requestBody"]["content"]["application/json"]["example"] = example;
@@ -376,6 +387,10 @@ fn in_path(path: &str) -> Vec<Value> {
         "delivery_id" => (
             "The id of the delivery.",
             json!({ "type": "string", "format": "uuid" }),
+        ),
+        "provider" => (
+            "The name of the payment provider.",
+            json!({ "type": "string", "enum": ["demo", "stripe"] }),
         ),
         "buyer_id" => (
             "The shop's id of the buyer.",

@@ -141,7 +141,7 @@ fn members(code: Code) -> Vec<Member> {
         Code::ExtensionLimit => vec![required("expires_at_max", time(), AT)],
         Code::HoldExpired => vec![required("expired_at", time(), AT)],
         Code::HoldReleased => vec![required("released_at", time(), AT)],
-        Code::NothingToRefund => vec![required("refundable", integer(), 0)],
+        Code::NothingToRefund => vec![required("refundable", integer(), 0), of_item()],
         Code::HoldInOrder => {
             let id = json!({ "$ref": "#/components/schemas/OrderId" });
             vec![required(
@@ -151,6 +151,11 @@ fn members(code: Code) -> Vec<Member> {
             )]
         }
         Code::OrderPaid => vec![required("paid_at", time(), AT)],
+        Code::PaymentRefused => {
+            let code = json!({ "type": "string" });
+            vec![required("reason", code, "amount_too_small")]
+        }
+        Code::ProviderUnavailable => vec![required("retry_after", integer(), 1)],
         Code::OrderExpired => vec![required("expired_at", time(), AT)],
         Code::OrderCancelled => vec![required("cancelled_at", time(), AT)],
         Code::OrderNotPaid => {
@@ -256,6 +261,8 @@ fn members(code: Code) -> Vec<Member> {
         Code::MalformedRequest
         | Code::HttpVersionNotSupported
         | Code::IdempotencyKeyRequired
+        | Code::SignatureInvalid
+        | Code::AmountNotSupported
         | Code::InvalidIdempotencyKey
         | Code::Unauthorized
         | Code::Forbidden

@@ -38,6 +38,22 @@ impl Code {
             Self::PurchaseNotFound => {
                 "Check the id of the purchase, which is in the response that recorded it"
             }
+            Self::SignatureInvalid => {
+                "Compare the webhook secret here with the provider's, and the clocks of both; the \
+                 provider sends the webhook again"
+            }
+            Self::TooManyPayments => {
+                "Finish one of the order's payments, or cancel the order and place a new one"
+            }
+            Self::AmountNotSupported => {
+                "Use another provider, or a price that the provider can charge exactly"
+            }
+            Self::PaymentRefused => {
+                "Start another payment, or ask the provider about the code in `detail`"
+            }
+            Self::ProviderUnavailable => {
+                "Send the same request again, with the same Idempotency-Key, after Retry-After"
+            }
             Self::OrderNotFound => {
                 "Check the id of the order, which is in the response that placed it"
             }

@@ -1,14 +1,17 @@
-//! Operations of orders: place, list, read, cancel, purchase, fulfil.
+//! Operations of orders: place, list, read, cancel, purchase, pay, refund, fulfil.
 
 use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
+use crate::checkout::{self, PaymentBody, ReceiptBody};
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
+use crate::orders::refunds::{self, OrderRefundBody};
 use crate::orders::{self, OrderBody};
 use crate::problem::Code;
 use crate::render::Page;
 
+const ORDER_ID: &str = "0197d3f4-0a1b-4c2d-8e3f-405162738495";
 const ONE: &str = "/v1/orders/{id}";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
@@ -18,6 +21,9 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         read(schemas),
         cancel(schemas),
         purchase(schemas),
+        start_payment(schemas),
+        receive(schemas),
+        refund(schemas),
         fulfil(schemas),
     ];
     operations
@@ -29,12 +35,12 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
 fn example() -> Value {
     let price = json!({ "amount": 19_999, "currency": "EUR" });
     json!({
-        "id": "0197d3f4-0a1b-4c2d-8e3f-405162738495", "buyer_id": "buyer-1", "status": "pending", "fulfilment": "unfulfilled",
+        "id": ORDER_ID, "buyer_id": "buyer-1", "status": "pending", "fulfilment": "unfulfilled",
         "items": [{
             "drop_id": DROP_ID, "hold_id": HOLD_ID, "purchase_id": null, "quantity": 1, "price": price, "total": price,
             "refunded": { "quantity": 0, "amount": { "amount": 0, "currency": "EUR" } },
         }],
-        "total": price, "late": false, "tracking": null, "placed_at": NOON, "expires_at": A_MINUTE_LATER, "paid_at": null,
+        "total": price, "payment": null, "late": false, "tracking": null, "placed_at": NOON, "expires_at": A_MINUTE_LATER, "paid_at": null,
         "cancelled_at": null, "position": 17, "server_time": NOON,
     })
 }
@@ -145,6 +151,101 @@ fn purchase(schemas: &mut Schemas) -> Operation {
         Code::OrderExpired,
         Code::OrderCancelled,
         Code::PaymentReferenceConflict,
+        Code::Unavailable,
+    ])
+}
+
+fn start_payment(schemas: &mut Schemas) -> Operation {
+    let reference = "demo_0197d3f455664a6b9c8d0e1f2a3b4c5d_1_19999EUR_9f86d081884c7d65";
+    let example = json!({
+        "id": "0197d3f4-5566-4a6b-9c8d-0e1f2a3b4c5d", "order_id": ORDER_ID,
+        "amount": { "amount": 19_999, "currency": "EUR" }, "provider": "demo",
+        "provider_reference": reference,
+        "client_secret": format!("{reference}_secret_5e884898da28047151d0e56f8dc62927"),
+        "status": "pending", "position": 18,
+    });
+    let payment = ResponseSpec::new(201, "The payment.")
+        .json(schemas.response::<PaymentBody>(), example)
+        .headers(&["Idempotent-Replayed"]);
+    Operation::post(
+        schemas,
+        "/v1/orders/{id}/payments",
+        checkout::start,
+        "startPayment",
+        "Start a payment of an order",
+    )
+    .description(
+        "Extends the holds as far as `max_hold_seconds` of their drops allows, and lets the \
+             provider start a payment, which the buyer makes with the `client_secret`. The order \
+             is paid when the provider reports that, not by the response. Up to 10 payments; a \
+             repeated request returns the same one.",
+    )
+    .body_example(json!({ "provider": "demo", "scenario": "pays" }))
+    .response(payment)
+    .problems(&[
+        Code::OrderPaid,
+        Code::OrderExpired,
+        Code::OrderCancelled,
+        Code::TooManyPayments,
+        Code::AmountNotSupported,
+        Code::PaymentRefused,
+        Code::ProviderUnavailable,
+        Code::Unavailable,
+    ])
+}
+
+fn receive(schemas: &mut Schemas) -> Operation {
+    let receipt = ResponseSpec::new(200, "The facts are in the log.").json(
+        schemas.response::<ReceiptBody>(),
+        json!({ "received": true }),
+    );
+    Operation::post(
+        schemas,
+        "/v1/payments/webhooks/{provider}",
+        checkout::receive,
+        "receivePaymentWebhook",
+        "Receive a webhook of a payment provider",
+    )
+    .description(
+        "For the provider, whose signature over the raw body is the credential (Stripe's scheme, \
+             header `Stripe-Signature`). A webhook that is repeated, late, out of order, or earlier \
+             than the response to the start of its payment has one effect.",
+    )
+    .response(receipt)
+    .problems(&[Code::SignatureInvalid, Code::Unavailable])
+}
+
+fn refund(schemas: &mut Schemas) -> Operation {
+    let price = json!({ "amount": 19_999, "currency": "EUR" });
+    let example = json!({
+        "id": "0197d3f5-1122-4c3d-8e4f-5a6b7c8d9e0f", "order_id": ORDER_ID,
+        "items": [{
+            "drop_id": DROP_ID, "purchase_id": "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c", "quantity": 1, "amount": price,
+        }],
+        "amount": price, "quantity": 1, "restocked": true, "reason": "returned", "status": "pending",
+        "refunded_at": A_MINUTE_LATER, "position": 25,
+    });
+    let refund = ResponseSpec::new(201, "The refund.")
+        .json(schemas.response::<OrderRefundBody>(), example)
+        .headers(&["Idempotent-Replayed"]);
+    Operation::post(
+        schemas,
+        "/v1/orders/{id}/refunds",
+        refunds::refund,
+        "refundOrder",
+        "Refund an order or a part of it",
+    )
+    .description(
+        "Returns units and their price. If a provider took the money, the status is `pending` \
+             until the provider has returned it. Restocked units go to the waitlist first, the \
+             others leave the totals of their drops; the buyer may hold as many units again.",
+    )
+    .body_example(json!({ "items": [{ "drop_id": DROP_ID, "quantity": 1 }], "reason": "returned" }))
+    .response(refund)
+    .problems(&[
+        Code::DropNotFound,
+        Code::OrderNotPaid,
+        Code::NothingToRefund,
         Code::Unavailable,
     ])
 }

@@ -277,7 +277,9 @@ fn retry_job(schemas: &mut Schemas) -> Operation {
         "retryJob",
         "Attempt a job now",
     )
+    .description("A job of a payment that is done cannot be attempted again.")
     .response(job(schemas, "The job, which is due now."))
+    .problems(&[Code::JobDone])
 }
 
 fn cancel_job(schemas: &mut Schemas) -> Operation {
