@@ -341,7 +341,7 @@ fn of_payment(
     match changed {
         payments::Changed::Done(job) => {
             app.settlement.wake();
-            Ok(Some(Json(job.into())))
+            Ok(Some(Json(JobBody::from(*job))))
         }
         payments::Changed::AlreadyDone => {
             let detail = format!("The job is done, {consequence}.");

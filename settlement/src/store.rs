@@ -182,7 +182,7 @@ pub struct Slice<'a> {
 /// The result of an administrator's change of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    Done(Job),
+    Done(Box<Job>),
     /// It is done already.
     AlreadyDone,
     NotFound,
@@ -544,7 +544,7 @@ impl Store {
         Ok(match (job, rows) {
             (None, _) => Changed::NotFound,
             (Some(job), 0) if job.status == "done" => Changed::AlreadyDone,
-            (Some(job), _) => Changed::Done(job),
+            (Some(job), _) => Changed::Done(Box::new(job)),
         })
     }
 
@@ -558,14 +558,12 @@ impl Store {
         after: Option<(Timestamp, Uuid)>,
         limit: i64,
     ) -> Result<Vec<Matter>, sqlx::Error> {
-        let sql = format!(
-            "SELECT * FROM (SELECT j.*, coalesce(j.finished_at, j.created_at) AS since FROM payment_jobs j \
+        let sql = "SELECT * FROM (SELECT j.*, coalesce(j.finished_at, j.created_at) AS since FROM payment_jobs j \
                 WHERE j.cancelled_at IS NULL \
                   AND (j.status = 'failed' OR j.status = 'pending' AND j.cause <> 'return')) matters \
               WHERE $1::timestamptz IS NULL OR (since, id) < ($1, $2) \
-              ORDER BY since DESC, id DESC LIMIT $3"
-        );
-        let rows = sqlx::query(&sql)
+              ORDER BY since DESC, id DESC LIMIT $3";
+        let rows = sqlx::query(sql)
             .bind(after.map(|(since, _)| DateTime::<Utc>::from(since)))
             .bind(after.map(|(_, id)| id))
             .bind(limit)
