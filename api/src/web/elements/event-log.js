@@ -90,7 +90,16 @@ function label(type) {
 /** @param {LogEvent} event */
 function detail({ event_type, payload }) {
   const fields = payload[event_type] ?? {};
-  if (fields.total) return `${units(fields.quantity, "unit")}, ${money(fields.total)}`;
+  // The facts of a payment and of an order name money, those of a purchase also units.
+  const sum = fields.total ?? fields.amount;
+  if (typeof sum?.amount === "number")
+    return [
+      typeof fields.quantity === "number" && units(fields.quantity, "unit"),
+      Array.isArray(fields.items) && units(fields.items.length, "item"),
+      money(sum),
+    ]
+      .filter(Boolean)
+      .join(", ");
   if (typeof fields.quantity === "number") return units(fields.quantity, "unit");
   if (typeof fields.delta === "number")
     return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${isolate(fields.reason)}`;
