@@ -8,7 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::values::DropId;
+use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::app::App;
@@ -59,14 +59,57 @@ pub(crate) async fn drop_page(
     page(&headers, "drop.html", status)
 }
 
+/// `GET /cart`
+pub(crate) async fn cart(headers: HeaderMap) -> Response {
+    page(&headers, "cart.html", StatusCode::OK)
+}
+
+/// `GET /orders/{id}`: the same page for every order. The page itself reads the order, because
+/// reads of unknown orders are limited by address.
+pub(crate) async fn order_page(headers: HeaderMap) -> Response {
+    page(&headers, "order.html", StatusCode::OK)
+}
+
 /// `GET /admin`: the dashboard for a signed-in browser, otherwise the sign-in page.
 pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Response {
-    let name = if app.sessions.is_open(&headers, app.now()) {
-        "admin.html"
+    for_admin(&app, &headers, "admin.html")
+}
+
+/// The rooms of the dashboard: the last segment of the path, and the file.
+const ROOMS: [(&str, &str); 5] = [
+    ("orders", "rooms/orders.html"),
+    ("revenue", "rooms/revenue.html"),
+    ("buyers", "rooms/buyers.html"),
+    ("webhooks", "rooms/webhooks.html"),
+    ("attention", "rooms/attention.html"),
+];
+
+/// `GET /admin/{room}`: as [`dashboard`].
+pub(crate) async fn room(
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let name = path.map(|Path(name)| name).unwrap_or_default();
+    match ROOMS.iter().find(|(room, _)| *room == name) {
+        Some((_, file)) => for_admin(&app, &headers, file),
+        None => not_found_page(&headers, "No resource has this path."),
+    }
+}
+
+/// `GET /admin/orders/{id}`: as [`dashboard`], the same page for every order.
+pub(crate) async fn order_room(State(app): State<App>, headers: HeaderMap) -> Response {
+    for_admin(&app, &headers, "rooms/order.html")
+}
+
+/// A page for a signed-in browser, otherwise the sign-in page.
+fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
+    let name = if app.sessions.is_open(headers, app.now()) {
+        name
     } else {
         "sign-in.html"
     };
-    let mut response = page(&headers, name, StatusCode::OK);
+    let mut response = page(headers, name, StatusCode::OK);
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("Cookie"));
@@ -78,18 +121,26 @@ pub(crate) async fn reference(headers: HeaderMap) -> Response {
     page(&headers, "docs.html", StatusCode::OK)
 }
 
-/// Redirects a page's path with trailing slashes, and `/drops`, to the page.
+/// Redirects a page's path with trailing slashes, `/drops` and `/orders`, to the page.
 pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     let bare = path.trim_end_matches('/');
+    let to = |path: &str| Some(Redirect::temporary(path));
     match bare {
-        "/drops" => Some(Redirect::temporary("/")),
-        "/admin" => Some(Redirect::temporary("/admin")),
-        "/docs" => Some(Redirect::temporary("/docs")),
-        _ => {
-            let drop_id: DropId = bare.strip_prefix("/drops/")?.parse().ok()?;
-            Some(Redirect::temporary(&format!("/drops/{drop_id}")))
-        }
+        "/drops" => return to("/"),
+        "/orders" => return to("/cart"),
+        "/admin" | "/cart" | "/docs" => return to(bare),
+        _ => {}
     }
+    if let Some(id) = bare.strip_prefix("/drops/") {
+        let drop_id: DropId = id.parse().ok()?;
+        return to(&format!("/drops/{drop_id}"));
+    }
+    if let Some(room) = bare.strip_prefix("/admin/") {
+        let (room, _) = ROOMS.iter().find(|(name, _)| *name == room)?;
+        return to(&format!("/admin/{room}"));
+    }
+    let order_id: OrderId = bare.strip_prefix("/orders/")?.parse().ok()?;
+    to(&format!("/orders/{order_id}"))
 }
 
 /// Media types of the response to an unknown path: a problem by default, a page for browsers.

@@ -400,6 +400,7 @@ fn in_path(path: &str) -> Vec<Value> {
             "The code of a problem.",
             json!({ "type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>() }),
         ),
+        "room" => ("The name of the room.", json!({ "type": "string" })),
         _ => ("The path of the file.", json!({ "type": "string" })),
     };
     let parameter = |name: &str| {

@@ -31,7 +31,23 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
             "The shop",
         )),
         drop_page(schemas),
+        html(Operation::page(
+            schemas,
+            "/cart",
+            pages::cart,
+            "showCart",
+            "The cart",
+        )),
+        html(Operation::page(
+            schemas,
+            "/orders/{id}",
+            pages::order_page,
+            "showOrder",
+            "One order: its payment and its receipt",
+        )),
         dashboard(schemas),
+        room(schemas),
+        order_room(schemas),
         html(Operation::page(
             schemas,
             "/docs",
@@ -134,21 +150,46 @@ fn drop_page(schemas: &mut Schemas) -> Operation {
 }
 
 fn dashboard(schemas: &mut Schemas) -> Operation {
-    let page = ResponseSpec::new(
-        200,
-        "The dashboard if the browser has signed in, otherwise the sign-in page.",
-    )
-    .text("text/html");
-    let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
-    Operation::page(
+    for_admin(Operation::page(
         schemas,
         "/admin",
         pages::dashboard,
         "showDashboard",
         "The dashboard",
+    ))
+}
+
+fn room(schemas: &mut Schemas) -> Operation {
+    for_admin(Operation::page(
+        schemas,
+        "/admin/{room}",
+        pages::room,
+        "showRoom",
+        "A room of the dashboard",
+    ))
+    .response(absent())
+    .problems(&[Code::NotFound])
+}
+
+fn order_room(schemas: &mut Schemas) -> Operation {
+    for_admin(Operation::page(
+        schemas,
+        "/admin/orders/{id}",
+        pages::order_room,
+        "showOrderToAdmin",
+        "One order in the dashboard",
+    ))
+}
+
+fn for_admin(page: Operation) -> Operation {
+    let shown = ResponseSpec::new(
+        200,
+        "The page if the browser has signed in, otherwise the sign-in page.",
     )
-    .conditional_response(page.headers(&["Vary"]))
-    .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
+    .text("text/html");
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
+    page.conditional_response(shown.headers(&["Vary"]))
+        .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
 }
 
 fn asset(schemas: &mut Schemas) -> Operation {

@@ -8,15 +8,16 @@ import { exact } from "../lib/format.js";
 import { toast } from "./toast-list.js";
 
 /**
- * @typedef {HTMLInputElement | HTMLTextAreaElement} Control
+ * @typedef {HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement} Control
  * @typedef {{name: string, detail: string}} Fault
  * @typedef {{words: string, kind: string, keep: string}} End the label and class of the submit
- *   button, and the label of the button that closes the dialog
+ *   button, and the label of the button that closes the dialog; empty for none
  * @typedef {{words: string, next?: string, act?: () => Promise<string>}} Resolution a description
  *   of the problem, and optionally the label and the action of a button; the action returns a
  *   message
  * @typedef {{name: string, words: string, hint?: string, type?: string, whole?: boolean,
- *   attributes?: import("../lib/dom.js").Attributes}} Field
+ *   choices?: [string, string][], attributes?: import("../lib/dom.js").Attributes}} Field
+ *   `choices`: the values and labels of a select
  */
 
 /**
@@ -33,7 +34,7 @@ export function fieldProblem(name, detail) {
 }
 
 /** A label, a control, a hint and an error text. @param {Field} field @param {string} [value] */
-export function control({ name, words, hint, type, whole, attributes = {} }, value) {
+export function control({ name, words, hint, type, whole, choices, attributes = {} }, value) {
   const id = `field-${name}`;
   const all = {
     ...attributes,
@@ -41,11 +42,22 @@ export function control({ name, words, hint, type, whole, attributes = {} }, val
     name,
     "aria-describedby": [hint && `${id}-hint`, `${id}-error`].filter(Boolean).join(" "),
   };
-  const input =
-    type === "textarea" ? h("textarea", all) : h("input", { ...all, type: type ?? "text" });
+  const input = choices
+    ? h("select", all, ...choices.map(([value, label]) => h("option", { value }, label)))
+    : type === "textarea"
+      ? h("textarea", all)
+      : h("input", { ...all, type: type ?? "text" });
   if (value !== undefined) input.value = value;
   const error = h("p", { class: "error", id: `${id}-error` });
   input.addEventListener("input", () => clear(input, error));
+  if (type === "checkbox")
+    return h(
+      "div",
+      { class: "field whole" },
+      h("label", { class: "check", for: id }, input, words),
+      hint && h("p", { class: "hint", id: `${id}-hint` }, hint),
+      error,
+    );
   return h(
     "div",
     { class: whole ? "field whole" : "field" },
@@ -67,7 +79,7 @@ export function control({ name, words, hint, type, whole, attributes = {} }, val
  */
 export function openDialog(title, content, end, send, resolve = () => undefined) {
   const refused = h("div", { class: "refused", role: "alert" });
-  const keep = h("button", { type: "button", class: "quiet" }, end.keep);
+  const keep = h("button", { type: "button", class: "quiet", hidden: !end.keep }, end.keep);
   const submit = h("button", { class: end.kind }, end.words);
   // Focusable, so that it can be scrolled by keyboard even without a focusable element inside.
   const body = h("div", { class: "dialog-body", tabindex: -1 }, ...content, refused);
@@ -173,7 +185,10 @@ function clear(input, error) {
 function invalidFields(form) {
   const controls = /** @type {Control[]} */ (
     [...form.elements].filter(
-      (element) => element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement,
+      (element) =>
+        element instanceof HTMLInputElement ||
+        element instanceof HTMLTextAreaElement ||
+        element instanceof HTMLSelectElement,
     )
   );
   return controls
@@ -185,12 +200,14 @@ function invalidFields(form) {
 function validityMessage(input) {
   const { validity } = input;
   const [min, max] = [input.getAttribute("min"), input.getAttribute("max")];
+  const most = input.getAttribute("maxlength");
   if (validity.badInput || validity.stepMismatch)
     return input.type === "number" ? "Enter a whole number." : "Enter a date and a time.";
   if (validity.valueMissing) return "This field is required.";
+  if (validity.typeMismatch) return "Enter a URL that begins with https://.";
   if (validity.rangeUnderflow || validity.rangeOverflow)
     return max ? `Enter a number from ${min} to ${max}.` : `Enter a number of at least ${min}.`;
-  if (validity.tooLong) return `Enter at most ${input.maxLength} characters.`;
+  if (validity.tooLong) return `Enter at most ${most} characters.`;
   return "This value is not valid.";
 }
 

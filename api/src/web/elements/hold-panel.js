@@ -6,6 +6,7 @@
 // focus moves to the next action. Buttons that replace a pressed button are disabled for a moment,
 // and then get the focus.
 
+import { cart } from "../lib/cart.js";
 import { everyTick, until } from "../lib/clock.js";
 import { blockReason, isOver, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
@@ -15,6 +16,7 @@ import { button, disarm } from "../lib/press.js";
 import { refusalOf } from "../lib/refusals.js";
 import { buy, check, discard, dismiss, join, leave, place, release, submit } from "../lib/shop.js";
 import { store, unitPrice } from "../lib/yours.js";
+import { toast } from "./toast-list.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
@@ -172,9 +174,26 @@ export class HoldPanel extends HTMLElement {
           { class: "actions" },
           this.#hasStepper(drop) && this.#quantity,
           button(words, kind, press),
+          act === place && button("Add to cart", "quiet", () => this.#addToCart(drop)),
         ),
       ],
     };
+  }
+
+  /** @param {Drop} drop */
+  #addToCart(drop) {
+    const quantity = this.#chosenQuantity();
+    if (!quantity) return;
+    const isAdded = cart.add(this.#drop ?? drop, quantity);
+    const link = { href: "/cart", words: "View cart" };
+    if (!isAdded) toast("The cart is full.", { kind: "refusal", link });
+    else
+      toast(
+        `${isolate(drop.name)}: ${units(cart.of(drop.id)?.quantity ?? quantity, "unit")} in the cart, not reserved yet.`,
+        {
+          link,
+        },
+      );
   }
 
   /**

@@ -13,10 +13,10 @@ import { learn } from "./clock.js";
  * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
  * @typedef {{id: string, name: string, description: string | null, image_url: string | null,
  *   price: Money, status: DropStatus, starts_at: string, ends_at: string | null,
- *   hold_seconds: number, max_per_hold: number, max_per_buyer: number | null,
- *   throttle: {holds: number, window_seconds: number} | null, low_stock_at: number | null,
- *   stock: Stock, waitlist_length: number, position: number, created_at: string,
- *   server_time: string,
+ *   hold_seconds: number, max_hold_seconds: number | null, max_per_hold: number,
+ *   max_per_buyer: number | null, throttle: {holds: number, window_seconds: number} | null,
+ *   low_stock_at: number | null, stock: Stock, waitlist_length: number, position: number,
+ *   created_at: string, server_time: string,
  *   top_purchasers?: Purchaser[]}} Drop
  * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number, price?: Money,
  *   status: "held" | "purchased" | "expired" | "released", placed_at: string, expires_at: string,
@@ -33,7 +33,7 @@ import { learn } from "./clock.js";
  *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}}
  *   Waiting
  * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number,
- *   held: number, sold: number, expired: number}} DropLine
+ *   held: number, sold: number, expired: number, refunded: number}} DropLine
  * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
  * @typedef {{holds_placed: number, holds_expired: number, holds_released: number,
  *   purchases_confirmed: number, units_held: number, units_sold: number, units_expired: number,
@@ -46,6 +46,34 @@ import { learn } from "./clock.js";
  *   Metrics
  * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string,
  *   payload: Record<string, any>}} LogEvent
+ * @typedef {{quantity: number, amount: Money}} RefundTotal the refunds of a purchase, in sum
+ * @typedef {{drop_id: string, hold_id: string, purchase_id: string | null, quantity: number,
+ *   price: Money, total: Money, refunded: RefundTotal}} OrderItem
+ * @typedef {"pending" | "paid" | "cancelled" | "expired" | "partially_refunded" | "refunded"}
+ *   OrderStatus
+ * @typedef {"unfulfilled" | "processing" | "shipped" | "delivered"} Fulfilment
+ * @typedef {{id: string, provider: string, status: string, amount: Money,
+ *   provider_reference?: string | null, late?: boolean}} OrderPayment
+ * @typedef {{id: string, buyer_id: string | null, status: OrderStatus, fulfilment: Fulfilment,
+ *   items: OrderItem[], total: Money, late: boolean, payment?: OrderPayment | null,
+ *   tracking: string | null, payment_reference?: string | null, placed_at: string,
+ *   expires_at: string, paid_at: string | null, cancelled_at: string | null, position: number,
+ *   server_time: string}} Order `payment`: the last payment that a provider took part in
+ * @typedef {"pending" | "failed" | "done"} JobStatus
+ * @typedef {{id: string, kind: string, subject: string, status: JobStatus, cancelled: boolean,
+ *   attempts: number, next_attempt_at: string | null, last_error: string | null,
+ *   position: number}} Job
+ * @typedef {{id: string, kind: string, subject: string, since: string, detail: string,
+ *   position: number}} Matter
+ * @typedef {{id: string, url: string, event_types: string[] | null, description: string | null,
+ *   status: "enabled" | "disabled", disabled_reason: "gone" | "administrator" | null,
+ *   disabled_at: string | null, position: number, pending: number, failed: number,
+ *   created_at: string, secret?: string, previous_secret_expires_at?: string}} Endpoint `secret`:
+ *   only in the response that creates it
+ * @typedef {{id: string, endpoint_id: string, webhook_id: string, event_type: string,
+ *   drop_id: string | null, position: number, status: JobStatus, cancelled: boolean,
+ *   attempts: number, next_attempt_at: string | null, last_error: string | null,
+ *   created_at: string, finished_at: string | null}} Delivery
  * @typedef {{data: Drop[], has_more: boolean, position: number}} DropPage `position`: the log
  *   position that the page reflects
  * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>}}

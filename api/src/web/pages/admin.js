@@ -14,7 +14,7 @@ import { HealthList } from "../elements/health-list.js";
 import { MetricTiles } from "../elements/metric-tiles.js";
 import { SalesChart, chartTable } from "../elements/sales-chart.js";
 import { openNewDrop } from "../elements/drop-form.js";
-import { toast } from "../elements/toast-list.js";
+import { download, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
 import "../elements/service-note.js";
 
@@ -205,18 +205,6 @@ function refreshSoon() {
   timer = window.setTimeout(refresh, BUSY_MS);
 }
 
-async function download() {
-  try {
-    const { text } = await callForText(timelinePath(), { headers: { Accept: "text/csv" } });
-    const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-    h("a", { href: address, download: `holdfast-${windowChoice.value}.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(address), 10_000);
-  } catch (problem) {
-    if (!(problem instanceof Problem)) throw problem;
-    toast(problem.message, { kind: "refusal" });
-  }
-}
-
 /** Starts again from the first page, with new filters. */
 function applyFilters() {
   cursors.length = 0;
@@ -240,12 +228,13 @@ byId("newer").addEventListener("click", () => {
 windowChoice.addEventListener("change", refresh);
 dropChoice.addEventListener("change", refresh);
 document.addEventListener("drops-changed", refresh);
-byId("csv").addEventListener("click", download);
+byId("csv").addEventListener("click", () =>
+  download(`holdfast-${windowChoice.value}.csv`, () =>
+    callForText(timelinePath(), { headers: { Accept: "text/csv" } }),
+  ),
+);
 byId("new-drop").addEventListener("click", openNewDrop);
-byId("sign-out").addEventListener("click", async () => {
-  await call("/v1/admin/session", { method: "DELETE" }).catch(() => null);
-  location.reload();
-});
 
+startRoom();
 service.follow();
 void refresh();

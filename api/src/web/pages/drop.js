@@ -9,6 +9,7 @@ import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
 import { setTitle } from "../lib/title.js";
 import { ConnectionState } from "../elements/connection-state.js";
+import "../elements/cart-count.js";
 import "../elements/drop-sheet.js";
 import "../elements/name-field.js";
 import "../elements/service-note.js";

@@ -14,6 +14,7 @@ import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropCard } from "../elements/drop-card.js";
+import "../elements/cart-count.js";
 import "../elements/name-field.js";
 import "../elements/service-note.js";
 import { toast } from "../elements/toast-list.js";

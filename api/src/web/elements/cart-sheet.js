@@ -1,0 +1,259 @@
+// The lines of the cart, and the button that orders them. A line is created once and updated, so
+// that it keeps the focus.
+
+import { cart } from "../lib/cart.js";
+import { checkouts, clearOrderRefusal, placeOrder, refusal, submitOrder } from "../lib/checkout.js";
+import { everyTick } from "../lib/clock.js";
+import { statusOf, statusWords, when } from "../lib/drop.js";
+import { h, mark, write } from "../lib/dom.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
+import { durationInWords, money, units } from "../lib/format.js";
+import { button, disarm } from "../lib/press.js";
+
+/**
+ * @typedef {import("../lib/api.js").Drop} Drop
+ * @typedef {import("../lib/cart.js").Line} Line
+ * @typedef {{row: HTMLLIElement, show: () => void}} Row
+ */
+
+/** Dispatches `placed` (detail: the order's id). */
+export class CartSheet extends HTMLElement {
+  /** @type {Map<string, Row>} */
+  #rows = new Map();
+  /** The current states of the drops. @type {Map<string, Drop>} */
+  #drops = new Map();
+  #list = h("ul", { class: "plain cart-lines" });
+  #none = h(
+    "p",
+    { class: "quiet-words" },
+    "Your cart is empty. Add units of any ",
+    h("a", { href: "/" }, "drop on sale"),
+    ".",
+  );
+  #total = h("strong", { class: "price" });
+  #sum = h("p", { class: "cart-sum" }, "Total ", this.#total);
+  #hint = h("p", { class: "hint" });
+  #refused = h("p", { class: "error", role: "alert" });
+  #end = h("div", { class: "actions" });
+  #stage = "";
+  #arm = () => {};
+  #stop = () => {};
+
+  connectedCallback() {
+    this.replaceChildren(this.#list, this.#none, this.#sum, this.#hint, this.#refused, this.#end);
+    const show = () => this.#show();
+    cart.addEventListener("change", show);
+    checkouts.addEventListener("change", show);
+    const stop = everyTick(show);
+    this.#stop = () => {
+      stop();
+      cart.removeEventListener("change", show);
+      checkouts.removeEventListener("change", show);
+    };
+    show();
+  }
+
+  disconnectedCallback() {
+    this.#stop();
+  }
+
+  /** Takes the state of a drop, from a response or from the stream. @param {Drop} drop */
+  learn(drop) {
+    this.#drops.set(drop.id, drop);
+    const line = cart.of(drop.id);
+    const isChanged =
+      line &&
+      (line.drop_name !== drop.name ||
+        line.price.amount !== drop.price.amount ||
+        line.price.currency !== drop.price.currency);
+    if (isChanged) cart.update(drop.id, { drop_name: drop.name, price: drop.price });
+    else this.#show();
+  }
+
+  #show() {
+    const { lines } = cart;
+    const known = this.#rows;
+    this.#rows = new Map(
+      lines.map(({ drop_id }) => [drop_id, known.get(drop_id) ?? this.#makeRow(drop_id)]),
+    );
+    for (const [id, { row }] of known)
+      if (!this.#rows.has(id)) {
+        const hadFocus = row.contains(document.activeElement);
+        row.remove();
+        const next = hadFocus && this.querySelector("input, button, a");
+        if (next instanceof HTMLElement) next.focus();
+      }
+    [...this.#rows.values()].forEach(({ row, show }, index) => {
+      if (this.#list.children[index] !== row)
+        this.#list.insertBefore(row, this.#list.children[index] ?? null);
+      show();
+    });
+    const isEmpty = lines.length === 0;
+    const { open } = checkouts;
+    this.#none.hidden = !isEmpty || open !== undefined;
+    this.#sum.hidden = isEmpty;
+    write(this.#total, totals(lines));
+    const seconds = this.#holdSeconds();
+    const isMixed = new Set(lines.map(({ price }) => price.currency)).size > 1;
+    write(
+      this.#hint,
+      isEmpty
+        ? ""
+        : isMixed
+          ? "One order has one currency. Order the items of each currency by themselves."
+          : `Units in the cart are not reserved. An order reserves all of them${seconds ? ` for ${durationInWords(seconds)}` : ""}, or none.`,
+    );
+    write(this.#refused, refusal && !refusal.dropId ? refusal.words : "");
+    this.#showEnd();
+    this.#arm();
+  }
+
+  /** How long an order of these lines lasts; 0 if that is not known yet. */
+  #holdSeconds() {
+    const drops = cart.lines.map(({ drop_id }) => this.#drops.get(drop_id));
+    return drops.length > 0 && drops.every((drop) => drop !== undefined)
+      ? Math.min(...drops.map((drop) => drop?.hold_seconds ?? 0))
+      : 0;
+  }
+
+  #showEnd() {
+    const { open } = checkouts;
+    const again = open?.again ? " No response yet, retrying." : "";
+    if (open?.stage === "placing") write(this.#refused, "");
+    const stage = open ? `${open.key} ${open.stage}${again}` : `${cart.lines.length > 0}`;
+    if (stage === this.#stage) return;
+    const isStep = this.#stage !== "";
+    this.#stage = stage;
+    const hadFocus = this.#end.contains(document.activeElement);
+    this.#end.replaceChildren(...this.#choices(again));
+    this.#arm = isStep
+      ? disarm(this.#end.querySelectorAll("button"), () => {
+          if (hadFocus) this.#end.querySelector("button")?.focus();
+        })
+      : () => {};
+  }
+
+  /** @param {string} again @returns {Node[]} */
+  #choices(again) {
+    const { open } = checkouts;
+    if (open?.stage === "placing")
+      return [h("p", { class: "outcome busy", role: "status" }, `Placing the order…${again}`)];
+    if (open?.stage === "unanswered")
+      return [
+        h(
+          "p",
+          { class: "outcome" },
+          h("strong", {}, "No response."),
+          " It is unknown whether your order was placed. Retry to find out; a retry never orders twice.",
+        ),
+        button("Retry", "primary", () => this.#send(() => submitOrder(open))),
+        button("Discard", "quiet", () => checkouts.remove(open.key)),
+      ];
+    if (cart.lines.length === 0) return [];
+    return [button("Place the order", "primary", () => this.#order())];
+  }
+
+  #order() {
+    const wrong = this.querySelector('input[aria-invalid="true"]');
+    if (wrong instanceof HTMLElement) return wrong.focus();
+    return this.#send(placeOrder);
+  }
+
+  /** @param {() => Promise<string | undefined>} send */
+  async #send(send) {
+    const placed = await send();
+    if (placed) this.dispatchEvent(new CustomEvent("placed", { detail: placed }));
+    this.#show();
+  }
+
+  /** @param {string} dropId @returns {Row} */
+  #makeRow(dropId) {
+    const line = cart.of(dropId);
+    const id = `quantity-${dropId}`;
+    const link = h("a", { href: `/drops/${dropId}`, dir: "auto" });
+    const quantity = h("input", {
+      id,
+      type: "number",
+      min: 1,
+      step: 1,
+      inputmode: "numeric",
+      value: line?.quantity ?? 1,
+      "aria-describedby": `note-${dropId}`,
+    });
+    const name = h("span", { class: "visually-hidden" });
+    const price = h("span", { class: "quiet-words tabular" });
+    const sum = h("span", { class: "price" });
+    const note = h("p", { class: "note", id: `note-${dropId}` });
+    const remove = button("Remove", "quiet small", () => {
+      clearOrderRefusal();
+      cart.remove(dropId);
+    });
+    const removed = h("span", { class: "visually-hidden" });
+    remove.append(removed);
+    quantity.addEventListener("input", () => {
+      clearOrderRefusal();
+      const isValid = isQuantity(quantity);
+      mark(quantity, "aria-invalid", isValid ? null : "true");
+      if (isValid) cart.update(dropId, { quantity: quantity.valueAsNumber });
+      else this.#show();
+    });
+    const row = h(
+      "li",
+      { "data-drop-id": dropId },
+      h("span", { class: "cart-name" }, link, price),
+      h("label", { class: "cart-quantity", for: id }, "Quantity", name, quantity),
+      sum,
+      remove,
+      note,
+    );
+    const show = () => {
+      const now = cart.of(dropId);
+      if (!now) return;
+      const drop = this.#drops.get(dropId);
+      write(link, nameOrUnnamed(now.drop_name));
+      write(name, ` of ${isolate(now.drop_name)}`);
+      write(removed, ` ${isolate(now.drop_name)}`);
+      write(price, `${money(now.price)} each`);
+      write(sum, money(now.price, now.quantity));
+      if (drop) quantity.max = String(drop.max_per_hold);
+      // Another tab has changed the quantity.
+      if (isQuantity(quantity) && quantity.valueAsNumber !== now.quantity)
+        quantity.value = String(now.quantity);
+      const isRefused = refusal?.dropId === dropId;
+      const fault = isQuantity(quantity)
+        ? isRefused && refusal
+          ? refusal.words
+          : ""
+        : `Enter a quantity from 1${drop ? ` to ${drop.max_per_hold}` : ""}.`;
+      write(note, fault || (drop ? stateOf(drop, now) : ""));
+      note.classList.toggle("refusal", fault !== "");
+    };
+    return { row, show };
+  }
+}
+customElements.define("cart-sheet", CartSheet);
+
+/** @param {HTMLInputElement} input */
+function isQuantity({ valueAsNumber, max }) {
+  const most = max === "" ? Infinity : Number(max);
+  return Number.isInteger(valueAsNumber) && valueAsNumber >= 1 && valueAsNumber <= most;
+}
+
+/** Whether a line can be ordered now. @param {Drop} drop @param {Line} line */
+function stateOf(drop, { quantity }) {
+  const status = statusOf(drop);
+  if (status === "live") {
+    const { available } = drop.stock;
+    return available >= quantity ? `${units(available, "unit")} left` : `Only ${available} left`;
+  }
+  return status === "scheduled" ? when(drop) : statusWords(drop);
+}
+
+/** The total of each currency. @param {Line[]} lines */
+function totals(lines) {
+  /** @type {Map<string, number>} */
+  const sums = new Map();
+  for (const { price, quantity } of lines)
+    sums.set(price.currency, (sums.get(price.currency) ?? 0) + price.amount * quantity);
+  return [...sums].map(([currency, amount]) => money({ amount, currency })).join(" + ");
+}

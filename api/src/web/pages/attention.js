@@ -1,0 +1,153 @@
+// The room of matters that need an administrator, and of the jobs that must still be done.
+
+import { call } from "../lib/api.js";
+import { byId, h, mark } from "../lib/dom.js";
+import { count, day } from "../lib/format.js";
+import { shortId } from "../lib/order.js";
+import { attempt, keepFresh, pager, queryOf, startRoom } from "../lib/room.js";
+import { service } from "../lib/service.js";
+import { RecordTable, badge, part, rowButton } from "../elements/record-table.js";
+import "../elements/service-note.js";
+import "../elements/toast-list.js";
+
+/**
+ * @typedef {import("../lib/api.js").Job} Job
+ * @typedef {import("../lib/api.js").Matter} Matter
+ */
+
+const REFRESH_MS = 2000;
+const PAGE = 25;
+/** The most matters that are listed; after these are settled, the next ones follow. */
+const MOST_MATTERS = 100;
+
+/** @type {Record<string, string>} */
+const KINDS = {
+  webhook: "Webhook",
+  webhook_endpoint: "Webhook endpoint",
+  refund: "Refund",
+  payment_cancel: "Cancellation of a payment",
+  payment_capture: "Capture of a payment",
+  payment_unknown: "Unknown payment",
+  payment_without_goods: "Payment without goods",
+  push: "Push message",
+};
+/** @type {Record<import("../lib/api.js").JobStatus, string>} */
+const STATUS = { pending: "Pending", failed: "Given up", done: "Done" };
+
+/** @type {HTMLSelectElement} */
+const kind = byId("kind");
+/** @type {HTMLSelectElement} */
+const status = byId("status");
+const matters = part("#matters record-table", RecordTable);
+const jobs = part("#jobs record-table", RecordTable);
+
+/** @param {string} name */
+function kindWords(name) {
+  return KINDS[name] ?? name.replaceAll("_", " ");
+}
+
+/** A link to the room of the subject, if it has one. @param {string} subject a path of the API */
+export function subjectLink(subject) {
+  const [, room, id = ""] =
+    /^\/v1\/(?:admin\/)?(webhooks|orders|drops)\/([^/]+)/.exec(subject) ?? [];
+  if (room === "webhooks")
+    return h("a", { href: `/admin/webhooks?endpoint=${id}` }, `Endpoint ${shortId(id)}`);
+  if (room === "orders") return h("a", { href: `/admin/orders/${id}` }, `Order ${shortId(id)}`);
+  if (room === "drops") return h("a", { href: `/drops/${id}` }, `Drop ${shortId(id)}`);
+  return h("span", { class: "code" }, subject);
+}
+
+/** @param {Job | Matter} one */
+function act(one, /** @type {"retry" | "cancel"} */ what) {
+  return attempt(async () => {
+    await call(`/v1/admin/jobs/${one.id}/${what}`, { method: "POST" });
+    refresh();
+    return what === "retry" ? "The job is due now." : "The job is cancelled.";
+  });
+}
+
+/** The buttons of a job that can be attempted again. @param {Job | Matter} one */
+function buttons(one) {
+  const subject = `${kindWords(one.kind)} ${shortId(one.id)}`;
+  return [
+    rowButton("Retry", subject, () => act(one, "retry")),
+    rowButton("Cancel", subject, () => act(one, "cancel")),
+  ];
+}
+
+matters.begin("Matters that need attention", [
+  { words: "Matter", cell: (/** @type {Matter} */ { kind }) => kindWords(kind) },
+  {
+    words: "About",
+    kind: "wide",
+    cell: (/** @type {Matter} */ { subject }) => subjectLink(subject),
+  },
+  { words: "Detail", kind: "wide", cell: (/** @type {Matter} */ { detail }) => detail },
+  { words: "Since", kind: "number", cell: (/** @type {Matter} */ { since }) => day(since) },
+  {
+    words: "Actions",
+    kind: "actions",
+    // An endpoint is not a job: it is enabled again in its own room.
+    cell: (/** @type {Matter} */ matter) =>
+      matter.kind === "webhook_endpoint" ? null : buttons(matter),
+  },
+]);
+
+jobs.begin("Jobs", [
+  { words: "Job", cell: (/** @type {Job} */ { kind }) => kindWords(kind) },
+  {
+    words: "Status",
+    cell: (/** @type {Job} */ job) =>
+      job.cancelled ? badge("Cancelled", "cancelled") : badge(STATUS[job.status], job.status),
+  },
+  { words: "About", kind: "wide", cell: (/** @type {Job} */ { subject }) => subjectLink(subject) },
+  { words: "Attempts", kind: "number", cell: (/** @type {Job} */ { attempts }) => count(attempts) },
+  {
+    words: "Next attempt",
+    kind: "number",
+    cell: (/** @type {Job} */ { next_attempt_at: at }) => (at ? day(at) : "–"),
+  },
+  {
+    words: "Last error",
+    kind: "wide",
+    cell: (/** @type {Job} */ { last_error }) => last_error ?? "–",
+  },
+  {
+    words: "Position",
+    kind: "number",
+    cell: (/** @type {Job} */ { position }) => count(position),
+  },
+  {
+    words: "Actions",
+    kind: "actions",
+    cell: (/** @type {Job} */ job) => (job.status === "done" ? null : buttons(job)),
+  },
+]);
+
+const pages = pager(() => refresh());
+
+async function load() {
+  const filter = { kind: kind.value, status: status.value };
+  const query = queryOf({ ...filter, limit: String(PAGE), starting_after: pages.after });
+  /** @type {[{data: Matter[], has_more: boolean}, {data: Job[], has_more: boolean}]} */
+  const [open, page] = await Promise.all([
+    call(`/v1/admin/needs-attention?limit=${MOST_MATTERS}`),
+    call(`/v1/admin/jobs${query}`),
+  ]);
+  matters.show(open.data, { none: "Nothing needs attention." });
+  byId("more-matters").hidden = !open.has_more;
+  const isFiltered = filter.kind !== "" || filter.status !== "" || pages.after !== "";
+  jobs.show(page.data, { none: isFiltered ? "No matching jobs." : "No jobs." });
+  pages.update(page.data.at(-1)?.id ?? "", page.has_more);
+  mark(byId("main"), "data-filling", null);
+}
+
+for (const choice of [kind, status])
+  choice.addEventListener("change", () => {
+    pages.reset();
+    refresh();
+  });
+
+startRoom();
+service.follow();
+const refresh = keepFresh(load, REFRESH_MS);

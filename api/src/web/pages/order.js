@@ -1,0 +1,108 @@
+// The page of one order: its payment, then its receipt. It can be reloaded at any time.
+
+import { Problem, call, callForPage } from "../lib/api.js";
+import { checkouts, resumePayment } from "../lib/checkout.js";
+import { byId, mark } from "../lib/dom.js";
+import { followYours } from "../lib/follow.js";
+import { Live } from "../lib/live.js";
+import { ORDER_STATUS, orderStatusOf, shortId } from "../lib/order.js";
+import { isOpen } from "../lib/payment.js";
+import { service } from "../lib/service.js";
+import { setTitle } from "../lib/title.js";
+import { ConnectionState } from "../elements/connection-state.js";
+import { OrderSheet } from "../elements/order-sheet.js";
+import "../elements/cart-count.js";
+import "../elements/service-note.js";
+import "../elements/toast-list.js";
+
+/** @typedef {import("../lib/api.js").Order} Order */
+
+/** The interval of reads while a result is expected, while the order waits, and after that. */
+const [EXPECTED_MS, WAITING_MS, OVER_MS] = [1000, 3000, 15_000];
+/** The pause after a change of one of the drops. */
+const NUDGE_MS = 300;
+
+const found = byId("order");
+if (!(found instanceof OrderSheet)) throw new Error("the page has no order-sheet");
+const sheet = found;
+const id = location.pathname.split("/")[2] ?? "";
+const live = new Live();
+/** @type {Order | undefined} */
+let shown;
+let isReading = false;
+let isOutdated = false;
+let timer = 0;
+
+/** @param {Order} order */
+function show(order) {
+  if (shown && shown.position > order.position) return;
+  const isFirst = shown === undefined;
+  shown = order;
+  setTitle(`${ORDER_STATUS[orderStatusOf(order)]} · Order ${shortId(order.id)} · Holdfast`);
+  sheet.order = order;
+  if (isFirst) begin(order);
+}
+
+/** Follows the drops of the order: a change of one of them may be a change of the order. */
+function begin(/** @type {Order} */ { items }) {
+  const ids = [...new Set(items.map(({ drop_id }) => drop_id))].sort().join();
+  const state = document.querySelector("connection-state");
+  if (state instanceof ConnectionState) state.watch(live);
+  live.addEventListener("drop", () => soon(NUDGE_MS));
+  live.follow(`?drops=${ids}`);
+  void callForPage(`/v1/drops?ids=${ids}`)
+    .then(({ data }) => {
+      sheet.drops = data;
+    })
+    .catch(() => null);
+}
+
+/** @param {number} pause */
+function soon(pause) {
+  if (isReading) {
+    isOutdated = true;
+    return;
+  }
+  clearTimeout(timer);
+  timer = window.setTimeout(() => void read(), pause);
+}
+
+async function read() {
+  if (isReading) return;
+  isReading = true;
+  isOutdated = false;
+  try {
+    show(await call(`/v1/orders/${encodeURIComponent(id)}`));
+    byId("missing").hidden = true;
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (problem.status === 404 && !shown) {
+      byId("missing").hidden = false;
+      sheet.hidden = true;
+      document.querySelector("connection-state")?.remove();
+      return;
+    }
+    if (problem.isUndecided) service.suspect();
+  } finally {
+    isReading = false;
+  }
+  soon(isOutdated ? NUDGE_MS : pause());
+}
+
+function pause() {
+  if (!shown) return WAITING_MS;
+  const attempt = checkouts.paymentOf(id);
+  const mayArrive = shown.payment ? isOpen(shown.payment) : attempt?.stage === "started";
+  const status = orderStatusOf(shown);
+  if (status === "pending") return mayArrive ? EXPECTED_MS : WAITING_MS;
+  if (status === "expired" && (mayArrive || shown.status === "pending")) return EXPECTED_MS;
+  return document.hidden ? 2 * OVER_MS : OVER_MS;
+}
+
+sheet.addEventListener("changed", () => soon(0));
+document.addEventListener("visibilitychange", () => document.hidden || soon(0));
+mark(sheet, "data-order-id", id);
+followYours(live);
+service.follow();
+void read();
+void resumePayment(id).then(() => soon(0));
