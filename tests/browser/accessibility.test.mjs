@@ -8,22 +8,33 @@ import { AxeBuilder } from "@axe-core/playwright";
 import {
   LOOKS,
   OUT,
+  api,
   close,
   expectText,
+  fillCart,
+  fillOrders,
   fillShop,
   fits,
   launch,
   open,
   openDashboard,
   openLive,
+  openRoom,
 } from "./lib.mjs";
 
 let drop;
+let orders;
 
 before(async () => {
   await mkdir(OUT, { recursive: true });
   await launch();
   drop = await fillShop();
+  orders = await fillOrders(drop);
+  await api("POST", "/v1/admin/webhooks", {
+    url: "http://127.0.0.1:9/stock",
+    description: "Warehouse",
+    event_types: ["purchase.confirmed"],
+  });
 });
 after(close);
 
@@ -41,6 +52,65 @@ const PAGES = {
     await page.getByRole("button", { name: "Hold it" }).click();
     await page.locator("hold-panel .time").waitFor();
     await expectText(page.locator("drop-sheet .columns"), "Ada");
+    return page;
+  },
+  cart: async (t, look) => {
+    const page = await fillCart(t, [drop], look);
+    await page.getByRole("button", { name: "Place the order" }).waitFor();
+    return page;
+  },
+  order: async (t, look) => {
+    const page = await fillCart(t, [drop], look);
+    await page.getByRole("button", { name: "Place the order" }).click();
+    await page.locator("order-sheet .time").waitFor();
+    await expectText(page.locator("order-sheet"), drop.name);
+    return page;
+  },
+  receipt: async (t, look) => {
+    const page = await openLive(t, `/orders/${orders.paid.id}`, look);
+    await expectText(page.locator("order-sheet"), "Partly refunded");
+    return page;
+  },
+  orders: async (t, look) => {
+    const page = await openRoom(t, "/admin/orders", look);
+    await page.locator(`tr[data-id="${orders.paid.id}"]`).waitFor();
+    return page;
+  },
+  "order-room": async (t, look) => {
+    const page = await openRoom(t, `/admin/orders/${orders.paid.id}`, look);
+    await expectText(page.locator("record-table"), drop.name);
+    return page;
+  },
+  refund: async (t, look) => {
+    const page = await openRoom(t, `/admin/orders/${orders.paid.id}`, look);
+    await page.getByRole("button", { name: "Refund" }).click();
+    await page.getByRole("dialog").waitFor();
+    return page;
+  },
+  revenue: async (t, look) => {
+    const page = await openRoom(t, "/admin/revenue", look);
+    await expectText(page.locator("#by-hour"), "€");
+    return page;
+  },
+  buyers: async (t, look) => {
+    const page = await openRoom(t, "/admin/buyers?q=Dora", look);
+    await expectText(page.locator("#history"), "Order paid");
+    return page;
+  },
+  webhooks: async (t, look) => {
+    const page = await openRoom(t, "/admin/webhooks", look);
+    await expectText(page.locator("#endpoints"), "Warehouse");
+    return page;
+  },
+  "new-endpoint": async (t, look) => {
+    const page = await openRoom(t, "/admin/webhooks", look);
+    await page.getByRole("button", { name: "New endpoint" }).click();
+    await page.getByLabel("All, also those of later versions").uncheck();
+    return page;
+  },
+  attention: async (t, look) => {
+    const page = await openRoom(t, "/admin/attention", look);
+    await expectText(page.locator("#jobs"), "Webhook");
     return page;
   },
   docs: async (t, look) => {
@@ -80,7 +150,7 @@ for (const [name, make] of Object.entries(PAGES)) {
       await page.evaluate(() => scrollTo(0, 0));
       await page.screenshot({
         path: join(OUT, `${name}-${look}.png`),
-        fullPage: name !== "new-drop",
+        fullPage: !["new-drop", "refund", "new-endpoint"].includes(name),
       });
     });
   }

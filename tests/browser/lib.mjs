@@ -143,6 +143,57 @@ export async function fillShop() {
   return drop;
 }
 
+/** Orders units of drops; a drop may be listed several times. */
+export function order(drops, more = {}) {
+  return api("POST", "/v1/orders", {
+    buyer_id: `buyer-${randomUUID()}`,
+    items: drops.map(({ id }) => ({ drop_id: id })),
+    ...more,
+  });
+}
+
+/** Orders units of drops, which are paid without a provider. */
+export async function orderPaid(drops, { payment_reference, ...more } = {}) {
+  const { id } = await order(drops, more);
+  const body = payment_reference === undefined ? undefined : { payment_reference };
+  return api("POST", `/v1/orders/${id}/purchase`, body);
+}
+
+/** Adds an order of two units of a drop, of which one is refunded, and an order that waits. */
+export async function fillOrders(drop) {
+  const { id } = await orderPaid([drop, drop], { buyer_id: "Dora", payment_reference: "pay-1" });
+  const paid = await api("PATCH", `/v1/orders/${id}`, { fulfilment: "shipped", tracking: "1Z999" });
+  const [{ purchase_id }] = paid.items;
+  await api("POST", `/v1/purchases/${purchase_id}/refunds`, { quantity: 1, reason: "Bent" });
+  return { paid, waiting: await order([drop], { buyer_id: "Dora" }) };
+}
+
+/** Opens the cart of a new browser with one unit of each drop. */
+export async function fillCart(t, drops, { expected, ...options } = {}) {
+  const within = await context(t, options);
+  const page = await openLive(t, `/drops/${drops[0].id}`, { within, expected });
+  for (const [index, { id }] of drops.entries()) {
+    if (index > 0) await page.goto(`${BASE}/drops/${id}`);
+    await page.getByRole("button", { name: "Add to cart" }).click();
+    await expectText(page.locator("cart-count"), String(index + 1));
+  }
+  await page.goto(`${BASE}/cart`);
+  await page
+    .locator("cart-sheet li")
+    .nth(drops.length - 1)
+    .waitFor();
+  return page;
+}
+
+/** Opens a room of the dashboard and signs in. */
+export async function openRoom(t, path, options) {
+  const page = await open(t, path, options);
+  await page.fill("#key", ADMIN_KEY);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("navigation", { name: "Dashboard" }).waitFor();
+  return page;
+}
+
 /** The windows of a desktop and of a phone. */
 export const LOOKS = {
   light: { colorScheme: "light", viewport: { width: 1280, height: 900 } },

@@ -12,20 +12,35 @@ import {
   createDrop,
   eventually,
   expectText,
+  fillCart,
+  fillOrders,
   fillShop,
   fits,
   launch,
   open,
   openDashboard,
   openLive,
+  openRoom,
   remembered,
 } from "./lib.mjs";
 
 let drop;
+let orders;
+/** The rooms of the dashboard, besides its first page. */
+let rooms = [];
 
 before(async () => {
   await launch();
   drop = await fillShop();
+  orders = await fillOrders(drop);
+  rooms = [
+    "/admin/orders",
+    `/admin/orders/${orders.paid.id}`,
+    "/admin/revenue",
+    "/admin/buyers?q=Dora",
+    "/admin/webhooks",
+    "/admin/attention",
+  ];
 });
 after(close);
 
@@ -33,7 +48,20 @@ test("every page fits from a small phone, or a window at 200 %, to a wide deskto
   const dashboard = await openDashboard(t);
   const docs = await open(t, "/docs");
   await docs.locator("#schema-Drop").waitFor();
-  const pages = [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), dashboard, docs];
+  const pages = [
+    await openLive(t, "/"),
+    await openLive(t, `/drops/${drop.id}`),
+    await fillCart(t, [drop]),
+    await openLive(t, `/orders/${orders.paid.id}`),
+    dashboard,
+    docs,
+  ];
+  for (const path of rooms) {
+    const page = await openRoom(t, path);
+    // The rooms show their content after the first response.
+    await page.locator("record-table tbody tr, record-table p:not([hidden])").first().waitFor();
+    pages.push(page);
+  }
   await dashboard.locator("event-log li").first().waitFor();
   for (const page of pages) {
     for (const width of [320, 360, 640, 1000, 1920]) {
@@ -255,6 +283,9 @@ test("every page preloads exactly the modules that it uses", async (t) => {
     await openLive(t, `/drops/${drop.id}`),
     await open(t, "/admin"),
     await openDashboard(t),
+    await open(t, "/cart"),
+    await openLive(t, `/orders/${orders.paid.id}`),
+    ...(await Promise.all(rooms.map((path) => openRoom(t, path)))),
     await open(t, "/docs#placeHold"),
   ]) {
     const [named, loaded] = await page.evaluate(() => [
@@ -290,7 +321,10 @@ test("every file has a content security policy and supports revalidation", async
   for (const path of [
     "/",
     `/drops/${drop.id}`,
+    "/cart",
+    `/orders/${orders.paid.id}`,
     "/admin",
+    ...rooms,
     "/docs",
     "/assets/style.css",
     "/assets/pages/storefront.js",

@@ -76,6 +76,7 @@ pages_work_in_a_real_browser![
     accessibility,
     admin,
     buyer,
+    checkout,
     docs,
     live,
     looks,
@@ -83,6 +84,7 @@ pages_work_in_a_real_browser![
     numbers,
     restart,
     room,
+    rooms,
     shop,
     waitlist,
 ];
@@ -133,6 +135,8 @@ struct Server {
 impl Server {
     async fn start() -> Self {
         let launch = Launch::fresh().await;
+        // The tests of webhooks receive them on this machine.
+        let launch = launch.with("HOLDFAST_WEBHOOK_NETWORKS", "127.0.0.0/8");
         let app = launch
             .start_as(&["demo", "--shoppers-per-second", "0"])
             .await;

@@ -337,6 +337,9 @@ test("a trailing slash redirects to the page", async (t) => {
     ["/docs/", "/docs"],
     ["/drops/", "/"],
     ["/drops", "/"],
+    ["/cart/", "/cart"],
+    ["/orders", "/cart"],
+    ["/admin/orders/", "/admin/orders"],
     [`/drops/${drop.id}/`, `/drops/${drop.id}`],
   ]) {
     await page.goto(new URL(from, page.url()).href);

@@ -402,8 +402,10 @@ async fn unknown_parameter_is_rejected_by_name_with_all_other_errors() {
     for path in [
         "/",
         &page,
+        "/cart",
         "/docs",
         "/admin",
+        "/admin/orders",
         "/assets/style.css",
         "/problems/sold_out",
     ] {

@@ -300,7 +300,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 30] = [
+const CACHES: [(&str, &str, &str); 34] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -331,7 +331,11 @@ const CACHES: [(&str, &str, &str); 30] = [
     ("/health/ready", "no-store", ""),
     ("/", "no-cache", ""),
     ("/drops/{id}", "no-cache", ""),
+    ("/cart", "no-cache", ""),
+    ("/orders/{id}", "no-cache", ""),
     ("/admin", "no-cache", "Cookie"),
+    ("/admin/{room}", "no-cache", "Cookie"),
+    ("/admin/orders/{id}", "no-cache", "Cookie"),
     ("/docs", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
     ("/problems/{code}", "no-store", ""),
@@ -370,7 +374,7 @@ async fn every_route_has_the_right_cache_headers() {
             "/v1/holds/{id}" => &hold,
             "/v1/waitlist/{id}" => &entry,
             "/v1/purchases/{id}" => &purchase,
-            "/v1/orders/{id}" => &order,
+            "/v1/orders/{id}" | "/orders/{id}" | "/admin/orders/{id}" => &order,
             _ if path.contains("webhooks") => &endpoint,
             _ => &drop,
         };
@@ -378,6 +382,7 @@ async fn every_route_has_the_right_cache_headers() {
             .replace("{id}", id)
             .replace("{buyer_id}", "alice")
             .replace("{path}", "style.css")
+            .replace("{room}", "orders")
             .replace("{code}", "sold_out");
         if path == "/v1/stream" {
             // The response does not end: only its head is read.
