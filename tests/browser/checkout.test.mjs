@@ -268,3 +268,92 @@ test("an unknown order is reported, and the page works with the keyboard on a ph
       .evaluate((next) => next === document.activeElement),
   );
 });
+
+/** Pays on the page of an order. */
+async function pay(page, scenario) {
+  await page.getByLabel(scenario).check();
+  await page.getByRole("button", { name: /^Pay €/ }).click();
+}
+
+test("a demo payment pays the order", async (t) => {
+  const drops = await twoDrops();
+  const page = await fillCart(t, drops);
+  await place(page);
+  const id = await orderPage(page);
+  await pay(page, "Pays The money arrives at once.");
+  await expectText(page.locator("h1"), "Thank you");
+  await expectText(page.locator("order-sheet .pairs"), "Demo payment: €59.50, received");
+  const order = await api("GET", `/v1/orders/${id}`);
+  assert.deepEqual([order.status, order.payment.status], ["paid", "succeeded"]);
+  assert.equal((await stockOf(drops[0])).sold, 1);
+});
+
+test("a declined payment can be tried again", async (t) => {
+  const [drop] = await twoDrops();
+  const page = await fillCart(t, [drop]);
+  await place(page);
+  const id = await orderPage(page);
+  await pay(page, "Is declined");
+  await expectText(page.locator(".pay"), "The payment was declined. You were not charged.");
+  assert.equal((await api("GET", `/v1/orders/${id}`)).status, "pending");
+  await pay(page, "Pays The money arrives at once.");
+  await expectText(page.locator("h1"), "Thank you");
+});
+
+test("money that arrives after the deadline buys units that are free, and is returned otherwise", async (t) => {
+  const [free, taken] = await twoDrops({ total_stock: 1, hold_seconds: 4 });
+  const pages = [];
+  for (const drop of [free, taken]) {
+    const page = await fillCart(t, [drop]);
+    await place(page);
+    await orderPage(page);
+    await pay(page, "Pays late");
+    pages.push(page);
+  }
+  const [honoured, refunded] = pages;
+  await expectText(refunded.locator(".pay"), "Your payment is still in progress.");
+  await api("POST", `/v1/drops/${taken.id}/holds`, { buyer_id: "faster" });
+  await expectText(honoured.locator("h1"), "Paid, after the deadline");
+  await expectText(honoured.locator("order-sheet .pairs"), /Status Paid, late .*received, late/);
+  await expectText(refunded.locator(".pay"), "and its money is returned to you.");
+  assert.equal((await stockOf(free)).sold, 1);
+  assert.equal((await stockOf(taken)).sold, 0);
+});
+
+test("a payment that arrives twice buys once", async (t) => {
+  const [drop] = await twoDrops();
+  const page = await fillCart(t, [drop]);
+  await place(page);
+  const id = await orderPage(page);
+  await pay(page, "Pays twice");
+  await expectText(page.locator("h1"), "Thank you");
+  assert.equal((await stockOf(drop)).sold, 1);
+  const jobs = () => api("GET", "/v1/admin/jobs?kind=refund");
+  await eventually("the second payment is refunded", async () =>
+    (await jobs()).data.some(({ subject }) => subject === `/v1/orders/${id}`),
+  );
+});
+
+test("reloading the page before the response to a payment starts no second one", async (t) => {
+  const [drop] = await twoDrops();
+  const page = await fillCart(t, [drop]);
+  await place(page);
+  const id = await orderPage(page);
+  const keys = [];
+  await page.route("**/payments", async (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    if (keys.length > 1) return route.continue();
+    await route.fetch();
+    return undefined;
+  });
+  await pay(page, "Is declined");
+  await expectText(page.locator(".pay"), "Starting the payment");
+  await eventually(
+    "the payment is started",
+    async () => (await api("GET", `/v1/orders/${id}`)).payment !== null,
+  );
+  await page.reload();
+  await expectText(page.locator(".pay"), "The payment was declined.");
+  await eventually("the request is repeated", () => keys.length === 2);
+  assert.equal(keys[0], keys[1]);
+});

@@ -46,8 +46,7 @@ const REFUND_FIELDS = () => [
 ];
 
 /**
- * Refunds units of an order by item. Each item's request has a key of its own, which a retry of the
- * dialog repeats: an item that was refunded already is not refunded twice.
+ * Refunds units of an order by item. A retry of the dialog repeats the key of its request.
  * @param {Order} order @param {Map<string, string>} names of the drops
  */
 export function openRefund(order, names) {
@@ -73,23 +72,22 @@ export function openRefund(order, names) {
     { words: "Refund", kind: "danger", keep: "Keep the order" },
     async (form) => {
       const refunds = items
-        .map((item, index) => ({ item, quantity: Number(textOf(form, `item-${index}`)), index }))
+        .map((item, index) => ({ item, quantity: Number(textOf(form, `item-${index}`)) }))
         .filter(({ quantity }) => quantity > 0);
       if (refunds.length === 0) throw fieldProblem("item-0", "Enter at least one unit.");
       const restock = new FormData(form).has("restock");
       const reason = textOf(form, "reason");
-      let [returned, refunded] = [0, 0];
-      for (const { item, quantity, index } of refunds) {
-        const refund = await callUntilDecided(`/v1/purchases/${item.purchase_id}/refunds`, {
-          method: "POST",
-          key: `${key}-${index}`,
-          body: { quantity, restock, reason },
-        });
-        returned += refund.quantity;
-        refunded += refund.amount.amount;
-      }
-      const amount = money({ amount: refunded, currency: order.total.currency });
-      return `${units(returned, "unit")} refunded: ${amount}.`;
+      const refund = await callUntilDecided(`/v1/orders/${order.id}/refunds`, {
+        method: "POST",
+        key,
+        body: {
+          items: refunds.map(({ item, quantity }) => ({ drop_id: item.drop_id, quantity })),
+          restock,
+          reason,
+        },
+      });
+      const state = refund.status === "pending" ? "are being refunded" : "refunded";
+      return `${units(refund.quantity, "unit")} ${state}: ${money(refund.amount)}.`;
     },
   );
   const show = () => {
