@@ -27,6 +27,7 @@ pub mod pooled;
 pub mod seed;
 pub mod shoppers;
 pub mod socket;
+pub mod story;
 mod tls;
 pub mod wire;
 

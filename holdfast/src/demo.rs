@@ -1,15 +1,19 @@
 //! `holdfast demo`: a server with sample drops and simulated shoppers, for trying things out.
 //!
-//! The shoppers are ordinary clients: they use the public API on the printed address.
+//! The shoppers are ordinary clients: they use the public API on the printed address. So is the
+//! buyer of the orders, whose webhooks a receiver in this process verifies.
+
+mod receiver;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
 use client::calls::DropView;
-use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
+use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed, story};
 use domain::values::DropId;
 use terminal::print_line;
 
+use self::receiver::Receiver;
 use crate::cli::{announce, on_signal};
 use crate::config::{Settings, admin_key_file};
 use crate::server::{Server, ServerError};
@@ -42,8 +46,13 @@ pub enum DemoError {
 /// [`DemoError`].
 pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let stop = on_signal();
-    let server = Server::start(&args.settings, &stop).await?;
-    announce(&args.settings, &server);
+    let mut settings = args.settings.clone();
+    // The receiver of the demo's webhooks listens on this machine.
+    if settings.webhooks.webhook_networks.is_empty() {
+        settings.webhooks.webhook_networks = receiver::networks();
+    }
+    let server = Server::start(&settings, &stop).await?;
+    announce(&settings, &server);
     let address = reachable(server.address());
     let serving = tokio::spawn(server.run(stop.clone()));
     match set_up(args, address).await {
@@ -55,6 +64,7 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
                     arrivals_per_second: args.shoppers_per_second,
                     ..Pace::default()
                 };
+                tokio::spawn(play_orders(client.clone()));
                 tokio::spawn(run_shoppers(client, shelves, pace, stop));
             }
         }
@@ -65,6 +75,41 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
         }
     }
     ended(serving.await)
+}
+
+/// Plays the orders of a shop's day, and prints each outcome and the number of verified webhooks.
+async fn play_orders(client: Client) {
+    let say = |line: String| {
+        if let Err(error) = print_line(&line) {
+            tracing::warn!(%error, "cannot write to standard output");
+        }
+    };
+    let receiver = match Receiver::start(&client).await {
+        Ok(receiver) => receiver,
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no webhooks in this demo"
+            );
+            return;
+        }
+    };
+    let played = story::play(&client, |outcome| say(format!("Orders:      {outcome}"))).await;
+    if let Err(error) = played {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the demo's orders stopped"
+        );
+    }
+    match receiver.finish(&client).await {
+        Ok(summary) => say(format!("Webhooks:    {summary}")),
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the demo's webhooks stopped"
+            );
+        }
+    }
 }
 
 fn ended(served: Result<Result<(), ServerError>, tokio::task::JoinError>) -> Result<(), DemoError> {
