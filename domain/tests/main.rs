@@ -12,6 +12,7 @@ mod orders;
 mod properties;
 mod purchases;
 mod refunds;
+mod sale;
 mod schedule;
 mod serde;
 mod stock;

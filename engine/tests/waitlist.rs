@@ -56,6 +56,8 @@ impl Queue {
                 DropEvent::HoldPlaced(placed) => placed.waitlist_entry,
                 DropEvent::DropScheduled(_)
                 | DropEvent::DropRescheduled(_)
+                | DropEvent::DropStarted(_)
+                | DropEvent::DropEnded(_)
                 | DropEvent::DropCancelled(_)
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)

@@ -7,6 +7,7 @@ mod impossible;
 mod noted;
 mod orders;
 mod refunds;
+mod sales;
 mod story;
 mod streams;
 mod tampered;

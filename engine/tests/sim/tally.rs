@@ -26,6 +26,8 @@ pub struct Tally {
     pub cancellations: usize,
     pub adjustments: usize,
     pub edits: usize,
+    pub starts: usize,
+    pub ends: usize,
     pub introductions: usize,
     pub joined: usize,
     pub left: usize,
@@ -56,7 +58,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 36] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 38] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -81,6 +83,8 @@ impl Tally {
             ("cancellations", &mut self.cancellations),
             ("adjustments", &mut self.adjustments),
             ("edits", &mut self.edits),
+            ("starts", &mut self.starts),
+            ("ends", &mut self.ends),
             ("introductions", &mut self.introductions),
             ("waitlist entries", &mut self.joined),
             ("entries left", &mut self.left),

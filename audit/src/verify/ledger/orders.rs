@@ -167,6 +167,8 @@ impl Ledger {
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::PurchaseConfirmed(_)
