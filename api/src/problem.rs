@@ -107,6 +107,8 @@ codes! {
     OrderNotPaid = "order_not_paid", CONFLICT, "The order is not paid";
     /// The order is further already.
     FulfilmentOrder = "fulfilment_order", CONFLICT, "Fulfilment only goes forward";
+    /// No more payments of the order can be started.
+    TooManyPayments = "too_many_payments", CONFLICT, "Too many payments of the order were started";
     /// A stock adjustment would remove units that are held or sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough available units to remove";
     /// Units are available, so there is nothing to wait for.
@@ -591,6 +593,10 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         Refusal::FulfilmentOrder { current } => {
             problem(Code::FulfilmentOrder).with("fulfilment", current.name())
         }
+        Refusal::TooManyPayments { max } => problem(Code::TooManyPayments).with("limit", max),
+        // Requests name neither: a payment and a refund are found by the order.
+        Refusal::PaymentNotFound | Refusal::RefundNotFound => problem(Code::NotFound),
+        Refusal::RefundSucceeded { .. } => problem(Code::JobDone),
         Refusal::MixedCurrencies { .. } => Problem::invalid("/items", refusal.to_string()),
         Refusal::OfItem { item, ref refusal } => {
             let pointer = format!("/items/{item}");

@@ -85,7 +85,11 @@ impl Reason {
             | Refusal::OrderExpired { .. }
             | Refusal::OrderNotPaid { .. }
             | Refusal::FulfilmentOrder { .. }
-            | Refusal::MixedCurrencies { .. } => None,
+            | Refusal::MixedCurrencies { .. }
+            | Refusal::PaymentNotFound
+            | Refusal::TooManyPayments { .. }
+            | Refusal::RefundNotFound
+            | Refusal::RefundSucceeded { .. } => None,
         }
     }
 }

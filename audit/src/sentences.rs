@@ -162,6 +162,23 @@ pub fn sentence_of_order(event: &OrderEvent) -> String {
         },
         OrderEvent::OrderExpired(event) => format!("the order expired at {}", event.expired_at),
         OrderEvent::OrderFulfilled(event) => format!("the order is {}", event.fulfilment.name()),
+        OrderEvent::PaymentStarted(event) => format!(
+            "a payment of {} with {} was started, to succeed before {}",
+            event.amount,
+            event.provider.as_str(),
+            event.expires_at
+        ),
+        OrderEvent::PaymentSucceeded(event) => format!("a payment of {} succeeded", event.amount),
+        OrderEvent::PaymentFailed(event) => {
+            format!("a payment failed: {}", event.reason.as_str())
+        }
+        OrderEvent::PaymentArrivedLate(_) => "the payment arrived after the order's end".to_owned(),
+        OrderEvent::RefundRequested(event) => format!(
+            "a refund of {} was requested ({})",
+            event.amount,
+            event.cause.name()
+        ),
+        OrderEvent::RefundSettled(event) => format!("the refund {}", event.outcome.name()),
     }
 }
 

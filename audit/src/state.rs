@@ -155,10 +155,21 @@ impl State {
         order.position = recorded.position;
         match &recorded.event {
             OrderEvent::OrderPlaced(_) => {}
-            OrderEvent::OrderPaid(_) => order.status = OrderStatus::Paid,
+            OrderEvent::OrderPaid(event) => {
+                order.status = OrderStatus::Paid;
+                for (item, purchase) in order.placed.items.iter_mut().zip(&event.purchases) {
+                    item.hold_id = purchase.hold_id;
+                }
+            }
             OrderEvent::OrderCancelled(_) => order.status = OrderStatus::Cancelled,
             OrderEvent::OrderExpired(_) => order.status = OrderStatus::Expired,
             OrderEvent::OrderFulfilled(event) => order.fulfilment = Some(event.fulfilment),
+            OrderEvent::PaymentStarted(event) => order.placed.expires_at = event.expires_at,
+            OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
         }
     }
 

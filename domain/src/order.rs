@@ -3,11 +3,13 @@
 //!
 //! ```text
 //!  order   pending ──▶ paid ──▶ processing ──▶ shipped ──▶ delivered
-//!             ├──────▶ cancelled
-//!             └──────▶ expired
+//!             │         ▲
+//!             ├─────────│──▶ cancelled
+//!             └──────▶ expired      a payment that arrived late is honoured once
 //! ```
 //!
-//! Promise: an order ends at most once, and is fulfilled only after it was paid. [`decide`] may
+//! Promise: an order ends at most once, apart from an expired one that is paid late, and is
+//! fulfilled only after it was paid. Money has one outcome ([`payments`]). [`decide`] may
 //! refuse; [`Order::evolve`] may not, because past events are facts: an event that history can
 //! never contain panics.
 //! Limit: nothing here knows if the holds exist. The decisions read the order's drops, and
@@ -16,10 +18,15 @@
 //! An order, its holds and later its purchases are decided together and recorded in one batch, the
 //! order's event first.
 //!
-//! Source: docs/decisions/0055-an-order-is-one-batch.md.
+//! Source: docs/decisions/0055-an-order-is-one-batch.md,
+//! docs/decisions/0061-a-payment-has-one-outcome.md.
 
 pub mod decide;
 mod event;
+pub mod pay;
+mod payment_event;
+pub mod payments;
+pub mod refund;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +34,14 @@ pub use self::event::{
     CancelCause, FulfilmentStep, OrderCancelled, OrderEvent, OrderExpired, OrderFulfilled,
     OrderItem, OrderPaid, OrderPlaced, OrderPurchase,
 };
+pub use self::payment_event::{
+    PaymentArrivedLate, PaymentFailed, PaymentStarted, PaymentSucceeded, RefundCause,
+    RefundOutcome, RefundRequested, RefundSettled,
+};
+use self::payments::{Outcome, Payments, Sale, Settlement};
 use crate::values::{
-    Currency, DropId, HoldId, KeyDigest, Money, OrderId, Pseudonym, Sequence, Timestamp,
+    Currency, DropId, HoldId, IntentDigest, KeyDigest, Money, OrderId, Pseudonym, Sequence,
+    Timestamp,
 };
 
 /// The aggregate type of every order's stream in the log.
@@ -37,7 +50,7 @@ pub const AGGREGATE_TYPE: &str = "Order";
 /// The largest number of items in an order.
 pub const MAX_ITEMS: usize = 20;
 
-/// The state of an order. Only `Pending` may change, and only once.
+/// The state of an order. Only `Pending` may change, and `Expired` to `Paid` by a late payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -133,7 +146,7 @@ pub struct Placed {
     pub items: Box<[OrderItem]>,
     pub total: Money,
     pub placed_at: Timestamp,
-    /// The first instant at which the order is over.
+    /// The first instant at which the order is over, as it is now: payments move it.
     pub expires_at: Timestamp,
 }
 
@@ -153,6 +166,27 @@ pub struct Order {
     sequence: Sequence,
     placed: Option<Placed>,
     progress: Progress,
+    /// `None` until it is paid.
+    sale: Option<Sale>,
+    payments: Payments,
+}
+
+/// What an event changes and does not state, see [`Order::revert`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Before {
+    progress: Progress,
+    expires_at: Timestamp,
+    /// The holds of the items, if the event replaces them.
+    holds: Vec<HoldId>,
+    settled: Option<Settlement>,
+}
+
+impl Before {
+    /// The progress before the event.
+    #[must_use]
+    pub const fn progress(&self) -> Progress {
+        self.progress
+    }
 }
 
 impl Order {
@@ -178,51 +212,56 @@ impl Order {
         self.placed.as_ref().map_or(&[], |placed| &placed.items)
     }
 
+    /// Returns the payments and the refunds of money.
+    #[must_use]
+    pub const fn payments(&self) -> &Payments {
+        &self.payments
+    }
+
+    /// Returns how the order was paid; `None` if it was not.
+    #[must_use]
+    pub const fn sale(&self) -> Option<&Sale> {
+        self.sale.as_ref()
+    }
+
     /// Returns true if the order is placed and neither paid, cancelled nor expired.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.placed.is_some() && self.progress.status == OrderStatus::Pending
     }
 
+    /// Returns what [`Order::revert`] needs to revert `event`, before it is applied.
+    #[must_use]
+    pub fn before(&self, event: &OrderEvent) -> Before {
+        let replaces_holds = matches!(event, OrderEvent::OrderPaid(event) if event.late);
+        let items = self.items().iter().filter(|_| replaces_holds);
+        let settled = if let OrderEvent::RefundSettled(event) = event {
+            let refund = self.payments.refund(event.refund_id);
+            refund.and_then(|refund| refund.settled.clone())
+        } else {
+            None
+        };
+        Before {
+            progress: self.progress,
+            expires_at: self
+                .placed
+                .as_ref()
+                .map_or(Timestamp::default(), |placed| placed.expires_at),
+            holds: items.map(|item| item.hold_id).collect(),
+            settled,
+        }
+    }
+
     /// Applies one recorded event, which must be the next event of the stream.
     ///
     /// # Panics
     /// If history cannot contain the event: the order would end twice, or is fulfilled before it
-    /// was paid, or its sums are wrong.
+    /// was paid, its sums are wrong, or money would have no outcome or two.
     pub fn evolve(&mut self, event: &OrderEvent) {
+        self.payments.assert_order(outcome_of(event));
         match event {
-            OrderEvent::OrderPlaced(event) => {
-                assert!(self.placed.is_none(), "an order was placed twice");
-                assert!(
-                    is_well_formed(&event.items, event.total),
-                    "the items of an order are no order, or do not add up to its total"
-                );
-                self.placed = Some(Placed {
-                    key: event.key,
-                    buyer: event.buyer,
-                    items: event.items.clone().into_boxed_slice(),
-                    total: event.total,
-                    placed_at: event.placed_at,
-                    expires_at: event.expires_at,
-                });
-            }
-            OrderEvent::OrderPaid(event) => {
-                let placed = self
-                    .placed
-                    .as_ref()
-                    .expect("an order was paid but not placed");
-                let holds = placed.items.iter().map(|item| item.hold_id);
-                let paid = event.purchases.iter().map(|purchase| purchase.hold_id);
-                assert!(
-                    holds.eq(paid),
-                    "an order was paid for other holds than its own"
-                );
-                assert!(
-                    placed.total == event.total,
-                    "an order was paid with another total"
-                );
-                self.end(OrderStatus::Paid, event.paid_at);
-            }
+            OrderEvent::OrderPlaced(event) => self.was_placed(event),
+            OrderEvent::OrderPaid(event) => self.was_paid(event),
             OrderEvent::OrderCancelled(event) => {
                 self.end(OrderStatus::Cancelled, event.cancelled_at);
             }
@@ -241,8 +280,121 @@ impl Order {
                 );
                 self.progress.fulfilment = Some(event.fulfilment);
             }
+            OrderEvent::PaymentStarted(event) => {
+                assert!(
+                    self.is_pending(),
+                    "a payment of an order that is not pending was started"
+                );
+                let placed = self.placed.as_mut().expect("a pending order is placed");
+                assert!(
+                    placed.total == event.amount,
+                    "a payment of another amount than the order's was started"
+                );
+                assert!(
+                    event.started_at < placed.expires_at && placed.expires_at <= event.expires_at,
+                    "a payment was started after the deadline, or moved it back"
+                );
+                placed.expires_at = event.expires_at;
+                self.payments.start(event);
+            }
+            OrderEvent::PaymentSucceeded(event) => self.payments.succeed(event),
+            OrderEvent::PaymentFailed(event) => self.payments.fail(event),
+            OrderEvent::PaymentArrivedLate(event) => {
+                let status = self.progress.status;
+                assert!(
+                    matches!(status, OrderStatus::Expired | OrderStatus::Cancelled),
+                    "a payment arrived late for an order that is not over"
+                );
+                self.payments.arrive_late(event, true);
+            }
+            OrderEvent::RefundRequested(event) => {
+                assert!(
+                    self.can_return(event.cause),
+                    "money is returned for a cause that the order does not have"
+                );
+                self.payments.request_refund(event);
+            }
+            OrderEvent::RefundSettled(event) => self.payments.settle(event),
         }
         self.sequence = self.sequence.next();
+    }
+
+    /// Reports whether an order in this state can have a refund for `cause`.
+    fn can_return(&self, cause: RefundCause) -> bool {
+        let status = self.progress.status;
+        match cause {
+            RefundCause::Late => status == OrderStatus::Expired,
+            RefundCause::Double | RefundCause::Return => status == OrderStatus::Paid,
+            RefundCause::WrongAmount => {
+                matches!(status, OrderStatus::Pending | OrderStatus::Expired)
+            }
+            RefundCause::OrderOver => status == OrderStatus::Cancelled,
+        }
+    }
+
+    fn was_placed(&mut self, event: &OrderPlaced) {
+        assert!(self.placed.is_none(), "an order was placed twice");
+        assert!(
+            is_well_formed(&event.items, event.total),
+            "the items of an order are no order, or do not add up to its total"
+        );
+        self.placed = Some(Placed {
+            key: event.key,
+            buyer: event.buyer,
+            items: event.items.clone().into_boxed_slice(),
+            total: event.total,
+            placed_at: event.placed_at,
+            expires_at: event.expires_at,
+        });
+    }
+
+    fn was_paid(&mut self, event: &OrderPaid) {
+        let placed = self.placed.as_mut();
+        let placed = placed.expect("an order was paid but not placed");
+        assert!(
+            placed.total == event.total,
+            "an order was paid with another total"
+        );
+        assert!(
+            event.purchases.len() == placed.items.len(),
+            "an order was paid for a part of its items"
+        );
+        let paid_by = event.payment_id.zip(event.intent);
+        assert!(
+            paid_by.is_some() || (event.payment_id.is_none() && event.intent.is_none()),
+            "an order was paid by a payment without an intent, or the reverse"
+        );
+        if let Some((payment_id, intent)) = paid_by {
+            let resolved = self.payments.resolve(payment_id, intent, Outcome::Sale);
+            assert!(
+                resolved == (placed.total, event.late),
+                "an order was paid with another amount, or late without a late payment"
+            );
+        }
+        let holds = event.purchases.iter().map(|purchase| purchase.hold_id);
+        if event.late {
+            assert!(paid_by.is_some(), "an order was paid late by no payment");
+            assert!(
+                self.progress.status == OrderStatus::Expired,
+                "an order was paid late that had not expired"
+            );
+            for (item, hold_id) in placed.items.iter_mut().zip(holds) {
+                item.hold_id = hold_id;
+            }
+            self.progress.status = OrderStatus::Paid;
+            self.progress.ended_at = event.paid_at;
+        } else {
+            assert!(
+                holds.eq(placed.items.iter().map(|item| item.hold_id)),
+                "an order was paid for other holds than its own"
+            );
+            self.end(OrderStatus::Paid, event.paid_at);
+        }
+        let purchases = event.purchases.iter();
+        self.sale = Some(Sale {
+            purchases: purchases.map(|purchase| purchase.purchase_id).collect(),
+            paid_by,
+        });
     }
 
     fn end(&mut self, status: OrderStatus, at: Timestamp) {
@@ -258,21 +410,65 @@ impl Order {
         self.progress.ended_at = at;
     }
 
-    /// Reverts the event that was applied last; `before` is the progress that it changed.
+    /// Reverts the event that was applied last; `before` is from [`Order::before`].
     ///
     /// # Panics
-    /// If no event was applied.
-    pub fn revert(&mut self, event: &OrderEvent, before: Progress) {
-        if let OrderEvent::OrderPlaced(_) = event {
-            self.placed = None;
+    /// If `event` is not the last one applied.
+    pub fn revert(&mut self, event: &OrderEvent, before: Before) {
+        self.progress = before.progress;
+        match event {
+            OrderEvent::OrderPlaced(_) => self.placed = None,
+            OrderEvent::OrderPaid(event) => {
+                self.sale = None;
+                if let Some((payment_id, intent)) = event.payment_id.zip(event.intent) {
+                    self.payments.unresolve(payment_id, intent);
+                }
+                let items = self.placed.iter_mut().flat_map(|placed| &mut placed.items);
+                for (item, hold_id) in items.zip(before.holds) {
+                    item.hold_id = hold_id;
+                }
+            }
+            OrderEvent::OrderCancelled(_)
+            | OrderEvent::OrderExpired(_)
+            | OrderEvent::OrderFulfilled(_) => {}
+            OrderEvent::PaymentStarted(_) => {
+                if let Some(placed) = &mut self.placed {
+                    placed.expires_at = before.expires_at;
+                }
+                self.payments.unstart();
+            }
+            OrderEvent::PaymentSucceeded(_) => self.payments.unsucceed(),
+            OrderEvent::PaymentFailed(event) => self.payments.unfail(event),
+            OrderEvent::PaymentArrivedLate(event) => self.payments.arrive_late(event, false),
+            OrderEvent::RefundRequested(event) => self.payments.unrequest_refund(event),
+            OrderEvent::RefundSettled(event) => {
+                self.payments.unsettle(event.refund_id, before.settled);
+            }
         }
-        self.progress = before;
         self.sequence = Sequence(self.sequence.0.checked_sub(1).expect("an event to revert"));
     }
 
     /// Skips a void event of the stream: it keeps its sequence but has no effect.
     pub fn skip_void(&mut self, sequence: Sequence) {
+        self.payments.skip_void();
         self.sequence = self.sequence.max(sequence);
+    }
+}
+
+/// The intent whose outcome an event is or announces.
+const fn outcome_of(event: &OrderEvent) -> Option<IntentDigest> {
+    match event {
+        OrderEvent::OrderPaid(event) => event.intent,
+        OrderEvent::PaymentArrivedLate(event) => Some(event.intent),
+        OrderEvent::RefundRequested(event) => Some(event.intent),
+        OrderEvent::OrderPlaced(_)
+        | OrderEvent::OrderCancelled(_)
+        | OrderEvent::OrderExpired(_)
+        | OrderEvent::OrderFulfilled(_)
+        | OrderEvent::PaymentStarted(_)
+        | OrderEvent::PaymentSucceeded(_)
+        | OrderEvent::PaymentFailed(_)
+        | OrderEvent::RefundSettled(_) => None,
     }
 }
 

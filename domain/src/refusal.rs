@@ -175,6 +175,18 @@ pub enum Refusal {
     /// Fulfilment only goes forward.
     #[error("the order is {} already; fulfilment only goes forward", .current.name())]
     FulfilmentOrder { current: FulfilmentStep },
+    /// The order has no such payment.
+    #[error("the payment does not exist; check its id")]
+    PaymentNotFound,
+    /// No more payments of this order may be started.
+    #[error("{max} payments of the order were started, which is the limit")]
+    TooManyPayments { max: u32 },
+    /// The order has no such refund.
+    #[error("the refund does not exist; check its id")]
+    RefundNotFound,
+    /// The refund has succeeded, so it cannot fail any more.
+    #[error("the refund succeeded at {settled_at}")]
+    RefundSucceeded { settled_at: Timestamp },
     /// The items of an order have different currencies.
     #[error("the order is in {}, this item in {}", .expected.code(), .found.code())]
     MixedCurrencies { expected: Currency, found: Currency },

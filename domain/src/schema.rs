@@ -14,10 +14,10 @@ use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
-    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, LowStock, MaxHoldSeconds,
-    OfferSeconds, OrderId, PaymentReference, Position, Pseudonym, PurchaseId, Quantity, Reason,
-    RefundId, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking,
-    WaitlistId,
+    DropName, Entered, FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest, KeyDigest,
+    LowStock, MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference, Position,
+    ProviderName, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence, StockCount,
+    ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -215,12 +215,16 @@ described! {
     DropId: uuid();
     HoldId: uuid();
     PurchaseId: uuid();
+    PaymentId: uuid();
     RefundId: uuid();
     AdjustmentId: uuid();
     WaitlistId: uuid();
     OrderId: uuid();
     Pseudonym: uuid();
     KeyDigest: hex(32);
+    IntentDigest: hex(32);
+    ProviderName: code(ProviderName::MAX_CHARS);
+    FailureCode: code(FailureCode::MAX_CHARS);
     Commitment: hex(64);
     Quantity: whole(Quantity::MIN, Quantity::MAX);
     StockCount: whole(StockCount::MIN, StockCount::MAX);
@@ -266,6 +270,10 @@ fn log_number() -> Schema {
 
 fn some_text(most: usize) -> Schema {
     json_schema!({ "type": "string", "minLength": 1, "maxLength": most })
+}
+
+fn code(most: usize) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[a-z0-9_]+$", "maxLength": most })
 }
 
 fn text(most: usize) -> Schema {

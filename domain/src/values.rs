@@ -5,6 +5,7 @@
 //! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
 mod characters;
+mod codes;
 mod digests;
 mod ids;
 mod money;
@@ -14,9 +15,10 @@ mod texts;
 mod time;
 mod visitor;
 
-pub use self::digests::{Commitment, KeyDigest, Salt};
+pub use self::codes::{FailureCode, ProviderName};
+pub use self::digests::{Commitment, IntentDigest, KeyDigest, Salt};
 pub use self::ids::{
-    AdjustmentId, DropId, HoldId, OrderId, Pseudonym, PurchaseId, RefundId, WaitlistId,
+    AdjustmentId, DropId, HoldId, OrderId, PaymentId, Pseudonym, PurchaseId, RefundId, WaitlistId,
 };
 pub use self::money::{Currency, Money};
 pub use self::numbers::{

@@ -48,7 +48,7 @@ fn order_is_one_batch_with_the_order_first_and_one_deadline() {
         .decide_order("o", &[("lamp", 2), ("chair", 1)], second(5))
         .unwrap()
         .unwrap();
-    let OrderEvent::OrderPlaced(placed) = &batch.order else {
+    let [OrderEvent::OrderPlaced(placed)] = &batch.orders[..] else {
         panic!("{batch:?}");
     };
     assert_eq!(placed.total, cents(45_00));
@@ -274,9 +274,9 @@ fn fulfilment_goes_forward_only_and_needs_a_payment() {
     let mut paid = order(&market);
     let fulfil = |order: &mut Order, fulfilment, is_recorded| {
         let decided = order.fulfil(step(fulfilment, is_recorded))?;
-        let event = decided.map(|batch| batch.order);
-        event.iter().for_each(|event| order.evolve(event));
-        Ok(event.is_some())
+        let events = decided.map_or_else(Vec::new, |batch| batch.orders);
+        events.iter().for_each(|event| order.evolve(event));
+        Ok(!events.is_empty())
     };
     assert_eq!(fulfil(&mut paid, Processing, true), Ok(true));
     assert_eq!(fulfil(&mut paid, Shipped, true), Ok(true));

@@ -16,6 +16,7 @@ mod order;
 use std::sync::Arc;
 
 use domain::order::MAX_ITEMS;
+use domain::order::pay::LatePayments;
 use domain::private::Private;
 use domain::values::{DropId, OrderId, Position, Salt, Sequence, Timestamp};
 use domain::{DropEvent, OrderEvent};
@@ -61,6 +62,8 @@ pub(super) struct Bounds {
     pub(super) max_waitlist: u32,
     /// See [`super::EngineConfig::due_events`].
     pub(super) due_events: usize,
+    /// See [`super::EngineConfig::late_payments`].
+    pub(super) late_payments: LatePayments,
 }
 
 /// When a request is decided and when it arrived; the arrival is never later.
@@ -75,7 +78,7 @@ struct CandidateIds {
     subject: Uuid,
     buyer: Uuid,
     salt: Salt,
-    /// For the hold that a waitlist entry may receive.
+    /// For the hold that a waitlist entry, or an item of a late payment, may receive.
     offer: Uuid,
 }
 
@@ -83,10 +86,14 @@ impl Entry {
     pub(super) fn new(submission: Submission, ids: &mut impl Ids) -> Self {
         let Submission { request, arrived } = submission;
         let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
+        let is_payment = matches!(request, AnyRequest::RecordPayment(_));
         let items = if let AnyRequest::PlaceOrder(submitted) = &request {
             submitted.request.items.len()
         } else if let AnyRequest::PurchaseOrder(_) = &request {
             MAX_ITEMS
+        } else if is_payment {
+            // The last are those of the order's own event.
+            MAX_ITEMS + 1
         } else {
             0
         };
@@ -94,7 +101,7 @@ impl Entry {
             subject: ids.uuid(),
             buyer: ids.uuid(),
             salt: ids.salt(),
-            offer: Uuid::nil(),
+            offer: if is_payment { ids.uuid() } else { Uuid::nil() },
         });
         let item_ids = item_ids.collect();
         let ids = CandidateIds {
@@ -222,7 +229,11 @@ impl Draft {
         let arrived = entry.arrived(now);
         let times = Times { now, arrived };
         self.expire_for(state, &entry.request, times);
-        if matches!(entry.request, AnyRequest::PlaceOrder(_)) && !self.has_room() {
+        let is_large = matches!(
+            entry.request,
+            AnyRequest::PlaceOrder(_) | AnyRequest::RecordPayment(_)
+        );
+        if is_large && !self.has_room() {
             return Some(entry);
         }
         let start = self.ends();
@@ -232,6 +243,7 @@ impl Draft {
             item_ids: &entry.item_ids,
             times,
             max_waiting: bounds.max_waitlist,
+            late_payments: bounds.late_payments,
         };
         match entry.request.decide(&context) {
             Some(NewEvents::Drop {
@@ -244,7 +256,9 @@ impl Draft {
             }
             Some(NewEvents::Order(new)) => {
                 let drops: Vec<DropId> = new.drops.iter().map(|(drop_id, ..)| *drop_id).collect();
-                self.apply_order(state, new.order_id, new.order, new.private, now);
+                for (event, private) in new.orders {
+                    self.apply_order(state, new.order_id, event, private, now);
+                }
                 for (drop_id, event, private) in new.drops {
                     self.apply(state, drop_id, vec![event], private, now);
                 }
@@ -338,7 +352,7 @@ impl Draft {
             match pending.event {
                 PendingEvent::Drop(drop_id, event, undo) => state.revert(drop_id, &event, undo),
                 PendingEvent::Order(order_id, event, undo) => {
-                    state.orders.revert(order_id, &event, &undo);
+                    state.orders.revert(order_id, &event, undo);
                 }
             }
         }

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::decide::Standing;
-use domain::values::{AdjustmentId, HoldId, OrderId, Position, RefundId, Timestamp, WaitlistId};
+use domain::values::{
+    AdjustmentId, HoldId, OrderId, PaymentId, Position, RefundId, Timestamp, WaitlistId,
+};
 use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
@@ -15,7 +17,8 @@ use tokio::time::timeout;
 use super::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
     ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, PlaceOrder,
-    PurchaseOrder, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold, RescheduleDrop,
+    ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Decide, Submission, Submitted};
@@ -309,6 +312,50 @@ impl EngineHandle {
         &self,
         request: FulfilOrder,
     ) -> impl Future<Output = Result<Accepted<OrderId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Starts a payment of an order.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn start_payment(
+        &self,
+        request: StartPayment,
+    ) -> impl Future<Output = Result<Accepted<PaymentId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Records a provider's report about a payment.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn record_payment(
+        &self,
+        request: RecordPayment,
+    ) -> impl Future<Output = Result<Accepted<PaymentId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Returns items of a paid order.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn refund_order(
+        &self,
+        request: RefundOrder,
+    ) -> impl Future<Output = Result<Accepted<RefundId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Records how a provider settled a refund.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn settle_refund(
+        &self,
+        request: SettleRefund,
+    ) -> impl Future<Output = Result<Accepted<RefundId>, CommandError>> {
         self.submit(request)
     }
 

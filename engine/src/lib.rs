@@ -39,12 +39,13 @@ pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
     ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, OrderedItem,
-    PlaceHold, PlaceOrder, PurchaseOrder, RefundPurchase, ReleaseHold, RescheduleDrop,
-    ScheduleDrop, SetStock,
+    PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};
 pub use self::thread::{EnginePanicked, EngineThread};
+pub use domain::order::pay::{LatePayments, PaymentReport};
 use infrastructure::error::LogError;
 use infrastructure::log::EventLog;
 pub use infrastructure::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
@@ -70,6 +71,8 @@ pub struct EngineConfig {
     /// Largest tolerated difference between this node's clock and the database's; beyond it the
     /// engine stops deciding. The database rejects events more than two seconds in the future.
     pub max_clock_skew: Duration,
+    /// What happens to money that arrives after its order has expired.
+    pub late_payments: LatePayments,
 }
 
 impl Default for EngineConfig {
@@ -82,6 +85,7 @@ impl Default for EngineConfig {
             max_waitlist: 200_000,
             due_events: 512,
             max_clock_skew: Duration::from_secs(2),
+            late_payments: LatePayments::Honour,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use domain::event::DropEvent;
-use domain::order::{Order, OrderEvent, OrderStatus, Progress};
+use domain::order::{Before, Order, OrderEvent, OrderStatus};
 use domain::private::Private;
 use domain::values::{
     BuyerId, HoldId, KeyDigest, OrderId, PaymentReference, Position, Sequence, Tracking,
@@ -50,7 +50,7 @@ impl OrderState {
 /// What [`Orders::revert`] needs to undo an event.
 #[derive(Debug)]
 pub(super) struct OrderUndo {
-    before: Progress,
+    before: Before,
     payment: Option<TextDigest>,
     tracking: Option<TextDigest>,
 }
@@ -128,7 +128,7 @@ impl Orders {
     ) -> OrderUndo {
         let order = self.orders.entry(order_id).or_default();
         let undo = OrderUndo {
-            before: order.aggregate.progress(),
+            before: order.aggregate.before(event),
             payment: order.payment,
             tracking: order.tracking,
         };
@@ -154,6 +154,13 @@ impl Orders {
                 let tracking = tracking.map(|tracking| key.text(tracking.as_str()));
                 order.tracking = tracking.or(order.tracking);
             }
+            // The order's own state has all that decisions need.
+            OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
         }
         undo
     }
@@ -169,7 +176,7 @@ impl Orders {
     }
 
     /// Reverts the event that was applied last.
-    pub(super) fn revert(&mut self, order_id: OrderId, event: &OrderEvent, undo: &OrderUndo) {
+    pub(super) fn revert(&mut self, order_id: OrderId, event: &OrderEvent, undo: OrderUndo) {
         if let OrderEvent::OrderPlaced(event) = event {
             self.orders.remove(&order_id);
             self.ended.remove(&order_id);
@@ -184,10 +191,11 @@ impl Orders {
         let Some(order) = self.orders.get_mut(&order_id) else {
             return;
         };
-        let was_pending = undo.before.status == OrderStatus::Pending;
+        let has_ended = !order.aggregate.is_pending();
+        let was_pending = undo.before.progress().status == OrderStatus::Pending;
         order.aggregate.revert(event, undo.before);
         (order.payment, order.tracking) = (undo.payment, undo.tracking);
-        if was_pending {
+        if was_pending && has_ended {
             let items = order.aggregate.items().iter();
             self.of_holds
                 .extend(items.map(|item| (item.hold_id, order_id)));
@@ -265,7 +273,7 @@ mod tests {
                 "an order that ended has no indexed hold"
             );
             for (before, event, undo) in applied.into_iter().rev() {
-                orders.revert(id, event, &undo);
+                orders.revert(id, event, undo);
                 assert_eq!(state_of(&orders), before, "{event:?}");
             }
         }

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use domain::order::OrderStatus;
 use domain::values::{DropId, HoldId, OrderId, Position, Sequence, WaitlistId};
 use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
@@ -192,11 +193,23 @@ impl State {
                 items.find(|drop_id| self.is_quarantined(*drop_id))?
             }
             AnyRequest::PurchaseOrder(submitted) => {
-                self.drop_of_order(submitted.request.order_id)?
+                self.drop_of_order(submitted.request.order_id, &[OrderStatus::Pending])?
             }
-            AnyRequest::CancelOrder(submitted) => self.drop_of_order(submitted.request.order_id)?,
+            AnyRequest::CancelOrder(submitted) => {
+                self.drop_of_order(submitted.request.order_id, &[OrderStatus::Pending])?
+            }
+            AnyRequest::StartPayment(submitted) => {
+                self.drop_of_order(submitted.request.order_id, &[OrderStatus::Pending])?
+            }
+            AnyRequest::RecordPayment(submitted) => {
+                let sellable = [OrderStatus::Pending, OrderStatus::Expired];
+                self.drop_of_order(submitted.request.order_id, &sellable)?
+            }
+            AnyRequest::RefundOrder(submitted) => {
+                self.drop_of_order(submitted.request.order_id, &[OrderStatus::Paid])?
+            }
             // No drop decides it.
-            AnyRequest::FulfilOrder(_) => return None,
+            AnyRequest::FulfilOrder(_) | AnyRequest::SettleRefund(_) => return None,
         };
         let refused = self.quarantined.get(&drop_id)?;
         Some(CommandError::Quarantined {
@@ -218,13 +231,21 @@ impl State {
             AnyRequest::PurchaseOrder(submitted) => submitted.request.order_id,
             AnyRequest::CancelOrder(submitted) => submitted.request.order_id,
             AnyRequest::FulfilOrder(submitted) => submitted.request.order_id,
+            AnyRequest::StartPayment(submitted) => submitted.request.order_id,
+            AnyRequest::RecordPayment(submitted) => submitted.request.order_id,
+            AnyRequest::RefundOrder(submitted) => submitted.request.order_id,
+            AnyRequest::SettleRefund(submitted) => submitted.request.order_id,
+            // The money of the purchase may have to be returned.
+            AnyRequest::RefundPurchase(submitted) => {
+                let hold_id = submitted.request.hold_id;
+                self.drop_of(hold_id)?.aggregate.order_of(hold_id)?
+            }
             AnyRequest::ScheduleDrop(_)
             | AnyRequest::RescheduleDrop(_)
             | AnyRequest::CancelDrop(_)
             | AnyRequest::SetStock(_)
             | AnyRequest::ExtendHold(_)
             | AnyRequest::ChangeHold(_)
-            | AnyRequest::RefundPurchase(_)
             | AnyRequest::AdjustStock(_)
             | AnyRequest::PlaceHold(_)
             | AnyRequest::LookUpBuyer(_)
@@ -237,10 +258,11 @@ impl State {
         Some(CommandError::OrderQuarantined { order_id, position })
     }
 
-    /// The quarantined drop of one of a pending order's items.
-    fn drop_of_order(&self, order_id: OrderId) -> Option<DropId> {
+    /// The quarantined drop of one of the items of an order in one of these states.
+    fn drop_of_order(&self, order_id: OrderId, states: &[OrderStatus]) -> Option<DropId> {
         let order = &self.orders.get(order_id)?.aggregate;
-        let mut items = order.items().iter().filter(|_| order.is_pending());
+        let is_one = states.contains(&order.progress().status);
+        let mut items = order.items().iter().filter(|_| is_one);
         let item = items.find(|item| self.is_quarantined(item.drop_id))?;
         Some(item.drop_id)
     }

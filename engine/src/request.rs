@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use domain::Refusal;
-use domain::order::FulfilmentStep;
+use domain::order::pay::PaymentReport;
+use domain::order::{FulfilmentStep, RefundOutcome};
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, MaxHoldSeconds, OrderId, PaymentReference,
-    Position, PurchaseId, Quantity, Reason, StockCount, Timestamp, Tracking, WaitlistId,
+    BuyerId, DisplayName, DropId, FailureCode, HoldId, KeyDigest, MaxHoldSeconds, OrderId,
+    PaymentId, PaymentReference, Position, ProviderName, PurchaseId, Quantity, Reason, RefundId,
+    StockCount, Timestamp, Tracking, WaitlistId,
 };
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::feed::Committed;
@@ -113,7 +115,8 @@ pub struct ConfirmPurchase {
     pub payment_reference: Option<PaymentReference>,
 }
 
-/// Returns units of a purchase.
+/// Returns units of a purchase. If it belongs to an order that a provider was paid for, the refund
+/// of the money is requested with it.
 #[derive(Debug, Clone)]
 pub struct RefundPurchase {
     /// The purchase, and the hold that it paid for, both as the log has them.
@@ -208,25 +211,30 @@ pub(super) struct Line {
 }
 
 impl PlaceOrder {
-    /// Returns one line for each drop, in the order of their first items.
+    /// See [`lines_of`].
     pub(super) fn lines(&self) -> Vec<Line> {
-        let mut lines: Vec<Line> = Vec::with_capacity(self.items.len());
-        for (item, ordered) in (0..).zip(&self.items) {
-            let units = ordered.quantity.get();
-            match lines
-                .iter_mut()
-                .find(|line| line.drop_id == ordered.drop_id)
-            {
-                Some(line) => line.units = line.units.saturating_add(units),
-                None => lines.push(Line {
-                    item,
-                    drop_id: ordered.drop_id,
-                    units,
-                }),
-            }
-        }
-        lines
+        lines_of(&self.items)
     }
+}
+
+/// Returns one line for each drop, in the order of their first items.
+pub(super) fn lines_of(items: &[OrderedItem]) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::with_capacity(items.len());
+    for (item, ordered) in (0..).zip(items) {
+        let units = ordered.quantity.get();
+        match lines
+            .iter_mut()
+            .find(|line| line.drop_id == ordered.drop_id)
+        {
+            Some(line) => line.units = line.units.saturating_add(units),
+            None => lines.push(Line {
+                item,
+                drop_id: ordered.drop_id,
+                units,
+            }),
+        }
+    }
+    lines
 }
 
 /// Purchases all holds of an order, or none.
@@ -249,6 +257,58 @@ pub struct FulfilOrder {
     pub order_id: OrderId,
     pub fulfilment: FulfilmentStep,
     pub tracking: Option<Tracking>,
+}
+
+/// Starts a payment of a pending order, before its provider is called, and extends the order's
+/// holds as far as the terms of its drops allow. The outcome has the id of the payment.
+#[derive(Debug, Clone)]
+pub struct StartPayment {
+    pub order_id: OrderId,
+    /// Idempotency key, unique within the order. A retry has the id of the first payment.
+    pub key: Option<KeyDigest>,
+    /// The same key in its other scope. A retry is recognised by it as well.
+    pub other_key: Option<KeyDigest>,
+    pub provider: ProviderName,
+}
+
+/// Records a provider's report about a payment, and what becomes of the money. Repeated reports
+/// are replays. A report counts from its arrival: money that arrived before the order's deadline is
+/// in time, however late it is decided.
+#[derive(Debug, Clone)]
+pub struct RecordPayment {
+    pub order_id: OrderId,
+    pub payment_id: PaymentId,
+    /// The provider that reports. It must be the payment's.
+    pub provider: ProviderName,
+    /// The provider's reference of the intent: personal data, stored outside the payloads.
+    pub reference: PaymentReference,
+    pub report: PaymentReport,
+}
+
+/// Returns items of a paid order, and requests the refund of their money if a provider took it. The
+/// outcome has the id of the refund.
+#[derive(Debug, Clone)]
+pub struct RefundOrder {
+    pub order_id: OrderId,
+    /// Idempotency key, unique within the order and its drops.
+    pub key: Option<KeyDigest>,
+    /// The same key in its other scope. A retry is recognised by it as well.
+    pub other_key: Option<KeyDigest>,
+    /// `None`: all units that are left. Items of one drop are added up.
+    pub items: Option<Box<[OrderedItem]>>,
+    /// True if the units are offered again; false if they leave their drops.
+    pub restock: bool,
+    pub reason: Reason,
+}
+
+/// Records how a provider settled a refund of money. A failed refund may succeed later.
+#[derive(Debug, Clone)]
+pub struct SettleRefund {
+    pub order_id: OrderId,
+    pub refund_id: RefundId,
+    pub outcome: RefundOutcome,
+    /// The provider's code, of a failure.
+    pub reason: Option<FailureCode>,
 }
 
 /// Terms of a drop that is not scheduled yet; its start may be the time of scheduling.

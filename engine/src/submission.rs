@@ -17,7 +17,8 @@ use super::draft::Context;
 use super::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
     ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, PlaceOrder,
-    PurchaseOrder, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold, RescheduleDrop,
+    ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 
 /// A request of any kind: of one drop ([`Request`]), or of an order and its drops.
@@ -72,8 +73,7 @@ pub(super) enum NewEvents {
 #[derive(Debug)]
 pub(super) struct NewOrderEvents {
     pub(super) order_id: OrderId,
-    pub(super) order: OrderEvent,
-    pub(super) private: Option<Private>,
+    pub(super) orders: Vec<(OrderEvent, Option<Private>)>,
     pub(super) drops: Vec<(DropId, DropEvent, Option<Private>)>,
 }
 
@@ -233,6 +233,10 @@ requests! {
     LookUpBuyer,
     PlaceOrder,
     PurchaseOrder,
+    StartPayment,
+    RecordPayment,
+    RefundOrder,
+    SettleRefund,
     CancelOrder,
     FulfilOrder,
 }

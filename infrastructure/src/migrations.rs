@@ -27,6 +27,7 @@ const FILES: &[(&str, &str)] = files![
     "0009_changes_of_holds",
     "0010_orders",
     "0011_webhooks",
+    "0012_payments",
     "0015_facts",
 ];
 

@@ -70,7 +70,7 @@ pub fn known_pairs() -> Vec<(&'static str, &'static str)> {
 }
 
 /// Every pair of event type and version of orders that this program reads. In the database:
-/// `known_order_event_types()`, migrations/0010_orders.sql.
+/// `known_order_event_types()`, migrations/0012_payments.sql.
 #[must_use]
 pub fn known_order_pairs() -> Vec<(&'static str, &'static str)> {
     let types = domain::OrderEvent::TYPES.iter();

@@ -249,6 +249,10 @@ impl Orders {
                 row.status = ShownStatus::Paid;
                 row.ended_at = Some(event.paid_at);
                 row.late = event.late;
+                // A late payment buys new holds of the items.
+                for (item, purchase) in row.items.iter_mut().zip(&event.purchases) {
+                    item.hold_id = purchase.hold_id;
+                }
                 row.purchases.clone_from(&event.purchases);
                 row.refunded = vec![0; row.items.len()];
                 let holds = row.items.iter().map(|item| (item.hold_id, order_id));
@@ -275,6 +279,12 @@ impl Orders {
                 let tracking = private.and_then(|private| private.tracking.clone());
                 row.tracking = tracking.or(row.tracking.take());
             }
+            OrderEvent::PaymentStarted(event) => row.expires_at = event.expires_at,
+            OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
         }
         let after = row.status;
         self.move_to(placed, before, after);
@@ -391,6 +401,15 @@ pub(crate) fn last_of_batch(recorded: &RecordedOrderEvent, events: &[RecordedEve
         (OrderEvent::OrderPaid(paid), DropEvent::PurchaseConfirmed(event)) => {
             let mut purchases = paid.purchases.iter();
             purchases.any(|purchase| purchase.purchase_id == event.purchase_id)
+        }
+        (OrderEvent::OrderPaid(paid), DropEvent::HoldPlaced(hold)) => {
+            paid.late && hold.order_id == Some(recorded.order_id)
+        }
+        (OrderEvent::PaymentStarted(started), DropEvent::HoldExtended(event)) => {
+            (started.started_at, started.expires_at) == (event.extended_at, event.expires_at)
+        }
+        (OrderEvent::RefundRequested(refund), DropEvent::PurchaseRefunded(event)) => {
+            refund.refund_id == event.refund_id
         }
         (OrderEvent::OrderCancelled(_), DropEvent::HoldReleased(event)) => {
             event.cause == ReleaseCause::OrderCancelled

@@ -71,7 +71,8 @@ struct Hot {
     rankings: HashMap<DropId, Ranking>,
     /// Few, and read only by retries.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
-    refunds: HashMap<RefundId, RefundView>,
+    /// By drop: a refund of an order has one id in all of its drops.
+    refunds: HashMap<(DropId, RefundId), RefundView>,
     /// Drops without rows, and the reason.
     quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
     orders: Orders,
@@ -339,8 +340,8 @@ impl Views {
     }
 
     #[must_use]
-    pub fn refund(&self, id: RefundId) -> Option<RefundView> {
-        self.read().refunds.get(&id).cloned()
+    pub fn refund(&self, drop_id: DropId, id: RefundId) -> Option<RefundView> {
+        self.read().refunds.get(&(drop_id, id)).cloned()
     }
 
     /// Returns the first `limit` purchasers of a drop.
@@ -602,7 +603,7 @@ impl Hot {
                 position: recorded.position,
                 event: event.clone(),
             };
-            self.refunds.insert(event.refund_id, view);
+            self.refunds.insert((view.drop_id, event.refund_id), view);
             self.orders.refund(event, recorded.position);
         }
     }

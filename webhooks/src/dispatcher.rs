@@ -273,7 +273,7 @@ impl<L: EventLog> Dispatcher<L> {
                 }
                 let order = self.shared.notices.order_at(order_id, position);
                 let mut wanted: Vec<Message> = vec![];
-                wanted.extend(order.map(|order| order_message(recorded, &order)));
+                wanted.extend(order.and_then(|order| order_message(recorded, &order)));
                 wanted.retain(|message| is_wanted(self.kinds.as_ref(), message.event_type));
                 lanes.scan(StreamId::Order(order_id), wanted);
             }
@@ -502,7 +502,7 @@ fn of_event(notices: &Notices, recorded: &Recorded) -> Vec<Message> {
         Recorded::Drop(recorded) => messages(recorded, &notices.of(recorded)),
         Recorded::Order(recorded) => {
             let order = notices.order_at(recorded.order_id, recorded.position);
-            let message = order.map(|order| order_message(recorded, &order));
+            let message = order.and_then(|order| order_message(recorded, &order));
             message.into_iter().collect()
         }
     }

@@ -68,6 +68,8 @@ kinds! {
     OrderRefunded = "order.refunded";
     /// `OrderFulfilled`.
     OrderFulfilled = "order.fulfilled";
+    /// `PaymentArrivedLate`.
+    PaymentLate = "payment.late";
 }
 
 /// The `type` of a test, which no endpoint can subscribe to or exclude.

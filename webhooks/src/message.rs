@@ -236,8 +236,9 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message
         .collect()
 }
 
-/// Returns the message of an order's event. `order` is the order as the event left it.
-pub(crate) fn order_message(recorded: &RecordedOrderEvent, order: &OrderFacts) -> Message {
+/// Returns the message of an order's event, if it has one. `order` is the order as the event left
+/// it.
+pub(crate) fn order_message(recorded: &RecordedOrderEvent, order: &OrderFacts) -> Option<Message> {
     let (kind, more) = match &recorded.event {
         OrderEvent::OrderPlaced(event) => (
             Kind::OrderPlaced,
@@ -259,11 +260,20 @@ pub(crate) fn order_message(recorded: &RecordedOrderEvent, order: &OrderFacts) -
             Kind::OrderFulfilled,
             json!({ "fulfilled_at": event.fulfilled_at }),
         ),
+        OrderEvent::PaymentArrivedLate(event) => (
+            Kind::PaymentLate,
+            json!({ "payment_id": event.payment_id, "arrived_at": event.arrived_at }),
+        ),
+        OrderEvent::PaymentStarted(_)
+        | OrderEvent::PaymentSucceeded(_)
+        | OrderEvent::PaymentFailed(_)
+        | OrderEvent::RefundRequested(_)
+        | OrderEvent::RefundSettled(_) => return None,
     };
     let position = recorded.position;
     let data = of_order(order, position, more);
     let at = (position, recorded.recorded_at);
-    Message::new(recorded.order_id.0, at, kind, 0, &data)
+    Some(Message::new(recorded.order_id.0, at, kind, 0, &data))
 }
 
 /// The public facts of an order, and those of its event.

@@ -45,6 +45,9 @@ enum Step {
 struct Followed {
     items: Box<[OrderItem]>,
     total: Money,
+    /// The holds that were sold, in the order of the items, if they are other holds: the order was
+    /// paid late.
+    sold: Option<(Position, Box<[HoldId]>)>,
     /// In position order.
     steps: Vec<(Position, Step)>,
 }
@@ -70,11 +73,14 @@ impl Followed {
                 }
             }
         }
-        let items = self.items.iter().zip(refunded);
+        let sold = self.sold.as_ref().filter(|(at, _)| *at <= position);
+        let items = self.items.iter().zip(refunded).enumerate();
         let items: Vec<ItemFacts> = items
-            .map(|(item, refunded)| ItemFacts {
+            .map(|(index, (item, refunded))| ItemFacts {
                 drop_id: item.drop_id,
-                hold_id: item.hold_id,
+                hold_id: sold
+                    .and_then(|(_, sold)| sold.get(index))
+                    .map_or(item.hold_id, |hold_id| *hold_id),
                 quantity: item.quantity.get(),
                 price: item.price,
                 total: item.total(),
@@ -131,6 +137,7 @@ impl Orders {
             let order = Followed {
                 items: event.items.clone().into_boxed_slice(),
                 total: event.total,
+                sold: None,
                 steps: vec![],
             };
             self.orders.insert(order_id, order);
@@ -144,12 +151,22 @@ impl Orders {
                 let paid = (0..).zip(&event.purchases);
                 self.of_hold
                     .extend(paid.map(|(item, purchase)| (purchase.hold_id, (order_id, item))));
+                if event.late {
+                    let sold = event.purchases.iter().map(|purchase| purchase.hold_id);
+                    order.sold = Some((recorded.position, sold.collect()));
+                }
                 Step::Status(OrderStatus::Paid)
             }
             OrderEvent::OrderCancelled(_) => Step::Status(OrderStatus::Cancelled),
             OrderEvent::OrderExpired(_) => Step::Status(OrderStatus::Expired),
             OrderEvent::OrderFulfilled(event) => Step::Fulfilled(event.fulfilment),
-            OrderEvent::OrderPlaced(_) => return,
+            OrderEvent::OrderPlaced(_)
+            | OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => return,
         };
         order.add(recorded.position, step);
     }

@@ -111,7 +111,7 @@ pub(crate) async fn refund(
         reason: new.reason.0,
     };
     let answer = app.engine.refund_purchase(request).await?;
-    let refund = app.views.refund(answer.subject);
+    let refund = app.views.refund(answer.drop_id, answer.subject);
     let refund = refund.ok_or_else(Problem::declared_void)?;
     let body = Json(RefundBody::from(refund));
     Ok(replayed(

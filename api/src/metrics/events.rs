@@ -159,6 +159,12 @@ impl EventCounts {
                 (&self.orders_expired, before, OrderStatus::Expired)
             }
             OrderEvent::OrderFulfilled(_) => return self.fulfilments.inc(),
+            OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => return,
         };
         counter.inc();
         self.orders.with_label_values(&[after.name()]).inc();

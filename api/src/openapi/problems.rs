@@ -166,6 +166,7 @@ fn members(code: Code) -> Vec<Member> {
             required("joined_at", time(), AT),
             required("quantity", integer(), 1),
         ],
+        Code::TooManyPayments => vec![required("limit", integer(), 10)],
         Code::WaitlistFull => vec![required("limit", integer(), 200_000)],
         Code::WebhookLimitReached => vec![required("limit", integer(), 100)],
         Code::AlreadyOffered => {

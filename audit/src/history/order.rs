@@ -60,10 +60,19 @@ impl OrderHistory {
                 holds.extend(event.items.iter().map(|item| item.hold_id));
                 self.status = "pending";
             }
-            OrderEvent::OrderPaid(_) => self.status = "paid",
+            OrderEvent::OrderPaid(event) => {
+                holds.extend(event.purchases.iter().map(|purchase| purchase.hold_id));
+                self.status = "paid";
+            }
             OrderEvent::OrderCancelled(_) => self.status = "cancelled",
             OrderEvent::OrderExpired(_) => self.status = "expired",
             OrderEvent::OrderFulfilled(event) => self.status = event.fulfilment.name(),
+            OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
         }
     }
 

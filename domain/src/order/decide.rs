@@ -1,8 +1,9 @@
 //! Decisions about an order and its drops: pure functions from their histories and a command to a
 //! batch of events or a [`Refusal`].
 //!
-//! Promise: all drops agree, or nothing is decided. A batch starts with the order's event, and the
-//! events of its drops follow in the order of the items.
+//! Promise: all drops agree, or nothing is decided. A batch starts with the order's events, and the
+//! events of its drops follow in the order of the items. Payments are decided in [`super::pay`],
+//! refunds in [`super::refund`].
 //! Limit: time and ids come from the command, and due expiries are recorded by the caller first, as
 //! for drops ([`crate::decide`]). A drop that the caller cannot read now counts as unknown.
 
@@ -16,15 +17,25 @@ use crate::drop::{DropAggregate, Hold, HoldStatus};
 use crate::event::{DropEvent, ReleaseCause};
 use crate::refusal::{Limit, Refusal};
 use crate::values::{
-    Commitment, DropId, HoldId, KeyDigest, Money, OrderId, Pseudonym, PurchaseId, Quantity,
-    Timestamp,
+    Commitment, DropId, HoldId, IntentDigest, KeyDigest, Money, OrderId, PaymentId, Pseudonym,
+    PurchaseId, Quantity, Timestamp,
 };
 
-/// Events to record together: the order's, then those of its drops.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Events to record together: the order's, of which there are none only in a refund of purchases
+/// that the shop was paid for itself, then those of its drops.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OrderBatch {
-    pub order: OrderEvent,
+    pub orders: Vec<OrderEvent>,
     pub drops: Vec<(DropId, DropEvent)>,
+}
+
+impl OrderBatch {
+    pub(super) fn one(order: OrderEvent, drops: Vec<(DropId, DropEvent)>) -> Self {
+        Self {
+            orders: vec![order],
+            drops,
+        }
+    }
 }
 
 /// The result of an accepted command; `None` means that history already contains it.
@@ -129,7 +140,7 @@ impl Order {
             expires_at: ordered.expires_at,
             commitment: command.commitment,
         });
-        Ok(Some(OrderBatch { order, drops }))
+        Ok(Some(OrderBatch::one(order, drops)))
     }
 
     /// Decides the payment of an order.
@@ -161,42 +172,8 @@ impl Order {
             }
             OrderStatus::Pending => {}
         }
-        let mut events = Vec::with_capacity(placed.items.len());
-        let mut purchases = Vec::with_capacity(placed.items.len());
-        for (index, item) in placed.items.iter().enumerate() {
-            let drop = drops(item.drop_id).ok_or(Refusal::DropNotFound)?;
-            let purchase_id = command.purchase_ids[index];
-            let decision = drop.purchase(&ConfirmPurchase {
-                purchase_id,
-                hold_id: item.hold_id,
-                commitment: command.commitments.get(index).copied(),
-                is_recorded: false,
-                at: command.at,
-            });
-            let decided = decision.map_err(|refusal| of_order(refusal, placed))?;
-            // Pending, but purchased: only another program can have done that.
-            let event = decided
-                .events
-                .into_iter()
-                .next()
-                .ok_or(Refusal::HoldNotFound)?;
-            events.push((item.drop_id, event));
-            purchases.push(OrderPurchase {
-                hold_id: item.hold_id,
-                purchase_id,
-            });
-        }
-        let order = OrderEvent::OrderPaid(OrderPaid {
-            paid_at: command.at,
-            total: placed.total,
-            late: false,
-            purchases,
-            commitment: command.commitment,
-        });
-        Ok(Some(OrderBatch {
-            order,
-            drops: events,
-        }))
+        let (paid, events) = sell(placed, command, None, drops)?;
+        Ok(Some(OrderBatch::one(OrderEvent::OrderPaid(paid), events)))
     }
 
     /// Decides the cancellation of an order by its buyer at `at`.
@@ -230,7 +207,7 @@ impl Order {
             cause: CancelCause::Buyer,
         });
         let drops = releases(placed, at, drops);
-        Ok(Some(OrderBatch { order, drops }))
+        Ok(Some(OrderBatch::one(order, drops)))
     }
 
     /// Decides, at `at`, the end of an order of which a hold has ended: by its deadline, or with
@@ -261,20 +238,20 @@ impl Order {
             }
         }
         let batch = match ended? {
-            (HoldStatus::Released, cancelled_at, cause) => OrderBatch {
-                order: OrderEvent::OrderCancelled(OrderCancelled {
+            (HoldStatus::Released, cancelled_at, cause) => OrderBatch::one(
+                OrderEvent::OrderCancelled(OrderCancelled {
                     cancelled_at,
                     cause,
                 }),
-                drops: releases(placed, at, drops),
-            },
+                releases(placed, at, drops),
+            ),
             // The other holds have the same deadline, and expire as holds do.
-            _ => OrderBatch {
-                order: OrderEvent::OrderExpired(OrderExpired {
+            _ => OrderBatch::one(
+                OrderEvent::OrderExpired(OrderExpired {
                     expired_at: placed.expires_at,
                 }),
-                drops: vec![],
-            },
+                vec![],
+            ),
         };
         Some(batch)
     }
@@ -305,10 +282,7 @@ impl Order {
             fulfilled_at: command.at,
             commitment: command.commitment,
         });
-        Ok(Some(OrderBatch {
-            order,
-            drops: vec![],
-        }))
+        Ok(Some(OrderBatch::one(order, vec![])))
     }
 }
 
@@ -374,6 +348,50 @@ impl DropAggregate {
     }
 }
 
+/// Sells all items of a pending order, or none: the order's event, and the purchases.
+pub(super) fn sell<'a>(
+    placed: &Placed,
+    command: &PurchaseOrder<'_>,
+    paid_by: Option<(PaymentId, IntentDigest)>,
+    drops: impl Fn(DropId) -> Option<&'a DropAggregate>,
+) -> Result<(OrderPaid, Vec<(DropId, DropEvent)>), Refusal> {
+    let mut events = Vec::with_capacity(placed.items.len());
+    let mut purchases = Vec::with_capacity(placed.items.len());
+    for (index, item) in placed.items.iter().enumerate() {
+        let drop = drops(item.drop_id).ok_or(Refusal::DropNotFound)?;
+        let purchase_id = command.purchase_ids[index];
+        let decision = drop.purchase(&ConfirmPurchase {
+            purchase_id,
+            hold_id: item.hold_id,
+            commitment: command.commitments.get(index).copied(),
+            is_recorded: false,
+            at: command.at,
+        });
+        let decided = decision.map_err(|refusal| of_order(refusal, placed))?;
+        // Pending, but purchased: only another program can have done that.
+        let event = decided
+            .events
+            .into_iter()
+            .next()
+            .ok_or(Refusal::HoldNotFound)?;
+        events.push((item.drop_id, event));
+        purchases.push(OrderPurchase {
+            hold_id: item.hold_id,
+            purchase_id,
+        });
+    }
+    let paid = OrderPaid {
+        paid_at: command.at,
+        total: placed.total,
+        late: false,
+        purchases,
+        payment_id: paid_by.map(|(payment_id, _)| payment_id),
+        intent: paid_by.map(|(_, intent)| intent),
+        commitment: command.commitment,
+    };
+    Ok((paid, events))
+}
+
 /// Reports whether a repeated request is the one that placed the order.
 fn matches(placed: &Placed, command: &PlaceOrder<'_>) -> bool {
     let lines = command.lines.iter();
@@ -402,12 +420,15 @@ fn releases<'a>(
     placed.items.iter().filter_map(release).collect()
 }
 
-fn hold_in<'a>(drop: &'a DropAggregate, item: &OrderItem) -> Option<(&'a DropAggregate, Hold)> {
+pub(super) fn hold_in<'a>(
+    drop: &'a DropAggregate,
+    item: &OrderItem,
+) -> Option<(&'a DropAggregate, Hold)> {
     drop.hold(item.hold_id).map(|hold| (drop, hold))
 }
 
 /// The refusal of an order whose hold cannot be purchased.
-fn of_order(refusal: Refusal, placed: &Placed) -> Refusal {
+pub(super) fn of_order(refusal: Refusal, placed: &Placed) -> Refusal {
     if let Refusal::HoldExpired { .. } = refusal {
         return Refusal::OrderExpired {
             expired_at: placed.expires_at,

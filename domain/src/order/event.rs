@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::payment_event::{
+    PaymentArrivedLate, PaymentFailed, PaymentStarted, PaymentSucceeded, RefundRequested,
+    RefundSettled,
+};
 use crate::values::{
-    Commitment, DropId, HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Timestamp,
+    Commitment, DropId, HoldId, IntentDigest, KeyDigest, Money, PaymentId, Pseudonym, PurchaseId,
+    Quantity, Timestamp,
 };
 
 /// One recorded fact about one order.
@@ -12,7 +17,8 @@ use crate::values::{
 pub enum OrderEvent {
     /// Units of all items were set aside; the holds follow.
     OrderPlaced(OrderPlaced),
-    /// The order was paid for; the purchases of all holds follow.
+    /// The order was paid for; the purchases of all holds follow. If the payment was late, each
+    /// purchase follows a new hold of its item.
     OrderPaid(OrderPaid),
     /// The order was cancelled; the releases of its open holds follow.
     OrderCancelled(OrderCancelled),
@@ -20,6 +26,20 @@ pub enum OrderEvent {
     OrderExpired(OrderExpired),
     /// The paid order was processed, shipped or delivered.
     OrderFulfilled(OrderFulfilled),
+    /// The buyer started to pay with a provider. The extensions of the holds follow, if the order's
+    /// deadline moved.
+    PaymentStarted(PaymentStarted),
+    /// The provider authorised or took the money of one intent. Its outcome follows: `OrderPaid` or
+    /// `RefundRequested`, after `PaymentArrivedLate` if the order was over.
+    PaymentSucceeded(PaymentSucceeded),
+    /// The provider declined or cancelled a payment. The buyer may try again.
+    PaymentFailed(PaymentFailed),
+    /// The money arrived after the order had expired or was cancelled.
+    PaymentArrivedLate(PaymentArrivedLate),
+    /// Money is returned. If an administrator requested it, the refunds of the purchases follow.
+    RefundRequested(RefundRequested),
+    /// The provider returned the money, or failed to.
+    RefundSettled(RefundSettled),
 }
 
 /// One drop's units in an order.
@@ -76,11 +96,18 @@ pub struct OrderPaid {
     pub paid_at: Timestamp,
     /// The price of all items.
     pub total: Money,
-    /// True if the payment arrived after the holds were over and was honoured.
+    /// True if the payment arrived after the holds were over and was honoured. The purchases are
+    /// then those of new holds, which are the holds of the order's items from now on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub late: bool,
     /// The purchases, in the order of the items.
     pub purchases: Vec<OrderPurchase>,
+    /// The payment that bought the order; none if the shop took the money itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_id: Option<PaymentId>,
+    /// The provider's intent of that payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<IntentDigest>,
     /// Commits to the payment reference that is stored with this event, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
@@ -161,6 +188,12 @@ impl OrderEvent {
         "OrderCancelled",
         "OrderExpired",
         "OrderFulfilled",
+        "PaymentStarted",
+        "PaymentSucceeded",
+        "PaymentFailed",
+        "PaymentArrivedLate",
+        "RefundRequested",
+        "RefundSettled",
     ];
 
     /// Returns the event type, as stored in the log.
@@ -172,6 +205,12 @@ impl OrderEvent {
             Self::OrderCancelled(_) => "OrderCancelled",
             Self::OrderExpired(_) => "OrderExpired",
             Self::OrderFulfilled(_) => "OrderFulfilled",
+            Self::PaymentStarted(_) => "PaymentStarted",
+            Self::PaymentSucceeded(_) => "PaymentSucceeded",
+            Self::PaymentFailed(_) => "PaymentFailed",
+            Self::PaymentArrivedLate(_) => "PaymentArrivedLate",
+            Self::RefundRequested(_) => "RefundRequested",
+            Self::RefundSettled(_) => "RefundSettled",
         }
     }
 
@@ -183,7 +222,13 @@ impl OrderEvent {
             | Self::OrderPaid(_)
             | Self::OrderCancelled(_)
             | Self::OrderExpired(_)
-            | Self::OrderFulfilled(_) => "1.0",
+            | Self::OrderFulfilled(_)
+            | Self::PaymentStarted(_)
+            | Self::PaymentSucceeded(_)
+            | Self::PaymentFailed(_)
+            | Self::PaymentArrivedLate(_)
+            | Self::RefundRequested(_)
+            | Self::RefundSettled(_) => "1.0",
         }
     }
 
@@ -193,7 +238,8 @@ impl OrderEvent {
         Self::TYPES.contains(&event_type).then_some("1.0")
     }
 
-    /// Returns the idempotency key of the request, if there was one.
+    /// Returns the idempotency key of the request that placed the order, unique among all orders;
+    /// `None` for other events. Keys of payments and refunds are unique within their order.
     #[must_use]
     pub const fn key(&self) -> Option<KeyDigest> {
         match self {
@@ -201,7 +247,13 @@ impl OrderEvent {
             Self::OrderPaid(_)
             | Self::OrderCancelled(_)
             | Self::OrderExpired(_)
-            | Self::OrderFulfilled(_) => None,
+            | Self::OrderFulfilled(_)
+            | Self::PaymentStarted(_)
+            | Self::PaymentSucceeded(_)
+            | Self::PaymentFailed(_)
+            | Self::PaymentArrivedLate(_)
+            | Self::RefundRequested(_)
+            | Self::RefundSettled(_) => None,
         }
     }
 
@@ -213,7 +265,13 @@ impl OrderEvent {
             Self::OrderPaid(_)
             | Self::OrderCancelled(_)
             | Self::OrderExpired(_)
-            | Self::OrderFulfilled(_) => None,
+            | Self::OrderFulfilled(_)
+            | Self::PaymentStarted(_)
+            | Self::PaymentSucceeded(_)
+            | Self::PaymentFailed(_)
+            | Self::PaymentArrivedLate(_)
+            | Self::RefundRequested(_)
+            | Self::RefundSettled(_) => None,
         }
     }
 
@@ -231,6 +289,12 @@ impl OrderEvent {
             },
             Self::OrderExpired(_) => None,
             Self::OrderFulfilled(event) => Some(event.fulfilled_at),
+            Self::PaymentStarted(event) => Some(event.started_at),
+            Self::PaymentSucceeded(event) => Some(event.succeeded_at),
+            Self::PaymentFailed(event) => Some(event.failed_at),
+            Self::PaymentArrivedLate(event) => Some(event.arrived_at),
+            Self::RefundRequested(event) => Some(event.requested_at),
+            Self::RefundSettled(event) => Some(event.settled_at),
         }
     }
 
@@ -241,7 +305,14 @@ impl OrderEvent {
             Self::OrderPlaced(event) => event.commitment,
             Self::OrderPaid(event) => event.commitment,
             Self::OrderFulfilled(event) => event.commitment,
-            Self::OrderCancelled(_) | Self::OrderExpired(_) => None,
+            Self::PaymentSucceeded(event) => event.commitment,
+            Self::OrderCancelled(_)
+            | Self::OrderExpired(_)
+            | Self::PaymentStarted(_)
+            | Self::PaymentFailed(_)
+            | Self::PaymentArrivedLate(_)
+            | Self::RefundRequested(_)
+            | Self::RefundSettled(_) => None,
         }
     }
 }

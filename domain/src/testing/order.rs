@@ -9,10 +9,14 @@ use crate::event::{HoldPlaced, ReleaseCause};
 use crate::order::decide::{OrderBatch, OrderLine, PlaceOrder, PurchaseOrder};
 use crate::order::{
     CancelCause, FulfilmentStep, Order, OrderCancelled, OrderEvent, OrderExpired, OrderFulfilled,
-    OrderItem, OrderPaid, OrderPlaced, OrderPurchase,
+    OrderItem, OrderPaid, OrderPlaced, OrderPurchase, PaymentArrivedLate, PaymentFailed,
+    PaymentStarted, PaymentSucceeded, RefundCause, RefundOutcome, RefundRequested, RefundSettled,
 };
 use crate::stock::Stock;
-use crate::values::{DropId, Money, OrderId, PurchaseId};
+use crate::values::{
+    DropId, FailureCode, IntentDigest, Money, OrderId, PaymentId, PaymentReference, ProviderName,
+    PurchaseId,
+};
 
 #[must_use]
 #[track_caller]
@@ -67,7 +71,49 @@ pub fn order_paid(items: impl IntoIterator<Item = OrderItem>) -> OrderEvent {
         },
         late: false,
         purchases: purchases.collect(),
+        payment_id: None,
+        intent: None,
         commitment: None,
+    })
+}
+
+/// An order of these items was paid by a payment; purchases are named after their holds.
+///
+/// # Panics
+/// Never: it builds the event of a payment.
+#[must_use]
+pub fn order_paid_by(
+    payment: &str,
+    intent_reference: &str,
+    items: impl IntoIterator<Item = OrderItem>,
+) -> OrderEvent {
+    let OrderEvent::OrderPaid(event) = order_paid(items) else {
+        unreachable!("it builds the event of a payment");
+    };
+    OrderEvent::OrderPaid(OrderPaid {
+        payment_id: Some(payment_id(payment)),
+        intent: Some(intent(intent_reference)),
+        ..event
+    })
+}
+
+/// The same for a payment that arrived late: the items have new holds.
+///
+/// # Panics
+/// Never: it builds the event of a payment.
+#[must_use]
+pub fn order_paid_late(
+    payment: &str,
+    intent_reference: &str,
+    items: impl IntoIterator<Item = OrderItem>,
+) -> OrderEvent {
+    let OrderEvent::OrderPaid(event) = order_paid_by(payment, intent_reference, items) else {
+        unreachable!("it builds the event of a payment");
+    };
+    OrderEvent::OrderPaid(OrderPaid {
+        late: true,
+        paid_at: second(i64::from(HOLD_SECONDS) + 1),
+        ..event
     })
 }
 
@@ -93,6 +139,114 @@ pub fn order_fulfilled(fulfilment: FulfilmentStep) -> OrderEvent {
         fulfilment,
         fulfilled_at: second(0),
         commitment: None,
+    })
+}
+
+#[must_use]
+pub fn payment_id(name: &str) -> PaymentId {
+    PaymentId(named(name))
+}
+
+/// The default provider of payments.
+///
+/// # Panics
+/// Never: the name is valid.
+#[must_use]
+pub fn provider() -> ProviderName {
+    ProviderName::new("demo").expect("a valid name")
+}
+
+/// The digest of an intent of the default provider.
+///
+/// # Panics
+/// If a reference cannot have this text.
+#[must_use]
+#[track_caller]
+pub fn intent(reference: &str) -> IntentDigest {
+    let reference = PaymentReference::new(reference).expect("a valid reference");
+    IntentDigest::new(&provider(), &reference)
+}
+
+/// A payment of these items was started, and moved no deadline.
+#[must_use]
+pub fn payment_started(payment: &str, items: impl IntoIterator<Item = OrderItem>) -> OrderEvent {
+    let amount = items.into_iter().map(|item| item.total().amount).sum();
+    OrderEvent::PaymentStarted(PaymentStarted {
+        payment_id: payment_id(payment),
+        key: None,
+        provider: provider(),
+        amount: Money {
+            amount,
+            ..terms().price
+        },
+        started_at: second(0),
+        expires_at: second(HOLD_SECONDS.into()),
+    })
+}
+
+/// An intent of this amount succeeded.
+#[must_use]
+pub fn payment_succeeded(payment: &str, reference: &str, amount: Money) -> OrderEvent {
+    OrderEvent::PaymentSucceeded(PaymentSucceeded {
+        payment_id: payment_id(payment),
+        intent: intent(reference),
+        amount,
+        succeeded_at: second(0),
+        commitment: None,
+    })
+}
+
+/// # Panics
+/// Never: the code is valid.
+#[must_use]
+pub fn payment_failed(payment: &str, reference: &str) -> OrderEvent {
+    OrderEvent::PaymentFailed(PaymentFailed {
+        payment_id: payment_id(payment),
+        intent: Some(intent(reference)),
+        reason: FailureCode::new("card_declined").expect("a valid code"),
+        failed_at: second(0),
+    })
+}
+
+#[must_use]
+pub fn payment_arrived_late(payment: &str, reference: &str) -> OrderEvent {
+    OrderEvent::PaymentArrivedLate(PaymentArrivedLate {
+        payment_id: payment_id(payment),
+        intent: intent(reference),
+        arrived_at: second(HOLD_SECONDS.into()),
+    })
+}
+
+/// Money of an intent is returned; a return has the default reason.
+#[must_use]
+pub fn refund_requested(
+    refund: &str,
+    (payment, reference): (&str, &str),
+    amount: Money,
+    cause: RefundCause,
+) -> OrderEvent {
+    OrderEvent::RefundRequested(RefundRequested {
+        refund_id: refund_id(refund),
+        payment_id: payment_id(payment),
+        intent: intent(reference),
+        key: None,
+        amount,
+        cause,
+        requested_at: second(0),
+        reason: (!cause.is_automatic()).then(reason),
+    })
+}
+
+/// # Panics
+/// Never: the code is valid.
+#[must_use]
+pub fn refund_settled(refund: &str, outcome: RefundOutcome) -> OrderEvent {
+    let code = FailureCode::new("expired_card").expect("a valid code");
+    OrderEvent::RefundSettled(RefundSettled {
+        refund_id: refund_id(refund),
+        outcome,
+        reason: (outcome == RefundOutcome::Failed).then_some(code),
+        settled_at: second(0),
     })
 }
 
@@ -244,13 +398,21 @@ impl Market {
         Ok(events.len())
     }
 
-    fn apply(&mut self, order_id: OrderId, batch: Option<OrderBatch>) -> usize {
-        let Some(OrderBatch { order, drops }) = batch else {
+    /// Applies a batch; returns the number of events.
+    ///
+    /// # Panics
+    /// If history cannot contain the batch, or reverting it does not restore the state.
+    pub fn apply(&mut self, order_id: OrderId, batch: Option<OrderBatch>) -> usize {
+        let Some(OrderBatch { orders, drops }) = batch else {
             return 0;
         };
         let before = self.clone();
-        let progress = self.order(order_id).progress();
-        self.orders.entry(order_id).or_default().evolve(&order);
+        let mut undo = vec![];
+        for event in &orders {
+            let order = self.orders.entry(order_id).or_default();
+            undo.push(order.before(event));
+            order.evolve(event);
+        }
         for (drop_id, event) in &drops {
             self.drops.entry(*drop_id).or_default().evolve(event);
         }
@@ -258,15 +420,17 @@ impl Market {
         for (drop_id, event) in drops.iter().rev() {
             reverted.drops.entry(*drop_id).or_default().revert(event);
         }
-        let aggregate = reverted.orders.entry(order_id).or_default();
-        aggregate.revert(&order, progress);
-        if let OrderEvent::OrderPlaced(_) = order {
-            assert_eq!(reverted.orders.remove(&order_id), Some(Order::default()));
+        for (event, undo) in orders.iter().zip(undo).rev() {
+            let aggregate = reverted.orders.entry(order_id).or_default();
+            aggregate.revert(event, undo);
+            if let OrderEvent::OrderPlaced(_) = event {
+                assert_eq!(reverted.orders.remove(&order_id), Some(Order::default()));
+            }
         }
         assert_eq!(
             reverted, before,
             "reverting the batch does not restore the state"
         );
-        drops.len() + 1
+        orders.len() + drops.len()
     }
 }

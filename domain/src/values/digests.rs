@@ -6,8 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use sha2::{Digest, Sha256};
 
-use super::InvalidValue;
 use super::visitor::TextVisitor;
+use super::{InvalidValue, PaymentReference, ProviderName};
 
 /// An idempotency key as the log stores it: the first 16 bytes of a SHA-256, so that the contents
 /// of a key never reach the log.
@@ -123,6 +123,35 @@ macro_rules! hex_bytes {
 }
 
 hex_bytes!(KeyDigest, 16);
+
+/// Recognises a provider's payment intent without its reference: the first 16 bytes of a SHA-256
+/// over the name of the provider and the reference.
+///
+/// It is no personal data, so it stays when a buyer is erased: an intent that is reported again
+/// afterwards is still known.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IntentDigest([u8; 16]);
+
+impl IntentDigest {
+    #[must_use]
+    pub fn new(provider: &ProviderName, reference: &PaymentReference) -> Self {
+        let mut hasher = Sha256::new().chain_update(b"holdfast.intent.v1");
+        for part in [provider.as_str(), reference.as_str()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        let mut short = [0; 16];
+        short.copy_from_slice(&hasher.finalize()[..16]);
+        Self(short)
+    }
+
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+hex_bytes!(IntentDigest, 16);
 
 /// A salted SHA-256 that commits the log to personal data that it does not contain. See
 /// [`crate::private`].

@@ -63,7 +63,11 @@ uuid_id!(
     PurchaseId
 );
 uuid_id!(
-    /// Identifies a refund.
+    /// Identifies a payment of an order: an attempt to pay it, with a provider.
+    PaymentId
+);
+uuid_id!(
+    /// Identifies a refund, of units, of money, or of both: events that record one refund share it.
     RefundId
 );
 uuid_id!(

@@ -292,6 +292,10 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         | Refusal::OrderNotPaid { .. }
         | Refusal::FulfilmentOrder { .. }
         | Refusal::MixedCurrencies { .. }
+        | Refusal::PaymentNotFound
+        | Refusal::TooManyPayments { .. }
+        | Refusal::RefundNotFound
+        | Refusal::RefundSucceeded { .. }
         | Refusal::OfItem { .. } => "of an order: `orders.rs`",
     }
 }

@@ -3,9 +3,10 @@
 
 use domain::command;
 use domain::decide::{Decision, Standing};
+use domain::order::pay::LatePayments;
 use domain::private::Private;
 use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId, RefundId,
+    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId,
     Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, Refusal};
@@ -14,8 +15,7 @@ use super::{CandidateIds, Times};
 use crate::buyer_index::Match;
 use crate::request::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop,
-    SetStock,
+    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
@@ -33,6 +33,8 @@ pub(crate) struct Context<'a> {
     pub(super) times: Times,
     /// See [`crate::EngineConfig::max_waitlist`].
     pub(super) max_waiting: u32,
+    /// See [`crate::EngineConfig::late_payments`].
+    pub(super) late_payments: LatePayments,
 }
 
 impl Request for ScheduleDrop {
@@ -227,26 +229,6 @@ impl Request for ConfirmPurchase {
             at: context.times.of_arrival(drop, *hold_id),
         })?;
         Ok((drop.id, decision, private))
-    }
-}
-
-impl Request for RefundPurchase {
-    type Subject = RefundId;
-
-    fn decide(&self, context: &Context<'_>) -> DecisionResult<RefundId> {
-        let drop = context.state.drop_of(self.hold_id);
-        let drop = drop.ok_or(Refusal::PurchaseNotFound)?;
-        let decision = drop.aggregate.refund_purchase(&command::RefundPurchase {
-            refund_id: RefundId(context.ids.subject),
-            key: self.key,
-            purchase_id: self.purchase_id,
-            hold_id: self.hold_id,
-            quantity: self.quantity,
-            restock: self.restock,
-            reason: self.reason.clone(),
-            at: context.times.now,
-        })?;
-        Ok((drop.id, decision, None))
     }
 }
 

@@ -12,13 +12,15 @@
 use domain::command::{ExpireHold, LeaveWaitlist, ServeWaitlist};
 use domain::decide::Decision;
 use domain::drop::HoldStatus;
-use domain::values::{BuyerId, DropId, HoldId, OrderId, Pseudonym, Timestamp};
+use domain::order::OrderStatus;
+use domain::order::pay::PaymentReport;
+use domain::values::{BuyerId, DropId, HoldId, IntentDigest, OrderId, Pseudonym, Timestamp};
 use domain::{DropAggregate, Refusal};
 
 use super::{Draft, Times};
 use crate::request::{
     CancelOrder, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold,
-    PurchaseOrder, ReleaseHold,
+    PurchaseOrder, RecordPayment, ReleaseHold, StartPayment,
 };
 use crate::state::{DropState, Due, State};
 use crate::submission::{AnyRequest, Submitted};
@@ -94,7 +96,15 @@ impl Draft {
             | AnyRequest::CancelOrder(Submitted {
                 request: CancelOrder { order_id },
                 ..
+            })
+            | AnyRequest::StartPayment(Submitted {
+                request: StartPayment { order_id, .. },
+                ..
             }) => self.expire_order(state, *order_id, times),
+            AnyRequest::RecordPayment(Submitted { request, .. }) => {
+                self.expire_order(state, request.order_id, times);
+                self.expire_for_late_payment(state, request, times);
+            }
             AnyRequest::AdjustStock(Submitted { request, .. }) => {
                 self.expire_for_adjustment(state, request.drop_id, request.delta.into(), times);
             }
@@ -144,7 +154,46 @@ impl Draft {
             | AnyRequest::CancelDrop(_)
             | AnyRequest::RefundPurchase(_)
             | AnyRequest::FulfilOrder(_)
+            | AnyRequest::RefundOrder(_)
+            | AnyRequest::SettleRefund(_)
             | AnyRequest::LeaveWaitlist(_) => {}
+        }
+    }
+
+    /// A late payment may buy the items of an expired order, as a new order may hold them.
+    fn expire_for_late_payment(
+        &mut self,
+        state: &mut State,
+        request: &RecordPayment,
+        times: Times,
+    ) {
+        let order = state.orders.get(request.order_id);
+        let order = order.map(|order| &order.aggregate);
+        let intent = IntentDigest::new(&request.provider, &request.reference);
+        let Some(order) = order.filter(|order| {
+            order.progress().status == OrderStatus::Expired
+                && order.payments().success(intent).is_none()
+                && matches!(request.report, PaymentReport::Succeeded { .. })
+        }) else {
+            return;
+        };
+        for item in order.items().to_vec() {
+            // The payment is decided with the next batch.
+            if !self.has_room() {
+                return;
+            }
+            let (drop_id, units) = (item.drop_id, item.quantity.get());
+            if !state.may_be_overdue(drop_id, times.arrived) {
+                continue;
+            }
+            let buyer = state.drop(drop_id).and_then(|drop| {
+                let hold = drop.aggregate.hold(item.hold_id)?;
+                Some(drop.aggregate.buyer_of(&hold))
+            });
+            if let Some(buyer) = buyer {
+                self.expire_overdue_of(state, drop_id, buyer, times);
+                self.expire_for_units(state, drop_id, units, times);
+            }
         }
     }
 
@@ -227,7 +276,9 @@ impl Draft {
         let drop_of = |drop_id| state.drop(drop_id).map(|drop| &drop.aggregate);
         let batch = order.and_then(|order| order.aggregate.conclude(now, drop_of));
         if let Some(batch) = batch {
-            self.apply_order(state, order_id, batch.order, None, now);
+            for event in batch.orders {
+                self.apply_order(state, order_id, event, None, now);
+            }
             for (drop_id, event) in batch.drops {
                 self.apply(state, drop_id, vec![event], None, now);
             }

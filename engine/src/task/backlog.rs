@@ -86,6 +86,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             let bounds = Bounds {
                 max_waitlist: self.config.max_waitlist,
                 due_events: self.config.due_events,
+                late_payments: self.config.late_payments,
             };
             if let Some(postponed) = self.draft.decide(&mut self.state, entry, now, bounds) {
                 self.backlog.push_front(postponed);

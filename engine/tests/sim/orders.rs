@@ -253,6 +253,12 @@ pub fn check(world: &World, stored: &[StoredEvent], events: &[RecordedEvent], li
                 OrderEvent::OrderCancelled(_) => tally.orders_cancelled += 1,
                 OrderEvent::OrderExpired(_) => tally.orders_expired += 1,
                 OrderEvent::OrderFulfilled(_) => tally.orders_fulfilled += 1,
+                OrderEvent::PaymentStarted(_)
+                | OrderEvent::PaymentSucceeded(_)
+                | OrderEvent::PaymentFailed(_)
+                | OrderEvent::PaymentArrivedLate(_)
+                | OrderEvent::RefundRequested(_)
+                | OrderEvent::RefundSettled(_) => {}
             }
         }
     });
@@ -320,7 +326,14 @@ fn batch_is_whole<'a>(
                 CancelCause::DropCancelled => assert!(released < items),
             }
         }
-        OrderEvent::OrderExpired(_) | OrderEvent::OrderFulfilled(_) => {}
+        OrderEvent::OrderExpired(_)
+        | OrderEvent::OrderFulfilled(_)
+        | OrderEvent::PaymentStarted(_)
+        | OrderEvent::PaymentSucceeded(_)
+        | OrderEvent::PaymentFailed(_)
+        | OrderEvent::PaymentArrivedLate(_)
+        | OrderEvent::RefundRequested(_)
+        | OrderEvent::RefundSettled(_) => {}
     }
 }
 
@@ -458,7 +471,13 @@ fn only_sent_requests_are_recorded(sent: &[SentOrder], orders: &[RecordedOrderEv
             }
             OrderEvent::OrderCancelled(_)
             | OrderEvent::OrderExpired(_)
-            | OrderEvent::OrderFulfilled(_) => {}
+            | OrderEvent::OrderFulfilled(_)
+            | OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => {}
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Notices and messages of invented histories.
 
+use domain::order::OrderEvent;
 use domain::terms::DropTerms;
 use domain::testing::{
     drop_cancelled, drop_id, drop_rescheduled, drop_scheduled, hold_expired, hold_placed,
-    hold_released, low_stock, order_id, order_item, order_paid, order_placed, purchase_confirmed,
+    hold_released, low_stock, order_expired, order_id, order_item, order_paid, order_paid_late,
+    order_placed, payment_arrived_late, payment_id, payment_started, purchase_confirmed,
     purchase_refunded, second, stock, stock_adjusted, terms,
 };
 use domain::values::Sequence;
@@ -11,7 +13,7 @@ use infrastructure::codec::RecordedOrderEvent;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::message::messages;
+use crate::message::{messages, order_message};
 
 /// The history of one drop, one event a second.
 fn observed(events: Vec<DropEvent>) -> (Notices, Vec<RecordedEvent>) {
@@ -288,4 +290,65 @@ fn refunds_of_a_drop_that_is_applied_again_count_once() {
     };
     assert_eq!(refunded(vec![refunds[1].clone()]), [json!(1), json!(1)]);
     assert_eq!(refunded(vec![]), [json!(1), json!(0)], "its refund is void");
+}
+
+/// The messages of an order's history, one event a position.
+fn of_order(events: Vec<OrderEvent>) -> Vec<Option<Value>> {
+    let recorded = (1..)
+        .zip(events)
+        .map(|(position, event)| RecordedOrderEvent {
+            position: Position(position),
+            recorded_at: second(9),
+            order_id: order_id("o"),
+            sequence: Sequence(position),
+            event,
+            private: None,
+        });
+    let recorded: Vec<RecordedOrderEvent> = recorded.collect();
+    let mut notices = Notices::default();
+    notices.committed(&Arc::new(Committed {
+        orders: recorded.clone(),
+        ..Committed::default()
+    }));
+    let message = |recorded: &RecordedOrderEvent| {
+        let order = notices.order_at(recorded.order_id, recorded.position)?;
+        let message = order_message(recorded, &order)?;
+        Some(serde_json::from_slice(&message.body).unwrap())
+    };
+    recorded.iter().map(message).collect()
+}
+
+#[test]
+fn late_payment_is_told_before_the_sale_of_new_holds() {
+    let (placed, sold) = (order_item("a", "h1", 1), order_item("a", "h2", 1));
+    let sent = of_order(vec![
+        order_placed([placed]),
+        payment_started("p", [placed]),
+        order_expired(),
+        payment_arrived_late("p", "pi_1"),
+        order_paid_late("p", "pi_1", [sold]),
+    ]);
+    let kinds: Vec<Option<&str>> = sent
+        .iter()
+        .map(|body| body.as_ref()?["type"].as_str())
+        .collect();
+    let expected = [
+        Some("order.placed"),
+        None,
+        Some("order.expired"),
+        Some("payment.late"),
+        Some("order.confirmed"),
+    ];
+    assert_eq!(kinds, expected);
+    let data = |index: usize| sent[index].as_ref().unwrap()["data"].clone();
+    let hold = |index: usize| data(index)["items"][0]["hold_id"].clone();
+    assert_eq!(data(3)["status"], "expired");
+    assert_eq!(data(3)["payment_id"], json!(payment_id("p")));
+    assert!(data(3).get("intent").is_none());
+    assert_eq!(
+        (data(4)["status"].clone(), data(4)["late"].clone()),
+        (json!("paid"), json!(true))
+    );
+    assert_eq!(hold(3), json!(placed.hold_id));
+    assert_eq!(hold(4), json!(sold.hold_id));
 }

@@ -283,6 +283,14 @@ impl Ledger {
                 account.fulfilment = Some(event.fulfilment);
                 Ok(())
             }
+            OrderEvent::PaymentStarted(_)
+            | OrderEvent::PaymentSucceeded(_)
+            | OrderEvent::PaymentFailed(_)
+            | OrderEvent::PaymentArrivedLate(_)
+            | OrderEvent::RefundRequested(_)
+            | OrderEvent::RefundSettled(_) => Err("payments of orders cannot be verified yet"
+                .to_owned()
+                .into()),
         }
     }
 
