@@ -216,8 +216,12 @@ impl State {
         if self.at(slot).aggregate.cancelled_at().is_some() {
             return self.consequence_of(slot, now);
         }
-        if self.sale_is_due(slot, until) {
-            return Some(Due::Sale(self.at(slot).id));
+        if self.due_work.sale_at(slot).is_some_and(|at| at <= until) {
+            if self.sale_is_due(slot, until) {
+                return Some(Due::Sale(self.at(slot).id));
+            }
+            // The drop has entered quarantine, or was readmitted in another slot.
+            self.due_work.of(slot).sale_at = None;
         }
         let due_work = self.due_work.of(slot);
         if due_work.waitlist_at.is_some_and(|at| at <= until) {

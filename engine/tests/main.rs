@@ -14,6 +14,7 @@ mod outages;
 mod quarantine;
 mod refunds;
 mod replication;
+mod sales;
 mod sim;
 mod simulation;
 mod support;

@@ -10,6 +10,7 @@ async fn log_with_every_kind_of_event_is_verified() {
     let sample = SampleLog::create().await;
     for kind in [
         "DropScheduled",
+        "DropStarted",
         "DropRescheduled",
         "DropCancelled",
         "HoldPlaced",

@@ -376,7 +376,7 @@ impl Draft {
             }),
             Due::Sale(drop_id) => {
                 let drop = state.drop(drop_id);
-                let event = drop.and_then(|drop| drop.aggregate.start_or_end(until));
+                let event = drop.and_then(|drop| drop.aggregate.start_or_end(now));
                 if let Some(event) = event {
                     self.apply(state, drop_id, vec![event], None, now);
                 }

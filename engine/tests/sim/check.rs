@@ -793,10 +793,9 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::StockAdjusted(_) => tally.adjustments += 1,
             DropEvent::DropRescheduled(_) => tally.edits += 1,
             DropEvent::DropStarted(_) => tally.starts += 1,
-            DropEvent::DropEnded(_) => tally.ends += 1,
             DropEvent::WaitlistJoined(_) => tally.joined += 1,
             DropEvent::WaitlistLeft(_) => tally.left += 1,
-            DropEvent::DropScheduled(_) => {}
+            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) => {}
         }
     }
 }

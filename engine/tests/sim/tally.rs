@@ -27,7 +27,6 @@ pub struct Tally {
     pub adjustments: usize,
     pub edits: usize,
     pub starts: usize,
-    pub ends: usize,
     pub introductions: usize,
     pub joined: usize,
     pub left: usize,
@@ -58,7 +57,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 38] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 37] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -84,7 +83,6 @@ impl Tally {
             ("adjustments", &mut self.adjustments),
             ("edits", &mut self.edits),
             ("starts", &mut self.starts),
-            ("ends", &mut self.ends),
             ("introductions", &mut self.introductions),
             ("waitlist entries", &mut self.joined),
             ("entries left", &mut self.left),

@@ -53,7 +53,7 @@ async fn hold_is_placed_read_and_purchased() {
         millis(&hold["expires_at"]) - millis(&hold["placed_at"]),
         90_000
     );
-    assert_eq!(hold["position"], 2);
+    assert_eq!(hold["position"], 3);
     let read = app.read_hold(&id).await.ok(200);
     assert_eq!(
         (&read["id"], &read["status"], &read["position"]),

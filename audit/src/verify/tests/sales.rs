@@ -30,9 +30,18 @@ fn ended(seconds: f64, ended_at: f64) -> TestEvent {
 #[test]
 fn starts_and_ends_at_their_times_are_verified() {
     let permitted: [(&str, Vec<TestEvent>); 8] = [
-        ("none, as in older logs", vec![timed(), edited(30.0, 10.0, 20.0)]),
-        ("at their times", vec![timed(), started(10.0, 10.0), ended(20.0, 20.0)]),
-        ("late", vec![timed(), started(90.0, 10.0), ended(90.0, 20.0)]),
+        (
+            "none, as in older logs",
+            vec![timed(), edited(30.0, 10.0, 20.0)],
+        ),
+        (
+            "at their times",
+            vec![timed(), started(10.0, 10.0), ended(20.0, 20.0)],
+        ),
+        (
+            "late",
+            vec![timed(), started(90.0, 10.0), ended(90.0, 20.0)],
+        ),
         (
             "from the request on that schedules it",
             vec![scheduled(A, 1.0, 9), started(1.0, 1.0)],
@@ -82,13 +91,21 @@ fn starts_and_ends_at_their_times_are_verified() {
 fn impossible_starts_and_ends_are_found() {
     let cases: [(&str, &str, Vec<TestEvent>); 9] = [
         ("early", "before", vec![timed(), started(9.999, 10.0)]),
-        ("at another time", "started_at: expected", vec![timed(), started(11.0, 11.0)]),
+        (
+            "at another time",
+            "started_at: expected",
+            vec![timed(), started(11.0, 11.0)],
+        ),
         (
             "twice",
             "not its next change",
             vec![timed(), started(10.0, 10.0), started(11.0, 10.0)],
         ),
-        ("ended first", "not its next change", vec![timed(), ended(20.0, 20.0)]),
+        (
+            "ended first",
+            "not its next change",
+            vec![timed(), ended(20.0, 20.0)],
+        ),
         (
             "ended early",
             "before",
@@ -97,7 +114,12 @@ fn impossible_starts_and_ends_are_found() {
         (
             "ended twice",
             "not its next change",
-            vec![timed(), started(10.0, 10.0), ended(20.0, 20.0), ended(21.0, 20.0)],
+            vec![
+                timed(),
+                started(10.0, 10.0),
+                ended(20.0, 20.0),
+                ended(21.0, 20.0),
+            ],
         ),
         (
             "without an end",
