@@ -154,7 +154,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 17);
+    assert_eq!(events.len(), 20);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
