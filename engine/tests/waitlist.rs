@@ -226,7 +226,8 @@ async fn postponed_start_serves_the_waitlist_first_on_time() {
     );
     queue.clock.sleep_until(starts_at).await;
     settle().await;
-    assert_eq!(queue.since()[2..], [offer(queue.bob)]);
+    let started = [event("DropStarted"), offer(queue.bob)];
+    assert_eq!(queue.since()[2..], started);
     assert_eq!(queue.log.peek().recorded_at, starts_at);
 }
 

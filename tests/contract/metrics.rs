@@ -216,7 +216,7 @@ async fn metrics_agree_with_the_log() {
             ("holdfast_stream_watchers", 0.0),
             ("holdfast_log_head_position", 13.0),
             // A drop, an edit, six holds, and the resolution of four of them.
-            ("holdfast_log_append_events_sum", 12.0),
+            ("holdfast_log_append_events_sum", 13.0),
         ],
     );
     let appends = scrape.get(r#"holdfast_log_appends_total{outcome="committed"}"#);

@@ -719,7 +719,7 @@ async fn gone_disables_the_endpoint_and_enabling_continues_without_a_gap() {
     assert_eq!(fetch(enable).await.ok(200)["disabled_reason"], Value::Null);
     let received = receiver.wait_for(4).await;
     let positions: Vec<u64> = received.iter().map(Received::position).collect();
-    assert_eq!(positions, [2, 3, 3, 4]);
+    assert_eq!(positions, [3, 4, 4, 5]);
     assert_eq!(
         read(&app, "/v1/admin/needs-attention").await["data"],
         json!([])

@@ -100,6 +100,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
             "DropStarted",
             "HoldPlaced",
             "DropRescheduled",
+            "DropRescheduled",
             "DropRescheduled"
         ]
     );

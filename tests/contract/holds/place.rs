@@ -88,7 +88,7 @@ async fn hold_is_placed_read_and_purchased() {
             &purchase["quantity"],
             &purchase["position"]
         ),
-        (&json!(id), &json!(2), &json!(3))
+        (&json!(id), &json!(2), &json!(4))
     );
     assert!(!first.is_replay());
     let again = buy(&app, &id, &json!({ "payment_reference": "pay_123" })).await;
