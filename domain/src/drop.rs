@@ -202,8 +202,8 @@ impl DropAggregate {
         index_of(self.terms.len()) + u32::from(self.cancelled_at.is_some())
     }
 
-    /// Returns the start or the end of the drop that is recorded next; `None` if there is none, as in
-    /// a cancelled drop.
+    /// Returns the start or the end of the drop that is recorded next; `None` if there is none, as
+    /// in a cancelled drop.
     #[must_use]
     pub fn next_sale_fact(&self) -> Option<SaleFact> {
         let sale = self.sales.last().filter(|_| self.cancelled_at.is_none());

@@ -90,7 +90,8 @@ pub struct DropCancelled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropStarted {
-    /// The first instant at which holds could be placed, which may be before the start was recorded.
+    /// The first instant at which holds could be placed, which may be before the start was
+    /// recorded.
     pub started_at: Timestamp,
 }
 

@@ -1,7 +1,7 @@
 //! When a drop is on sale, and which of its start and end are recorded.
 //!
-//! Promise: derived from the drop's events alone. A start and an end alternate, and each is recorded
-//! once. Limit: decisions about holds do not depend on it; they compare the clock with the terms.
+//! Promise: derived from the drop's events alone. A start and an end alternate, and each is
+//! recorded once. Limit: decisions about holds do not depend on it; they compare the clock with the terms.
 //!
 //! Source: docs/decisions/0062-facts-of-orders-and-drops.md.
 

@@ -234,7 +234,8 @@ fn status_of(status: u16) -> StatusCode {
 }
 
 /// Asserts that each id always has the same body, and that the first arrivals of each drop and of
-/// each order are in the order of the log. Returns them by id, without repetitions, in order of arrival.
+/// each order are in the order of the log. Returns them by id, without repetitions, in order
+/// of arrival.
 ///
 /// # Panics
 /// If they are not.

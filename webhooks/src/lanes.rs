@@ -1,13 +1,13 @@
 //! Which message of an endpoint is sent next: a pure state machine. Time and randomness are
 //! arguments.
 //!
-//! Promise: within a drop or an order, one message is in flight at a time, in the order of the log. The
-//! position never passes an event that is neither delivered nor recorded in [`Changes`].
+//! Promise: within a drop or an order, one message is in flight at a time, in the order of the log.
+//! The position never passes an event that is neither delivered nor recorded in [`Changes`].
 //!
-//! A lane is the events of one drop or of one order. It is *attached* while it keeps up with the scan of the log:
-//! its messages are in memory and hold the position back. When a delivery fails, or too many
-//! messages accumulate, the lane is *held back*: its progress is stored in a row of its own, the
-//! position passes it, and it reads its stream by itself until it has caught up.
+//! A lane is the events of one drop or of one order. It is *attached* while it keeps up with the
+//! scan of the log: its messages are in memory and hold the position back. When a delivery fails, or
+//! too many messages accumulate, the lane is *held back*: its progress is stored in a row of its
+//! own, the position passes it, and it reads its stream by itself until it has caught up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;

@@ -10,8 +10,8 @@
 //!
 //! Promise: no event is skipped. Each is delivered at least once, under the same `webhook-id`
 //! however often it is sent, and in order within its drop or its order: later events of one wait
-//! until an earlier one is delivered or given up. Other drops and orders do not wait. After a crash at any step the
-//! next dispatcher continues from the stored position.
+//! until an earlier one is delivered or given up. Other drops and orders do not wait.
+//! After a crash at any step the next dispatcher continues from the stored position.
 //! Limit: at least once. Requests whose outcome was not stored before a crash, and the requests in
 //! flight when another server takes over, are sent again. Receivers deduplicate by `webhook-id`.
 

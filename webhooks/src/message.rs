@@ -80,8 +80,8 @@ fn body(event_type: &str, timestamp: Timestamp, data: &Value) -> Bytes {
 }
 
 /// Returns the id of a message: equal at every attempt, for every endpoint and on every server;
-/// different in another log, because the ids of drops and orders are random. It contains no dot, which would
-/// make the signed text ambiguous.
+/// different in another log, because the ids of drops and orders are random. It contains no
+/// dot, which would make the signed text ambiguous.
 fn webhook_id(stream: Uuid, position: Position, kind: Kind) -> String {
     let digest = Sha256::new()
         .chain_update(b"holdfast.webhook.v1")

@@ -39,7 +39,7 @@ pub(super) struct StoredAggregate {
 
 impl From<StoredAggregate> for DropAggregate {
     fn from(stored: StoredAggregate) -> Self {
-        // A snapshot of an earlier release has no sales, and does not know when its edits were made.
+        // A snapshot of an earlier release has no sales and no times of its edits.
         let sales = match stored.sales.len() == stored.terms.len() {
             true => stored.sales,
             false => {

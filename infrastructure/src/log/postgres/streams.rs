@@ -1,4 +1,5 @@
-//! Single streams of the log: one drop's or order's, and the log's own incidents. Both use the primary key.
+//! Single streams of the log: one drop's or order's, and the log's own incidents. Both use the
+//! primary key.
 
 use domain::AGGREGATE_TYPE;
 use domain::incident;
