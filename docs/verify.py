@@ -20,8 +20,8 @@ def events(export, most=16 << 20):  # in older exports an event with line breaks
         if depth <= 0 or size >= most: yield "".join(lines); lines, size, depth = [], 0, 0
     yield "".join(lines)
 CHANGES = {"HoldExtended": "extended_at", "HoldChanged": "changed_at", "HoldExpired": "", "HoldReleased": "", "PurchaseConfirmed": "purchased_at"}
-def move(units, holds, drop, event_type, payload):  # units: [available, held, sold, total]; an open hold: [drop, quantity, end]
-    [(kind, fields)], held, sold, total = payload.items(), 0, 0, 0; same("type", event_type, kind); hold, quantity = holds.get(fields.get("hold_id")), fields.get("quantity", 0)
+def move(units, holds, drop, event_type, payload, time):  # units: [available, held, sold, total]; an open hold: [drop, quantity, end]
+    [(kind, fields)], held, sold, total = payload.items(), 0, 0, 0; same("type", event_type, kind); hold, quantity = holds.get(fields.get("hold_id")), fields.get("quantity", 0); begun = fields.get("started_at", fields.get("ended_at")); same("time of the record", max(millis(begun), time) if begun else time, time)
     if kind in ("DropScheduled", "StockAdjusted"): total = fields["total_stock" if kind == "DropScheduled" else "delta"]
     elif kind == "HoldPlaced":
         if fields["hold_id"] in holds: raise Fault("placed twice")
@@ -65,7 +65,7 @@ def verify(export, kept, void=frozenset()):
             same("time in order", max(last_time, time), time); sequences[stream] = max(event["sequence"], sequences.get(stream, 0))
             if stream[0] == "Log": incidents.append((position + 1, *json.loads(texts[2]).items()))
             if stream[0] == "Log" and "PositionVoided" == incidents[-1][1][0] and incidents[-1][1][1]["position"] not in void: raise Fault("the effect of a void position was applied")
-            if stream[0] == "Drop" and position + 1 not in void: move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]))
+            if stream[0] == "Drop" and position + 1 not in void: move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]), time)
             position, last_time = position + 1, time; same("hash of the kept head", kept.get(position, head.hex()), head.hex())
         if position < max(kept, default=0): raise Fault(f"the export ends before it, but the kept head is at position {max(kept)}")
     except (Fault, ValueError, LookupError, TypeError, AttributeError, struct.error) as fault:

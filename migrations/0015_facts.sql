@@ -1,4 +1,5 @@
--- Orders among the lanes and deliveries of webhooks (docs/decisions/0062-facts-of-orders-and-drops.md).
+-- Orders among the lanes and deliveries of webhooks; starts and ends of drops as events
+-- (docs/decisions/0062-facts-of-orders-and-drops.md).
 
 -- Orders whose events an endpoint has not received although its position is behind them, as
 -- webhook_lanes is for drops. A table of its own: a server of an earlier release would look for a
@@ -27,3 +28,13 @@ BEGIN
 END
 $$;
 SELECT grant_holdfast_roles();
+
+-- The pairs of event type and version of 0009, and two more.
+CREATE OR REPLACE FUNCTION known_event_types() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ARRAY[
+        'HoldPlaced 1.0', 'PurchaseConfirmed 1.0', 'HoldExpired 1.0', 'HoldReleased 1.0', 'WaitlistJoined 1.0',
+        'WaitlistLeft 1.0', 'StockAdjusted 1.0', 'DropScheduled 1.0', 'DropRescheduled 1.0', 'DropCancelled 1.0',
+        'HoldPlaced 0.9', 'HoldExtended 1.0', 'HoldChanged 1.0', 'PurchaseRefunded 1.0', 'DropStarted 1.0',
+        'DropEnded 1.0'
+    ]
+$$;

@@ -69,6 +69,8 @@ impl Observer for ReleaseLateness {
             }),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)

@@ -220,6 +220,8 @@ fn label(event_type: &'static str) -> &'static str {
         "DropScheduled" => "scheduled",
         "DropRescheduled" => "terms changed",
         "DropCancelled" => "cancelled",
+        "DropStarted" => "started",
+        "DropEnded" => "ended",
         "HoldPlaced" => "holds placed",
         "HoldExtended" => "holds extended",
         "HoldChanged" => "holds changed",

@@ -171,6 +171,8 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
         DropEvent::WaitlistJoined(event) => Some(event.hold_id),
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistLeft(_) => None,
@@ -211,6 +213,8 @@ impl History {
             DropEvent::PurchaseConfirmed(_) => Some("purchased"),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)

@@ -26,6 +26,8 @@ pub fn sentence(event: &DropEvent) -> String {
             until(&event.terms),
         ),
         DropEvent::DropCancelled(_) => "the drop was cancelled".to_owned(),
+        DropEvent::DropStarted(event) => format!("the drop started at {}", event.started_at),
+        DropEvent::DropEnded(event) => format!("the drop ended at {}", event.ended_at),
         DropEvent::HoldPlaced(event) => format!(
             "{} held for buyer {} until {}{} (hold {})",
             units_were(event.quantity),

@@ -129,6 +129,8 @@ impl State {
             DropEvent::PurchaseConfirmed(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)

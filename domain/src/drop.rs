@@ -28,11 +28,12 @@ use self::stored::StoredAggregate;
 use self::waitlist::{Waitlist, WaitlistEntry};
 use crate::chunks::Chunks;
 use crate::event::{
-    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
-    HoldReleased, PurchaseConfirmed, StockAdjusted,
+    DropCancelled, DropEnded, DropEvent, DropRescheduled, DropScheduled, DropStarted, HoldExpired,
+    HoldPlaced, HoldReleased, PurchaseConfirmed, StockAdjusted,
 };
 use crate::lookup::Lookup;
 use crate::packed::Link;
+use crate::sale::{Sale, SaleFact};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
@@ -117,6 +118,8 @@ pub struct DropAggregate {
     origin: Option<Origin>,
     /// Every version of the terms; the last is in force.
     terms: Vec<DropTerms>,
+    /// The sale under each version of the terms.
+    sales: Vec<Sale>,
     cancelled_at: Option<Timestamp>,
     stock: Stock,
     holds: Chunks<PackedHold>,
@@ -150,6 +153,7 @@ impl PartialEq for DropAggregate {
         self.sequence == other.sequence
             && self.origin == other.origin
             && self.terms == other.terms
+            && self.sales == other.sales
             && self.cancelled_at == other.cancelled_at
             && self.stock == other.stock
             && self.holds == other.holds
@@ -196,6 +200,24 @@ impl DropAggregate {
     #[must_use]
     pub fn terms_version(&self) -> u32 {
         index_of(self.terms.len()) + u32::from(self.cancelled_at.is_some())
+    }
+
+    /// Returns the start or the end of the drop that is recorded next; `None` if there is none, as
+    /// in a cancelled drop.
+    #[must_use]
+    pub fn next_sale_fact(&self) -> Option<SaleFact> {
+        let sale = self.sales.last().filter(|_| self.cancelled_at.is_none());
+        sale?.next()
+    }
+
+    /// Returns the event of the start or the end that is true at `at` and not recorded yet.
+    #[must_use]
+    pub fn start_or_end(&self, at: Timestamp) -> Option<DropEvent> {
+        let fact = self.next_sale_fact().filter(|fact| fact.at() <= at)?;
+        Some(match fact {
+            SaleFact::Started(started_at) => DropEvent::DropStarted(DropStarted { started_at }),
+            SaleFact::Ended(ended_at) => DropEvent::DropEnded(DropEnded { ended_at }),
+        })
     }
 
     #[must_use]
@@ -385,6 +407,8 @@ impl DropAggregate {
             DropEvent::DropScheduled(event) => self.scheduled(event),
             DropEvent::DropRescheduled(event) => self.rescheduled(event),
             DropEvent::DropCancelled(event) => self.cancelled(event),
+            DropEvent::DropStarted(event) => self.started(*event),
+            DropEvent::DropEnded(event) => self.ended(*event),
             DropEvent::HoldPlaced(event) => self.placed(event),
             DropEvent::HoldExtended(event) => self.extended(event),
             DropEvent::HoldChanged(event) => self.changed(event),
@@ -413,6 +437,8 @@ impl DropAggregate {
             scheduled_at: event.scheduled_at,
         });
         self.terms.push(event.terms.clone());
+        self.sales
+            .push(Sale::scheduled(&event.terms, event.scheduled_at));
         self.stock = Stock::new(total);
     }
 
@@ -426,6 +452,9 @@ impl DropAggregate {
             "a cancelled drop was rescheduled"
         );
         self.terms.push(event.terms.clone());
+        let sale = self.sales.last().copied();
+        let sale = sale.map(|sale| sale.rescheduled(&event.terms, event.rescheduled_at));
+        self.sales.extend(sale);
         self.assess_if_limits_changed(&event.terms, self.terms.len() - 2);
     }
 
@@ -444,6 +473,26 @@ impl DropAggregate {
         );
         assert!(self.cancelled_at.is_none(), "a drop was cancelled twice");
         self.cancelled_at = Some(event.cancelled_at);
+    }
+
+    fn started(&mut self, event: DropStarted) {
+        assert!(
+            self.next_sale_fact() == Some(SaleFact::Started(event.started_at)),
+            "a drop started twice, at another time, or after it was cancelled"
+        );
+        self.sale().is_started = true;
+    }
+
+    fn ended(&mut self, event: DropEnded) {
+        assert!(
+            self.next_sale_fact() == Some(SaleFact::Ended(event.ended_at)),
+            "a drop ended twice, at another time, before it started, or after it was cancelled"
+        );
+        self.sale().is_ended = true;
+    }
+
+    fn sale(&mut self) -> &mut Sale {
+        self.sales.last_mut().expect("a drop that was scheduled")
     }
 
     fn placed(&mut self, event: &HoldPlaced) {

@@ -27,6 +27,10 @@ pub enum DropEvent {
     DropRescheduled(DropRescheduled),
     /// The drop was cancelled; nothing more is held or sold.
     DropCancelled(DropCancelled),
+    /// Its start was reached: holds can be placed.
+    DropStarted(DropStarted),
+    /// Its end was reached: holds can no longer be placed.
+    DropEnded(DropEnded),
     /// Units were set aside for a buyer.
     HoldPlaced(HoldPlaced),
     /// A hold lasts longer than before.
@@ -80,6 +84,24 @@ pub struct DropRescheduled {
 pub struct DropCancelled {
     /// When the drop was cancelled.
     pub cancelled_at: Timestamp,
+}
+
+/// See [`DropEvent::DropStarted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DropStarted {
+    /// The first instant at which holds could be placed, which may be before the start was
+    /// recorded.
+    pub started_at: Timestamp,
+}
+
+/// See [`DropEvent::DropEnded`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DropEnded {
+    /// The first instant at which holds could no longer be placed, which may be before the end was
+    /// recorded.
+    pub ended_at: Timestamp,
 }
 
 /// See [`DropEvent::HoldPlaced`].
@@ -332,6 +354,8 @@ impl DropEvent {
         "DropScheduled",
         "DropRescheduled",
         "DropCancelled",
+        "DropStarted",
+        "DropEnded",
         "HoldPlaced",
         "HoldExtended",
         "HoldChanged",
@@ -351,6 +375,8 @@ impl DropEvent {
             Self::DropScheduled(_) => "DropScheduled",
             Self::DropRescheduled(_) => "DropRescheduled",
             Self::DropCancelled(_) => "DropCancelled",
+            Self::DropStarted(_) => "DropStarted",
+            Self::DropEnded(_) => "DropEnded",
             Self::HoldPlaced(_) => "HoldPlaced",
             Self::HoldExtended(_) => "HoldExtended",
             Self::HoldChanged(_) => "HoldChanged",
@@ -371,6 +397,8 @@ impl DropEvent {
         match self {
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::DropCancelled(_)
             | Self::HoldPlaced(_)
             | Self::HoldExtended(_)
@@ -406,6 +434,8 @@ impl DropEvent {
             Self::WaitlistLeft(event) => Some(event.buyer),
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::DropCancelled(_)
             | Self::StockAdjusted(_) => None,
         }
@@ -421,6 +451,8 @@ impl DropEvent {
             Self::StockAdjusted(event) => event.key,
             Self::WaitlistJoined(event) => event.key,
             Self::DropRescheduled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::DropCancelled(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)
@@ -432,14 +464,15 @@ impl DropEvent {
     }
 
     /// Returns the time of the decision, according to its author. `None` for events that may be
-    /// recorded at any later time: an expiry, which carries its deadline, and the consequences of a
-    /// cancellation, which carry the time of the cancellation.
+    /// recorded at any later time: an expiry, which carries its deadline, a start and an end of a
+    /// drop, and the consequences of a cancellation, which carry the time of the cancellation.
     #[must_use]
     pub const fn decided_at(&self) -> Option<Timestamp> {
         match self {
             Self::DropScheduled(event) => Some(event.scheduled_at),
             Self::DropRescheduled(event) => Some(event.rescheduled_at),
             Self::DropCancelled(event) => Some(event.cancelled_at),
+            Self::DropStarted(_) | Self::DropEnded(_) => None,
             Self::HoldPlaced(event) => Some(event.placed_at),
             Self::HoldExtended(event) => Some(event.extended_at),
             Self::HoldChanged(event) => Some(event.changed_at),
@@ -469,6 +502,8 @@ impl DropEvent {
             Self::HoldExpired(event) => event.expired_at,
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::HoldPlaced(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)
@@ -491,6 +526,8 @@ impl DropEvent {
             Self::WaitlistJoined(event) => event.commitment,
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::DropCancelled(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)

@@ -33,6 +33,7 @@ pub mod packed;
 pub mod private;
 mod refunds;
 pub mod refusal;
+pub mod sale;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod status;

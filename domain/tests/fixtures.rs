@@ -26,6 +26,8 @@ fn every_event() -> BTreeMap<String, DropEvent> {
         drop_scheduled(low_on_stock(), 1),
         drop_rescheduled(terms()),
         drop_cancelled(),
+        drop_started(0),
+        drop_ended(60),
         hold_placed("h1", 1),
         hold_extended("h1", 61),
         hold_changed("h1", 1, 2),
@@ -70,6 +72,8 @@ fn file_of(event: &DropEvent) -> String {
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::OrderCancelled => "-order",
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
@@ -166,7 +170,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 18);
+    assert_eq!(events.len(), 20);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -219,14 +223,14 @@ fn stored_events_contain_no_personal_data() {
     // code. An intent is a digest.
     let harmless: BTreeSet<&str> = "
         adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause changed_at
-        commitment currency cut_at delta description drop_id ends_at entry_id events expired_at
-        expires_at extended_at failed_at fulfilled_at fulfilment held hold_id hold_seconds holds
-        image_url intent items joined_at key late left_at low_stock_at max_hold_seconds
-        max_per_buyer max_per_hold name offer_seconds order_id outcome paid_at payment_id
-        placed_at position previous_expires_at previous_quantity price provider purchase_id
-        purchased_at purchases quantity reason refund_id refunded_at released_at removed_head
-        requested_at rescheduled_at restocked scheduled_at settled_at sold started_at starts_at
-        stock succeeded_at terms throttle total total_stock voided_at waitlist_entry
+        commitment currency cut_at delta description drop_id ended_at ends_at entry_id events
+        expired_at expires_at extended_at failed_at fulfilled_at fulfilment held hold_id
+        hold_seconds holds image_url intent items joined_at key late left_at low_stock_at
+        max_hold_seconds max_per_buyer max_per_hold name offer_seconds order_id outcome paid_at
+        payment_id placed_at position previous_expires_at previous_quantity price provider
+        purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at
+        removed_head requested_at rescheduled_at restocked scheduled_at settled_at sold started_at
+        starts_at stock succeeded_at terms throttle total total_stock voided_at waitlist_entry
         window_seconds
     "
     .split_whitespace()

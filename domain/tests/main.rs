@@ -14,6 +14,7 @@ mod properties;
 mod purchases;
 mod races;
 mod refunds;
+mod sale;
 mod schedule;
 mod serde;
 mod stock;

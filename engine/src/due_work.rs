@@ -1,4 +1,5 @@
-//! Due work of each drop: expired holds, offers to its waitlist, closing a cancelled drop.
+//! Due work of each drop: its start and end, expired holds, offers to its waitlist, closing a
+//! cancelled drop.
 //!
 //! Promise: work is scheduled at its deadline, or earlier (a check that finds nothing), but never
 //! later. Drops with work take turns of [`SLICE`] events, in the order in which their work became
@@ -35,6 +36,8 @@ pub(super) struct DropDueWork {
     pub(super) deadlines: Deadlines,
     /// When to check whether the waitlist can be served.
     pub(super) waitlist_at: Option<Timestamp>,
+    /// When to check whether the drop has started or ended.
+    pub(super) sale_at: Option<Timestamp>,
     /// Another node is doing this drop's due work; leave it to that node until then.
     pub(super) left_until: Timestamp,
     listed: Listed,
@@ -50,6 +53,11 @@ enum Listed {
 }
 
 impl DueWork {
+    /// When to check whether a drop has started or ended.
+    pub(super) fn sale_at(&self, slot: DropSlot) -> Option<Timestamp> {
+        self.drops.get(slot.number())?.sale_at
+    }
+
     pub(super) fn of(&mut self, slot: DropSlot) -> &mut DropDueWork {
         let number = slot.number();
         if self.drops.len() <= number {

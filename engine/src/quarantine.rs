@@ -87,6 +87,8 @@ impl State {
                 }
             }
             DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)
@@ -130,6 +132,8 @@ impl State {
             DropEvent::WaitlistJoined(event) => self.owner_of_entry(event.entry_id),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)

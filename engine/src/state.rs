@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
+use domain::sale::SaleFact;
 use domain::values::{
     BuyerId, DisplayName, DropId, HoldId, KeyDigest, OrderId, PaymentReference, Pseudonym,
     Sequence, Timestamp, WaitlistId,
@@ -112,6 +113,8 @@ pub(super) enum Due {
     Leaving(DropId, WaitlistId),
     /// Units are available that a waitlist entry could use.
     Offer(DropId),
+    /// The start or the end of a drop was reached.
+    Sale(DropId),
     /// A cancelled drop still has a hold or a waitlist entry to end.
     Closing(DropId),
     /// A hold of a pending order has ended, so the order ends.
@@ -213,6 +216,13 @@ impl State {
         if self.at(slot).aggregate.cancelled_at().is_some() {
             return self.consequence_of(slot, now);
         }
+        if self.due_work.sale_at(slot).is_some_and(|at| at <= until) {
+            if self.sale_is_due(slot, until) {
+                return Some(Due::Sale(self.at(slot).id));
+            }
+            // The drop has entered quarantine, or was readmitted in another slot.
+            self.due_work.of(slot).sale_at = None;
+        }
         let due_work = self.due_work.of(slot);
         if due_work.waitlist_at.is_some_and(|at| at <= until) {
             let offer = self.consequence_of(slot, now);
@@ -238,6 +248,7 @@ impl State {
                 .next()
                 .into_iter()
                 .chain(due_work.waitlist_at)
+                .chain(due_work.sale_at)
                 .min(),
         };
         next.map(|at| left_until.map_or(at, |until| until.max(at)))
@@ -245,7 +256,27 @@ impl State {
 
     /// The consequence of a drop's last event that can be recorded at `now`.
     pub(super) fn consequence(&self, drop_id: DropId, now: Timestamp) -> Option<Due> {
-        self.consequence_of(*self.slots.get(&drop_id)?, now)
+        let slot = *self.slots.get(&drop_id)?;
+        if self.sale_is_due(slot, now) {
+            return Some(Due::Sale(drop_id));
+        }
+        self.consequence_of(slot, now)
+    }
+
+    /// Reports whether a start or an end of the drop was reached by `until` and is not recorded.
+    fn sale_is_due(&self, slot: DropSlot, until: Timestamp) -> bool {
+        let is_due = self.due_work.sale_at(slot).is_some_and(|at| at <= until);
+        is_due && self.at(slot).aggregate.start_or_end(until).is_some()
+    }
+
+    /// The drop's next start or end may have changed.
+    fn check_sale(&mut self, slot: DropSlot) {
+        let next = self.at(slot).aggregate.next_sale_fact();
+        let sale_at = next.map(SaleFact::at);
+        self.due_work.of(slot).sale_at = sale_at;
+        if let Some(at) = sale_at {
+            self.due_work.list(slot, at);
+        }
     }
 
     fn consequence_of(&self, slot: DropSlot, now: Timestamp) -> Option<Due> {
@@ -323,6 +354,7 @@ impl State {
                 if let Some(key) = event.key {
                     self.schedule_keys.entry(key).or_insert(drop_id);
                 }
+                self.check_sale(slot);
                 Undo::default()
             }
             DropEvent::HoldPlaced(event) => {
@@ -358,8 +390,16 @@ impl State {
                 self.check_soon(slot);
                 Undo::default()
             }
-            DropEvent::DropRescheduled(_)
-            | DropEvent::HoldChanged(_)
+            DropEvent::DropRescheduled(_) => {
+                self.check_sale(slot);
+                self.check_waitlist(slot);
+                Undo::default()
+            }
+            DropEvent::DropStarted(_) | DropEvent::DropEnded(_) => {
+                self.check_sale(slot);
+                Undo::default()
+            }
+            DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseRefunded(_)
@@ -449,13 +489,18 @@ impl State {
                 drop.revert_payment(event.hold_id);
                 self.reschedule_hold(slot, event.hold_id);
             }
-            DropEvent::DropCancelled(_) => self.check_soon(slot),
+            DropEvent::DropCancelled(_) => {
+                self.check_sale(slot);
+                self.check_soon(slot);
+            }
             DropEvent::WaitlistLeft(event) => {
                 self.check_soon(slot);
                 self.check_leaving(slot, event.buyer);
             }
-            DropEvent::DropRescheduled(_)
-            | DropEvent::HoldChanged(_)
+            DropEvent::DropRescheduled(_) | DropEvent::DropStarted(_) | DropEvent::DropEnded(_) => {
+                self.check_sale(slot)
+            }
+            DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_) => {}
         }

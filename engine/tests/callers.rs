@@ -29,9 +29,9 @@ async fn response_is_sent_only_after_the_request_is_in_the_log() {
     assert_eq!(shop.kinds(), ["DropScheduled"]);
     drop(turn);
     let answer = sent.await.unwrap().unwrap();
-    assert_eq!(answer.position(), Position(2));
-    assert_eq!(shop.log.peek().position, Position(2));
-    assert_eq!(answer.events(), &decoded(&shop.log.snapshot())[1..]);
+    assert_eq!(answer.position(), Position(3));
+    assert_eq!(shop.log.peek().position, Position(3));
+    assert_eq!(answer.events(), &decoded(&shop.log.snapshot())[2..]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -118,7 +118,7 @@ async fn five_thousand_simultaneous_expiries_are_recorded_once_each() {
     shop.clock.sleep_until(deadline).await;
     settle().await;
     let events = decoded(&shop.log.snapshot());
-    assert_eq!(events.len(), 10_001);
+    assert_eq!(events.len(), 10_002);
     assert_eq!(shop.log.peek().recorded_at, deadline);
     let stock = aggregate(&shop.log.snapshot(), shop.drop_id).stock();
     assert_eq!(stock.available, 5_000);
@@ -175,7 +175,7 @@ async fn overdue_holds_expire_after_a_restart_at_original_deadlines() {
     clock.sleep_until(second.plus_seconds(60)).await;
     settle().await;
     let events = decoded(&log.snapshot());
-    let expired: Vec<_> = events[3..]
+    let expired: Vec<_> = events[4..]
         .iter()
         .map(|recorded| {
             let DropEvent::HoldExpired(event) = &recorded.event else {
@@ -248,7 +248,7 @@ async fn conflicting_request_is_decided_again_on_the_new_log() {
     let second = shop.node.begin(shop.hold("second", 1)).await;
     shop.stock_adjusts(-1);
     drop(turn);
-    assert_eq!(first.await.unwrap().unwrap().position(), Position(3));
+    assert_eq!(first.await.unwrap().unwrap().position(), Position(4));
     assert_eq!(refusal(second.await.unwrap()), sold_out(1, 0));
     assert_eq!(
         shop.kinds(),
@@ -337,7 +337,7 @@ async fn shutdown_completes_pending_requests_and_accepts_no_new_ones() {
     let handle = shop.node.handle.clone();
     shop.node.stopped().await.unwrap();
     assert!(matches!(handle.health(), Health::Stopped));
-    assert_eq!(shop.log.snapshot().len(), 1 + 3);
+    assert_eq!(shop.log.snapshot().len(), 2 + 3);
 }
 
 #[tokio::test(start_paused = true)]

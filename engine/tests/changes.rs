@@ -34,6 +34,8 @@ fn expiries(log: &MemoryLog, from: Timestamp) -> Vec<(HoldId, i64)> {
         }
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

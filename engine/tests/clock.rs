@@ -451,5 +451,5 @@ async fn batch_rejected_after_an_unknown_outcome_is_undecided() {
     // The retry finds the committed hold, or records it now.
     node.held(hold(drop_id, "h1", "alice", 1)).await;
     assert_eq!(kinds(&log.snapshot()), ["DropScheduled", "HoldPlaced"]);
-    assert_eq!(all(&log).await.last().unwrap().sequence, Sequence(2));
+    assert_eq!(all(&log).await.last().unwrap().sequence, Sequence(3));
 }

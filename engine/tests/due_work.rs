@@ -85,8 +85,11 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
                 assert!(recorded.recorded_at >= at);
                 released.push(event.hold_id);
             }
-            DropEvent::DropScheduled(_) | DropEvent::DropCancelled(_) => {}
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropCancelled(_) => {}
             other @ (DropEvent::DropRescheduled(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)

@@ -15,6 +15,7 @@ mod payments;
 mod quarantine;
 mod refunds;
 mod replication;
+mod sales;
 mod sim;
 mod simulation;
 mod support;

@@ -130,14 +130,14 @@ async fn order_and_its_holds_are_one_batch_without_names_in_the_payloads() {
     let accepted = mall.node.handle.place_order(order("o", "ann", &lines));
     let accepted = accepted.await.unwrap();
     assert_eq!(mall.kinds(), ["OrderPlaced", "HoldPlaced", "HoldPlaced"]);
-    assert_eq!(accepted.position(), Position(5));
+    assert_eq!(accepted.position(), Position(7));
     assert_eq!(
         (accepted.order_events().len(), accepted.events().len()),
         (1, 2)
     );
     let log = mall.log.snapshot();
     assert_is_chain(&log);
-    let placed = decode_order(&log[2]).unwrap().unwrap();
+    let placed = decode_order(&log[4]).unwrap().unwrap();
     assert_eq!(
         (placed.order_id, placed.sequence),
         (accepted.subject, Sequence(1))
@@ -235,11 +235,11 @@ async fn payment_sells_all_items_in_one_batch_and_is_compared_later() {
         ((4, 0, 1), (2, 0, 1))
     );
     let log = mall.log.snapshot();
-    for event in &log[5..] {
+    for event in &log[7..] {
         assert!(!event.payload.contains("card"));
         assert!(event.private.as_ref().unwrap().contains("card 1"));
     }
-    let recorded = decoded(&log[6..]);
+    let recorded = decoded(&log[8..]);
     for event in &recorded {
         let private = event.private.as_ref().unwrap();
         assert_eq!(event.event.commitment(), Some(private.commitment()));
@@ -412,7 +412,7 @@ async fn cancelled_drop_cancels_its_orders_and_frees_their_other_items() {
     ];
     assert_eq!(mall.kinds()[3..], ends);
     let log = mall.log.snapshot();
-    let cancelled = decode_order(&log[7]).unwrap().unwrap().event;
+    let cancelled = decode_order(&log[9]).unwrap().unwrap().event;
     let OrderEvent::OrderCancelled(cancelled) = cancelled else {
         panic!("{cancelled:?}");
     };
@@ -485,7 +485,7 @@ async fn many_orders_end_in_bounded_portions_across_a_crash() {
     let node = Node::load(&log, clock, 3, config).await.unwrap();
     pass(5_000).await;
     assert_eq!((count("HoldExpired"), count("OrderExpired")), (40, 40));
-    assert_eq!(log.snapshot().len(), 161);
+    assert_eq!(log.snapshot().len(), 162);
     batches.extend(node.seen.batches());
     for batch in batches {
         let first = batch.events.first().map(|event| event.position);

@@ -28,7 +28,7 @@ async fn held_through(faults: Faults) {
     assert!(!sent.is_finished(), "the outcome is not known yet");
     shop.log.calm();
     let answer = sent.await.unwrap().unwrap();
-    assert_eq!(answer.position(), Position(2));
+    assert_eq!(answer.position(), Position(3));
     pass(1_000).await;
     assert_eq!(shop.kinds(), ["DropScheduled", "HoldPlaced"], "one copy");
     let again = shop.node.submit(shop.hold("k", 2)).await.unwrap();
@@ -135,7 +135,7 @@ async fn full_queue_rejects_immediately_and_records_nothing() {
         assert_eq!(outcome.unwrap_err(), CommandError::Overloaded);
     }
     pass(1_000).await;
-    assert_eq!(log.snapshot().len(), 1 + 4);
+    assert_eq!(log.snapshot().len(), 2 + 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +149,7 @@ async fn outage_rejects_requests_immediately_and_reads_continue() {
     assert_eq!(refused, CommandError::Unavailable);
     assert_eq!(Instant::now(), before, "at once");
     let known = shop.node.feed.after(&shop.log, Position(0), 10).await;
-    assert_eq!(known.unwrap()[0].events.len(), 1, "known events are served");
+    assert_eq!(known.unwrap()[0].events.len(), 2, "known events are served");
     shop.log.calm();
     pass(500).await;
     assert_eq!(shop.node.handle.health(), Health::Live);
@@ -274,8 +274,8 @@ async fn broken_hash_stops_writes_until_the_log_is_repaired() {
 #[tokio::test(start_paused = true)]
 async fn log_changed_at_the_head_stops_writes() {
     let shop = Shop::open(9, 60).await;
-    shop.log.tamper(|events| events[0].hash.0[0] ^= 1);
-    refuses_the_log(&shop, Position(1)).await;
+    shop.log.tamper(|events| events[1].hash.0[0] ^= 1);
+    refuses_the_log(&shop, Position(2)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,7 +283,7 @@ async fn shortened_log_stops_writes() {
     let shop = Shop::open(9, 60).await;
     shop.node.submit(shop.hold("k0", 1)).await.unwrap();
     shop.log.tamper(|events| drop(events.pop()));
-    refuses_the_log(&shop, Position(1)).await;
+    refuses_the_log(&shop, Position(2)).await;
 }
 
 #[tokio::test(start_paused = true)]

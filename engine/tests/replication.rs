@@ -24,7 +24,7 @@ async fn batch_found_in_the_log_gets_a_response_once_replicated() {
     );
     let again = shop.node.submit(shop.hold("k", 1)).await;
     assert_eq!(again.unwrap_err(), CommandError::Unavailable);
-    assert_eq!(shop.node.feed.head().position, Position(1), "it was shown");
+    assert_eq!(shop.node.feed.head().position, Position(2), "it was shown");
 
     shop.log.attach_standby();
     pass(2_000).await;
@@ -72,7 +72,7 @@ async fn events_of_other_nodes_are_not_used_before_replication() {
     let shop = Shop::open(9, 60).await;
     let other = follower_of(&shop).await;
     pass(1_000).await;
-    assert_eq!(other.feed.head().position, Position(1));
+    assert_eq!(other.feed.head().position, Position(2));
     assert!(matches!(other.handle.health(), Health::Away { .. }));
     let replay = other.submit(shop.hold("k", 9)).await;
     assert_eq!(replay.unwrap_err(), CommandError::Unavailable);
@@ -131,6 +131,6 @@ async fn own_append_releases_events_that_were_followed_before_it() {
             .iter()
             .flat_map(|batch| batch.events.iter().map(|event| event.position.0))
             .collect();
-        assert_eq!(positions, [1, 2, 3], "in order, each once");
+        assert_eq!(positions, [1, 2, 3, 4], "in order, each once");
     }
 }

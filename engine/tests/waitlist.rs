@@ -48,14 +48,16 @@ impl Queue {
         }
     }
 
-    /// The events from the fifth on, each with the entry that received an offer.
+    /// The events from the sixth on, each with the entry that received an offer.
     fn since(&self) -> Vec<(String, Option<WaitlistId>)> {
         let events = decoded(&self.log.snapshot());
-        let described = events[4..].iter().map(|recorded| {
+        let described = events[5..].iter().map(|recorded| {
             let served = match &recorded.event {
                 DropEvent::HoldPlaced(placed) => placed.waitlist_entry,
                 DropEvent::DropScheduled(_)
                 | DropEvent::DropRescheduled(_)
+                | DropEvent::DropStarted(_)
+                | DropEvent::DropEnded(_)
                 | DropEvent::DropCancelled(_)
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)
@@ -194,10 +196,10 @@ async fn buyer_introduced_in_a_waitlist_keeps_the_pseudonym_in_a_hold() {
         .await
         .unwrap();
     let events = decoded(&queue.log.snapshot());
-    let DropEvent::WaitlistJoined(joined) = &events[2].event else {
+    let DropEvent::WaitlistJoined(joined) = &events[3].event else {
         panic!("{events:?}");
     };
-    assert!(joined.commitment.is_some() && events[2].private.is_some());
+    assert!(joined.commitment.is_some() && events[3].private.is_some());
     let DropEvent::HoldPlaced(placed) = &events.last().unwrap().event else {
         panic!("{events:?}");
     };
@@ -224,7 +226,8 @@ async fn postponed_start_serves_the_waitlist_first_on_time() {
     );
     queue.clock.sleep_until(starts_at).await;
     settle().await;
-    assert_eq!(queue.since()[2..], [offer(queue.bob)]);
+    let started = [event("DropStarted"), offer(queue.bob)];
+    assert_eq!(queue.since()[2..], started);
     assert_eq!(queue.log.peek().recorded_at, starts_at);
 }
 

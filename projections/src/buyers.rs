@@ -82,6 +82,8 @@ impl Buyers {
             DropEvent::WaitlistJoined(event) => event.buyer,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)

@@ -63,6 +63,8 @@ impl Fold for Holds {
             DropEvent::PurchaseRefunded(event) => event.hold_id,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
@@ -121,6 +123,8 @@ impl Fold for Holds {
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)

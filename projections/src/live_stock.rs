@@ -98,7 +98,9 @@ impl Fold for LiveStock {
             DropEvent::HoldExpired(event) => row.expired += u64::from(event.quantity.get()),
             DropEvent::PurchaseRefunded(event) => row.refunded += u64::from(event.quantity.get()),
             DropEvent::HoldReleased(event) => row.released += u64::from(event.quantity.get()),
-            DropEvent::DropScheduled(_)
+            DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
+            | DropEvent::DropScheduled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::PurchaseConfirmed(_)
@@ -182,6 +184,8 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
             return Err(CannotApply("the drop was scheduled already"));
         }
         DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_) => {}
         DropEvent::HoldChanged(event) => {
@@ -246,6 +250,8 @@ fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
         }
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

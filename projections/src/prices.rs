@@ -70,6 +70,8 @@ pub const fn set_by(event: &DropEvent) -> Option<Money> {
         DropEvent::DropScheduled(event) => Some(event.terms.price),
         DropEvent::DropRescheduled(event) => Some(event.terms.price),
         DropEvent::DropCancelled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)

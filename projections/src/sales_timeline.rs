@@ -94,6 +94,8 @@ impl Fold for SalesTimeline {
             DropEvent::PurchaseRefunded(event) => event.purchased_at,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
@@ -139,6 +141,8 @@ impl Fold for SalesTimeline {
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)

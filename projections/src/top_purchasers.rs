@@ -49,6 +49,8 @@ impl Fold for TopPurchasers {
             DropEvent::PurchaseRefunded(event) => event.buyer,
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)
@@ -87,6 +89,8 @@ impl Fold for TopPurchasers {
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)

@@ -111,6 +111,8 @@ impl Waitlists {
             },
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)

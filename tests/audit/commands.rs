@@ -10,6 +10,7 @@ async fn log_with_every_kind_of_event_is_verified() {
     let sample = SampleLog::create().await;
     for kind in [
         "DropScheduled",
+        "DropStarted",
         "DropRescheduled",
         "DropCancelled",
         "HoldPlaced",
@@ -274,8 +275,8 @@ async fn database_rejects_changes_to_recorded_events() {
     for sql in [
         "UPDATE events SET payload = '{}' WHERE position = 1",
         "UPDATE events SET hash = sha256('x') WHERE position = 1",
-        "UPDATE events SET private = '{}' WHERE position = 2",
-        "UPDATE events SET private = NULL, payload = '{}' WHERE position = 2",
+        "UPDATE events SET private = '{}' WHERE position = 3",
+        "UPDATE events SET private = NULL, payload = '{}' WHERE position = 3",
         "DELETE FROM events",
         "TRUNCATE events",
         "UPDATE log_head SET position = 0",
@@ -284,7 +285,7 @@ async fn database_rejects_changes_to_recorded_events() {
     ] {
         assert!(sqlx::query(sql).execute(app.pool()).await.is_err(), "{sql}");
     }
-    sqlx::query("UPDATE events SET private = NULL WHERE position = 2")
+    sqlx::query("UPDATE events SET private = NULL WHERE position = 3")
         .execute(app.pool())
         .await
         .unwrap();

@@ -232,7 +232,7 @@ async fn foreign_events_are_chained_and_otherwise_ignored() {
         app.held(&drop, &format!("buyer-{sequence}")).await;
     }
     assert_eq!(app.stock(&drop).await, [3, 0, 3, 0]);
-    assert_eq!(app.log().await.len(), 7);
+    assert_eq!(app.log().await.len(), 8);
     app.audit_verify().await;
 }
 

@@ -101,7 +101,7 @@ async fn third_party_verifiers_accept_what_arrives_and_nothing_altered() {
     let ordered = app.admin(Method::POST, "/v1/orders");
     let ordered = ordered.header("idempotency-key", "order").json(&order);
     fetch(ordered).await.ok(201);
-    let before = receiver.wait_for(5).await;
+    let before = receiver.wait_for(6).await;
     let rotated = post(
         &app,
         &format!("/v1/admin/webhooks/{id}/rotate-secret"),
@@ -111,9 +111,9 @@ async fn third_party_verifiers_accept_what_arrives_and_nothing_altered() {
     let second = text(&rotated["secret"]);
     // The test is sent by a dispatcher that has read the rotation.
     post(&app, &format!("/v1/admin/webhooks/{id}/test"), &json!({})).await;
-    receiver.wait_for(6).await;
+    receiver.wait_for(7).await;
     app.held(&drop, "bob").await;
-    let after = receiver.wait_for(7).await.split_off(6);
+    let after = receiver.wait_for(8).await.split_off(7);
 
     let mut cases: Vec<Case> = before
         .iter()

@@ -6,6 +6,7 @@ mod edit;
 mod list;
 mod purchasers;
 mod read;
+mod sale;
 mod schedule;
 
 use harness::{App, Reply, fetch, text};

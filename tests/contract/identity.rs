@@ -119,7 +119,7 @@ async fn two_buyers_of_an_older_log_stay_two_and_get_no_third() {
     for (index, id) in ["maß", "mass"].into_iter().enumerate() {
         let private = introducing(id, id);
         let (hold, event) = placed(&drop, Uuid::new_v4(), &private);
-        let sequence = i64::try_from(index).unwrap() + 2;
+        let sequence = i64::try_from(index).unwrap() + 3;
         record(&app, &drop, sequence, &event, Some(&private)).await;
         holds.push(hold);
     }
@@ -252,6 +252,11 @@ async fn ids_of_an_older_log_that_are_rejected_now_are_read_and_erased() {
         "total_stock": 9, "scheduled_at": past,
     }});
     record(&app, &drop, 1, &scheduled, None).await;
+    // The engine records its start, as sequence 2.
+    harness::eventually("the drop has started", || async {
+        (app.log().await.len() == 2).then_some(())
+    })
+    .await;
     let people = [
         ("ann\u{200b}", "A\u{202e}nn"),
         ("ann\u{ad}", "\u{3164}"),
@@ -262,7 +267,7 @@ async fn ids_of_an_older_log_that_are_rejected_now_are_read_and_erased() {
     for (index, (buyer, shown)) in people.iter().enumerate() {
         let private = introducing(buyer, shown);
         let (hold, event) = placed(&drop, Uuid::new_v4(), &private);
-        let sequence = i64::try_from(index).unwrap() + 2;
+        let sequence = i64::try_from(index).unwrap() + 3;
         last = record(&app, &drop, sequence, &event, Some(&private)).await;
         holds.push(hold);
     }

@@ -175,6 +175,8 @@ async fn metrics_agree_with_the_log() {
             ("holdfast_drops_scheduled_total", 1.0),
             ("holdfast_drops_rescheduled_total", 1.0),
             ("holdfast_drops_cancelled_total", 0.0),
+            ("holdfast_drops_started_total", 1.0),
+            ("holdfast_drops_ended_total", 0.0),
             ("holdfast_holds_placed_total", 6.0),
             ("holdfast_holds_expired_total", 1.0),
             ("holdfast_holds_released_total", 1.0),
@@ -212,9 +214,9 @@ async fn metrics_agree_with_the_log() {
             ("holdfast_engine_up", 1.0),
             ("holdfast_log_outages_total", 0.0),
             ("holdfast_stream_watchers", 0.0),
-            ("holdfast_log_head_position", 12.0),
+            ("holdfast_log_head_position", 13.0),
             // A drop, an edit, six holds, and the resolution of four of them.
-            ("holdfast_log_append_events_sum", 12.0),
+            ("holdfast_log_append_events_sum", 13.0),
         ],
     );
     let appends = scrape.get(r#"holdfast_log_appends_total{outcome="committed"}"#);

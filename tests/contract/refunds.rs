@@ -70,7 +70,7 @@ async fn purchase_is_refunded_in_parts_at_its_own_price() {
     );
     assert_eq!(
         (&first["status"], &first["position"]),
-        (&json!("succeeded"), &json!(5))
+        (&json!("succeeded"), &json!(6))
     );
     assert_eq!(app.stock(&drop).await, [5, 3, 0, 2]);
 

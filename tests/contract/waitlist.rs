@@ -65,7 +65,7 @@ async fn buyer_of_a_sold_out_drop_joins_the_waitlist_and_gets_a_position() {
         (&entry["status"], &entry["place"], &entry["hold_id"]),
         (&json!("waiting"), &json!(1), &json!(null))
     );
-    assert_eq!(entry["position"], 3);
+    assert_eq!(entry["position"], 4);
     let second = app.join(&drop, "bob", 1).await.ok(201);
     assert_eq!(second["place"], 2);
     let state = app.drop(&drop).await;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{
     AUDITOR_KEY, Answer, App, Launch, Received, Receiver, Reply, distinct, eventually, fetch,
-    in_order, number, text,
+    in_order, in_seconds, number, text,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -98,7 +98,10 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
     call(&app, Method::POST, &cancel).await.ok(200);
     let soon = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     app.held(&soon, "dan@example.com").await;
-    let received = receiver.wait_for(20).await;
+    let brief = app
+        .create_drop(1, json!({ "ends_at": in_seconds(1) }))
+        .await;
+    let received = receiver.wait_for(25).await;
     let first = in_order(&received);
     let of = |drop: &str| -> Vec<String> {
         let own = first.iter().filter(|one| one.drop_id() == drop);
@@ -108,6 +111,7 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
         of(&drop),
         [
             "drop.scheduled",
+            "drop.started",
             "hold.placed",
             "stock.low",
             "hold.placed",
@@ -128,12 +132,14 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
         of(&soon),
         [
             "drop.scheduled",
+            "drop.started",
             "hold.placed",
             "drop.sold_out",
             "hold.expired",
             "drop.restocked"
         ]
     );
+    assert_eq!(of(&brief), ["drop.scheduled", "drop.started", "drop.ended"]);
     for one in &received {
         let body = one.json();
         let members: Vec<&String> = body.as_object().unwrap().keys().collect();
@@ -172,7 +178,7 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
     let data = &low[0]["data"];
     assert_eq!(
         (&data["available"], &data["low_stock_at"], &data["position"]),
-        (&json!(1), &json!(1), &json!(2))
+        (&json!(1), &json!(1), &json!(3))
     );
     let scheduled = first[0].json();
     assert_eq!(scheduled["data"]["name"], "Test drop");
@@ -442,7 +448,7 @@ async fn endpoint_receives_the_types_that_it_subscribes_to_from_its_creation_on(
     // Events before the edit that are not behind the stored position may be matched again.
     eventually("it is at the head", || async {
         let read = call(&app, Method::GET, &endpoint).await;
-        (read.json()["position"] == 3).then_some(())
+        (read.json()["position"] == 4).then_some(())
     })
     .await;
     let edit = app.admin(Method::PATCH, &endpoint);
@@ -469,7 +475,7 @@ async fn endpoint_receives_the_types_that_it_subscribes_to_from_its_creation_on(
     assert!(read.ok(200).get("secret").is_none(), "shown once");
     let settled = eventually("it is at the head", || async {
         let read = call(&app, Method::GET, &endpoint).await;
-        (read.json()["position"] == 4).then_some(read)
+        (read.json()["position"] == 5).then_some(read)
     });
     let settled = settled.await;
     assert!(!etag.is_empty());
@@ -500,7 +506,7 @@ async fn endpoint_receives_the_types_that_it_subscribes_to_from_its_creation_on(
     });
     assert_eq!(
         received.await[2].position(),
-        6,
+        7,
         "the deleted endpoint got nothing more"
     );
     assert_ne!(other, endpoint);
@@ -536,7 +542,7 @@ async fn failing_delivery_holds_back_its_own_drop_only() {
     assert_eq!(pending[0]["attempts"], 1);
     let at_head = eventually("the endpoint is at the head", || async {
         let endpoint = read(&app, &endpoint).await;
-        (endpoint["position"] == 8).then_some(endpoint)
+        (endpoint["position"] == 10).then_some(endpoint)
     });
     assert_eq!(at_head.await["pending"], 1);
     let received = receiver.received();
@@ -544,7 +550,7 @@ async fn failing_delivery_holds_back_its_own_drop_only() {
         let own = received.iter().filter(|one| one.drop_id() == failing);
         own.map(Received::position).collect()
     };
-    assert_eq!(of_failing(&received), [3], "the later ones wait");
+    assert_eq!(of_failing(&received), [5], "the later ones wait");
     // It is also a job, with the same id.
     let jobs = read(&app, "/v1/admin/jobs?kind=webhook&status=pending").await;
     assert_eq!(jobs["data"][0]["id"], pending[0]["id"]);
@@ -563,7 +569,7 @@ async fn failing_delivery_holds_back_its_own_drop_only() {
     .await;
     retried.ok(200);
     let received = receiver.wait_for(7).await;
-    assert_eq!(of_failing(&received), [3, 3, 5, 7]);
+    assert_eq!(of_failing(&received), [5, 5, 7, 9]);
     assert_eq!(in_order(&received).len(), 6);
     wait_for(&app, &endpoint, "done", 6).await;
     assert_eq!(
@@ -594,14 +600,14 @@ async fn delivery_is_given_up_after_the_schedule_and_needs_attention() {
     )
     .await;
     let drop = app.create_drop(9, json!({})).await;
-    receiver.respond(|one| Answer::Status(if one.position() == 2 { 422 } else { 200 }));
+    receiver.respond(|one| Answer::Status(if one.position() == 3 { 422 } else { 200 }));
     app.held(&drop, "alice").await;
     app.held(&drop, "bob").await;
     let received = receiver.wait_for(5).await;
     let positions: Vec<u64> = received.iter().map(Received::position).collect();
     assert_eq!(
         positions,
-        [2, 2, 2, 2, 3],
+        [3, 3, 3, 3, 4],
         "four attempts, and then the next event"
     );
     assert_eq!(distinct(received[..4].iter().map(Received::id)).len(), 1);
@@ -618,7 +624,7 @@ async fn delivery_is_given_up_after_the_schedule_and_needs_attention() {
     );
     assert_eq!(
         (&matter["position"], &matter["subject"]),
-        (&json!(2), &json!(endpoint))
+        (&json!(3), &json!(endpoint))
     );
     assert!(text(&matter["detail"]).contains("422"), "{matter}");
     assert_eq!(read(&app, &endpoint).await["failed"], 1);
@@ -650,7 +656,7 @@ async fn cancelled_job_lets_its_drop_continue_and_needs_no_attention() {
     )
     .await;
     let drop = app.create_drop(9, json!({})).await;
-    receiver.respond(|one| Answer::Status(if one.position() == 2 { 400 } else { 200 }));
+    receiver.respond(|one| Answer::Status(if one.position() == 3 { 400 } else { 200 }));
     app.held(&drop, "alice").await;
     app.held(&drop, "bob").await;
     let pending = wait_for(&app, &endpoint, "pending", 1).await;
@@ -663,7 +669,7 @@ async fn cancelled_job_lets_its_drop_continue_and_needs_no_attention() {
         (&json!("failed"), &json!(true))
     );
     let received = receiver.wait_for(2).await;
-    assert_eq!(received[1].position(), 3, "2 is not sent again");
+    assert_eq!(received[1].position(), 4, "3 is not sent again");
     assert_eq!(
         read(&app, "/v1/admin/needs-attention").await["data"],
         json!([])
@@ -713,7 +719,7 @@ async fn gone_disables_the_endpoint_and_enabling_continues_without_a_gap() {
     assert_eq!(fetch(enable).await.ok(200)["disabled_reason"], Value::Null);
     let received = receiver.wait_for(4).await;
     let positions: Vec<u64> = received.iter().map(Received::position).collect();
-    assert_eq!(positions, [2, 3, 3, 4]);
+    assert_eq!(positions, [3, 4, 4, 5]);
     assert_eq!(
         read(&app, "/v1/admin/needs-attention").await["data"],
         json!([])
@@ -817,7 +823,7 @@ async fn endpoint_that_was_away_receives_everything_in_order() {
         app.create_drop(50, json!({})).await,
         app.create_drop(50, json!({})).await,
     ];
-    receiver.wait_for(2).await;
+    receiver.wait_for(4).await;
     receiver.stop().await;
     for buyer in 0..20 {
         app.held(&drops[buyer % 2], &format!("buyer-{buyer}")).await;
@@ -830,13 +836,13 @@ async fn endpoint_that_was_away_receives_everything_in_order() {
     receiver.start_again().await;
     let received = eventually("everything arrives", || async {
         let received = receiver.received();
-        (in_order(&received).len() == 22).then_some(received)
+        (in_order(&received).len() == 24).then_some(received)
     })
     .await;
-    assert_eq!(in_order(&received).len(), 22);
+    assert_eq!(in_order(&received).len(), 24);
     eventually("nothing is pending", || async {
         let endpoint = read(&app, &endpoint).await;
-        (endpoint["pending"] == 0 && endpoint["position"] == 22).then_some(())
+        (endpoint["pending"] == 0 && endpoint["position"] == 24).then_some(())
     })
     .await;
 }
@@ -855,21 +861,21 @@ async fn replay_delivers_everything_after_a_position_again_with_the_same_ids() {
         json!({ "event_types": ["hold.placed"] }),
     )
     .await;
-    let ahead = post(&app, &format!("{endpoint}/replay"), &json!({ "after": 6 })).await;
+    let ahead = post(&app, &format!("{endpoint}/replay"), &json!({ "after": 7 })).await;
     ahead.invalid("/after");
     let replayed = post(&app, &format!("{endpoint}/replay"), &json!({ "after": 0 })).await;
     assert_eq!(replayed.ok(202)["position"], 0);
     receiver.wait_for(4).await;
     eventually("the endpoint is at the head", || async {
-        (read(&app, &endpoint).await["position"] == 5).then_some(())
+        (read(&app, &endpoint).await["position"] == 6).then_some(())
     })
     .await;
-    post(&app, &format!("{endpoint}/replay"), &json!({ "after": 3 }))
+    post(&app, &format!("{endpoint}/replay"), &json!({ "after": 4 }))
         .await
         .ok(202);
     let received = receiver.wait_for(6).await;
     let positions: Vec<u64> = received.iter().map(Received::position).collect();
-    assert_eq!(positions, [2, 3, 4, 5, 4, 5]);
+    assert_eq!(positions, [3, 4, 5, 6, 5, 6]);
     assert_eq!(in_order(&received).len(), 4);
     let unknown = format!("{WEBHOOKS}/{}/replay", uuid::Uuid::nil());
     post(&app, &unknown, &json!({ "after": 0 }))

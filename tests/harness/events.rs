@@ -234,8 +234,8 @@ impl Ledger {
                 units.total += signed("delta");
                 units.available += signed("delta");
             }
-            "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft"
-            | "HoldExtended" => {}
+            "DropRescheduled" | "DropCancelled" | "DropStarted" | "DropEnded"
+            | "WaitlistJoined" | "WaitlistLeft" | "HoldExtended" => {}
             other => panic!("unknown event type {other}"),
         }
     }

@@ -24,7 +24,8 @@ async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
     let drop_id: DropId = drop.parse().unwrap();
     let placed_at = Timestamp::from(chrono::Utc::now());
     let mut last = HoldId(Uuid::nil());
-    let mut sequence = Sequence(1);
+    // The drop was scheduled and has started.
+    let mut sequence = Sequence(2);
     for _ in 0..MANY / 1_000 {
         let events = (0..1_000).map(|_| {
             last = HoldId::for_drop(drop_id, Uuid::new_v4());

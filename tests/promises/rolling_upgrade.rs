@@ -107,7 +107,7 @@ async fn later_release_on_an_unmigrated_database_stops_only_itself() {
 
     let refused = later.adjust(&drop, 5).await;
     let problem = refused.problem(503, "log_refused");
-    assert_eq!(problem["position"], 2);
+    assert_eq!(problem["position"], 3);
     later.get("/health/ready").await.problem(503, "log_refused");
     assert_eq!(later.stock(&drop).await, [5, 5, 0, 0]);
     other.held(&drop, "alice").await;

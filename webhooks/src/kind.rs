@@ -31,6 +31,10 @@ macro_rules! kinds {
 kinds! {
     /// `DropScheduled`.
     DropScheduled = "drop.scheduled";
+    /// `DropStarted`.
+    DropStarted = "drop.started";
+    /// `DropEnded`.
+    DropEnded = "drop.ended";
     /// `DropCancelled`.
     DropCancelled = "drop.cancelled";
     /// An event after which no unit is available, of a drop that is not over.

@@ -118,6 +118,14 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message
                 "ends_at": event.terms.ends_at, "position": position,
             }),
         )),
+        DropEvent::DropStarted(event) => parts.push((
+            Kind::DropStarted,
+            json!({ "drop_id": drop_id, "started_at": event.started_at, "position": position }),
+        )),
+        DropEvent::DropEnded(event) => parts.push((
+            Kind::DropEnded,
+            json!({ "drop_id": drop_id, "ended_at": event.ended_at, "position": position }),
+        )),
         DropEvent::DropCancelled(event) => parts.push((
             Kind::DropCancelled,
             json!({ "drop_id": drop_id, "cancelled_at": event.cancelled_at, "position": position }),

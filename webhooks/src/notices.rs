@@ -102,7 +102,9 @@ impl Drop {
             DropEvent::StockAdjusted(event) => event.delta.into(),
             DropEvent::HoldChanged(event) => -event.units_added(),
             DropEvent::PurchaseRefunded(event) if event.restocked => event.quantity.get().into(),
-            DropEvent::PurchaseConfirmed(_)
+            DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
+            | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::WaitlistJoined(_)

@@ -222,6 +222,8 @@ impl Open {
             DropEvent::PurchaseConfirmed(event) => drop(self.resolved(event.hold_id)),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)

@@ -20,6 +20,8 @@ pub struct EventCounts {
     drops_scheduled: IntCounter,
     drops_rescheduled: IntCounter,
     drops_cancelled: IntCounter,
+    drops_started: IntCounter,
+    drops_ended: IntCounter,
     holds_placed: IntCounter,
     holds_extended: IntCounter,
     holds_changed: IntCounter,
@@ -62,6 +64,8 @@ impl EventCounts {
             drops_scheduled: counter("drops_scheduled", "Drops scheduled"),
             drops_rescheduled: counter("drops_rescheduled", "Edits of drops"),
             drops_cancelled: counter("drops_cancelled", "Drops cancelled"),
+            drops_started: counter("drops_started", "Starts of drops"),
+            drops_ended: counter("drops_ended", "Ends of drops"),
             holds_placed: counter("holds_placed", "Holds placed"),
             holds_extended: counter("holds_extended", "Extensions of holds"),
             holds_changed: counter("holds_changed", "Changes of the number of units in a hold"),
@@ -102,6 +106,8 @@ impl EventCounts {
             DropEvent::DropScheduled(_) => self.drops_scheduled.inc(),
             DropEvent::DropRescheduled(_) => self.drops_rescheduled.inc(),
             DropEvent::DropCancelled(_) => self.drops_cancelled.inc(),
+            DropEvent::DropStarted(_) => self.drops_started.inc(),
+            DropEvent::DropEnded(_) => self.drops_ended.inc(),
             DropEvent::HoldPlaced(event) => {
                 self.holds_placed.inc();
                 self.units_held.inc_by(event.quantity.get().into());

@@ -1,19 +1,22 @@
 //! One drop's units and terms, and their rules.
 
 use domain::event::{PurchaseRefunded, StockAdjusted};
+use domain::sale::{Sale, SaleFact};
 use domain::terms::DropTerms;
 use domain::values::{Money, Sequence, StockCount, Timestamp};
 
 use super::Check;
 use super::buyer_actions::Rules;
 use super::closing::Cancelled;
-use crate::violation::{Fault, differs};
+use crate::violation::{Fault, differs, expect};
 
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) sequence: Sequence,
     /// The present terms; `None`: never scheduled.
     pub(super) terms: Option<DropTerms>,
+    /// When it is on sale, and what of that is recorded; `None`: never scheduled.
+    pub(super) sale: Option<Sale>,
     /// `None`: not cancelled.
     pub(super) cancelled: Option<Cancelled>,
     /// True if a rule per buyer exists or existed.
@@ -43,6 +46,36 @@ impl Account {
         Money::price(amount, currency).map_err(|error| format!("price {error}"))?;
         self.has_rules |= Rules::of(terms).are_any();
         self.terms = Some(terms.clone());
+        Ok(())
+    }
+
+    /// Records a start or an end, which must be the next one and not before its time.
+    pub(super) fn sale_fact(&mut self, fact: SaleFact, recorded_at: Timestamp) -> Check {
+        let Some(sale) = self.sale.as_mut() else {
+            return Err("the drop was never scheduled".to_owned().into());
+        };
+        let next = sale.next();
+        let what = match fact {
+            SaleFact::Started(_) => "started",
+            SaleFact::Ended(_) => "ended",
+        };
+        match (next, fact) {
+            (Some(SaleFact::Started(expected)), SaleFact::Started(at)) => {
+                expect("started_at", expected, at)?;
+                sale.is_started = true;
+            }
+            (Some(SaleFact::Ended(expected)), SaleFact::Ended(at)) => {
+                expect("ended_at", expected, at)?;
+                sale.is_ended = true;
+            }
+            (Some(_) | None, SaleFact::Started(_) | SaleFact::Ended(_)) => {
+                return Err(format!("the drop {what}, which is not its next change").into());
+            }
+        }
+        if recorded_at < fact.at() {
+            let at = fact.at();
+            return Err(format!("the drop {what} at {recorded_at}, before {at}").into());
+        }
         Ok(())
     }
 

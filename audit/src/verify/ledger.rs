@@ -24,6 +24,7 @@ use domain::event::{
     PurchaseConfirmed, ReleaseCause, WaitlistJoined, WaitlistLeft,
 };
 use domain::order::OrderEvent;
+use domain::sale::{Sale, SaleFact};
 use domain::values::{
     DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, OrderId, Position, Pseudonym, RefundId,
     Sequence, Timestamp, WaitlistId,
@@ -218,9 +219,24 @@ impl Ledger {
                 }
                 (account.total, account.available) = (total, total);
                 account.set_terms(&event.terms)?;
+                account.sale = Some(Sale::scheduled(&event.terms, event.scheduled_at));
             }
             DropEvent::DropRescheduled(event) => {
-                self.open_account(drop_id)?.set_terms(&event.terms)?;
+                let account = self.open_account(drop_id)?;
+                account.set_terms(&event.terms)?;
+                let sale = account.sale;
+                account.sale =
+                    sale.map(|sale| sale.rescheduled(&event.terms, event.rescheduled_at));
+            }
+            DropEvent::DropStarted(event) => {
+                let fact = SaleFact::Started(event.started_at);
+                self.open_account(drop_id)?
+                    .sale_fact(fact, recorded.recorded_at)?;
+            }
+            DropEvent::DropEnded(event) => {
+                let fact = SaleFact::Ended(event.ended_at);
+                self.open_account(drop_id)?
+                    .sale_fact(fact, recorded.recorded_at)?;
             }
             DropEvent::DropCancelled(event) => {
                 if let Some(at) = recorded.event.ends_holds_early(recorded.recorded_at) {
@@ -351,6 +367,8 @@ impl Ledger {
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::WaitlistLeft(_) => Ok(()),

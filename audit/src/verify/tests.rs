@@ -9,6 +9,7 @@ mod noted;
 mod orders;
 mod payments;
 mod refunds;
+mod sales;
 mod story;
 mod streams;
 mod tampered;

@@ -110,6 +110,8 @@ impl Tally {
                 }
             }
             DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}

@@ -28,9 +28,12 @@ impl DropAggregate {
             }
             DropEvent::DropRescheduled(event) => {
                 self.terms.pop();
+                self.sales.pop();
                 self.assess_if_limits_changed(&event.terms, self.terms.len() - 1);
             }
             DropEvent::DropCancelled(_) => self.cancelled_at = None,
+            DropEvent::DropStarted(_) => self.sale().is_started = false,
+            DropEvent::DropEnded(_) => self.sale().is_ended = false,
             DropEvent::HoldPlaced(event) => self.unplace(event),
             DropEvent::HoldExtended(event) => self.unextend(event),
             DropEvent::HoldChanged(event) => self.unchange(event),

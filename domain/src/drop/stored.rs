@@ -10,6 +10,7 @@ use super::refunds::{Refund, Refunded};
 use super::waitlist::Waitlist;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
+use crate::sale::Sale;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{OrderId, Quantity, Sequence, Timestamp};
@@ -19,6 +20,8 @@ pub(super) struct StoredAggregate {
     sequence: Sequence,
     origin: Option<Origin>,
     terms: Vec<DropTerms>,
+    #[serde(default)]
+    sales: Vec<Sale>,
     cancelled_at: Option<Timestamp>,
     stock: Stock,
     holds: Chunks<PackedHold>,
@@ -36,8 +39,19 @@ pub(super) struct StoredAggregate {
 
 impl From<StoredAggregate> for DropAggregate {
     fn from(stored: StoredAggregate) -> Self {
+        // A snapshot of an earlier release has no sales and no times of its edits.
+        let sales = match stored.sales.len() == stored.terms.len() {
+            true => stored.sales,
+            false => {
+                let origin = stored.origin.as_ref();
+                let at = origin.map_or(Timestamp::default(), |origin| origin.scheduled_at);
+                let terms = stored.terms.iter();
+                terms.map(|terms| Sale::scheduled(terms, at)).collect()
+            }
+        };
         let mut aggregate = Self {
             sequence: stored.sequence,
+            sales,
             origin: stored.origin,
             terms: stored.terms,
             cancelled_at: stored.cancelled_at,

@@ -38,6 +38,8 @@ impl Detail for DropEvent {
             Self::WaitlistJoined(event) => &mut event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)
             | Self::HoldExpired(_)
@@ -63,6 +65,8 @@ impl Detail for DropEvent {
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
+            | Self::DropStarted(_)
+            | Self::DropEnded(_)
             | Self::StockAdjusted(_) => panic!("{} has no buyer", self.event_type()),
         };
         *slot = buyer(name);
@@ -74,6 +78,8 @@ impl Detail for DropEvent {
             Self::DropScheduled(event) => &mut event.scheduled_at,
             Self::DropRescheduled(event) => &mut event.rescheduled_at,
             Self::DropCancelled(event) => &mut event.cancelled_at,
+            Self::DropStarted(event) => &mut event.started_at,
+            Self::DropEnded(event) => &mut event.ended_at,
             Self::HoldPlaced(event) => {
                 event.expires_at = at.plus_seconds(HOLD_SECONDS);
                 &mut event.placed_at

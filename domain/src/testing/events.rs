@@ -5,9 +5,9 @@ use super::{
     stock_count, terms,
 };
 use crate::event::{
-    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldChanged, HoldExpired,
-    HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
-    StockAdjusted,
+    DropCancelled, DropEnded, DropEvent, DropRescheduled, DropScheduled, DropStarted, HoldChanged,
+    HoldExpired, HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, PurchaseRefunded,
+    ReleaseCause, StockAdjusted,
 };
 use crate::stock::Stock;
 use crate::terms::DropTerms;
@@ -37,6 +37,18 @@ pub fn drop_rescheduled(terms: DropTerms) -> DropEvent {
         terms,
         rescheduled_at: second(0),
     })
+}
+
+#[must_use]
+pub fn drop_started(at: i64) -> DropEvent {
+    let started_at = second(at);
+    DropEvent::DropStarted(DropStarted { started_at })
+}
+
+#[must_use]
+pub fn drop_ended(at: i64) -> DropEvent {
+    let ended_at = second(at);
+    DropEvent::DropEnded(DropEnded { ended_at })
 }
 
 #[must_use]

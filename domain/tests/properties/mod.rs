@@ -232,6 +232,8 @@ fn name_of(event: &DropEvent) -> &'static str {
         DropEvent::HoldPlaced(placed) if placed.waitlist_entry.is_some() => "HoldPlaced, offered",
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

@@ -839,6 +839,9 @@ impl Model {
                 assert!(self.begun.is_some() && self.cancelled.is_none());
                 self.terms.push(event.terms.clone());
             }
+            DropEvent::DropStarted(_) | DropEvent::DropEnded(_) => {
+                assert!(self.begun.is_some() && self.cancelled.is_none());
+            }
             DropEvent::DropCancelled(event) => {
                 assert!(self.begun.is_some() && self.cancelled.is_none());
                 self.cancelled = Some(event.cancelled_at);

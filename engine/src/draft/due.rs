@@ -374,6 +374,14 @@ impl Draft {
             Due::Offer(drop_id) => decide(drop_id, &|aggregate| {
                 aggregate.serve_waitlist(&ServeWaitlist { at: now })
             }),
+            Due::Sale(drop_id) => {
+                let drop = state.drop(drop_id);
+                let event = drop.and_then(|drop| drop.aggregate.start_or_end(now));
+                if let Some(event) = event {
+                    self.apply(state, drop_id, vec![event], None, now);
+                }
+                return;
+            }
             Due::Closing(drop_id) => decide(drop_id, &DropAggregate::settle_cancelled),
         };
         if let Some((drop_id, decision)) = decided {

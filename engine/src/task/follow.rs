@@ -200,7 +200,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 /// Reports whether an engine records such an event as due work.
 fn was_due(event: &DropEvent) -> bool {
     match event {
-        DropEvent::HoldExpired(_) => true,
+        DropEvent::HoldExpired(_) | DropEvent::DropStarted(_) | DropEvent::DropEnded(_) => true,
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::HoldReleased(event) => event.cause == ReleaseCause::DropCancelled,
         DropEvent::WaitlistLeft(event) => event.cause == LeaveCause::DropCancelled,

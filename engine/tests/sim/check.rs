@@ -229,6 +229,8 @@ impl Ledger {
                 assert!(first.is_none(), "cancelled twice");
             }
             DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
         }
@@ -332,6 +334,8 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         DropEvent::WaitlistJoined(event) => Some(event.buyer),
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)
@@ -396,6 +400,8 @@ impl Recorded {
                 }
                 DropEvent::HoldReleased(_)
                 | DropEvent::DropRescheduled(_)
+                | DropEvent::DropStarted(_)
+                | DropEvent::DropEnded(_)
                 | DropEvent::DropCancelled(_)
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)
@@ -435,6 +441,8 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::HoldReleased(_)
         | DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseRefunded(_)
@@ -490,6 +498,8 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::HoldChanged(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::WaitlistLeft(_) => true,
         // An offer has the id that was drawn when its entry joined.
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
@@ -783,9 +793,10 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::DropCancelled(_) => tally.cancellations += 1,
             DropEvent::StockAdjusted(_) => tally.adjustments += 1,
             DropEvent::DropRescheduled(_) => tally.edits += 1,
+            DropEvent::DropStarted(_) => tally.starts += 1,
             DropEvent::WaitlistJoined(_) => tally.joined += 1,
             DropEvent::WaitlistLeft(_) => tally.left += 1,
-            DropEvent::DropScheduled(_) => {}
+            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) => {}
         }
     }
 }

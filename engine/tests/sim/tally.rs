@@ -26,6 +26,7 @@ pub struct Tally {
     pub cancellations: usize,
     pub adjustments: usize,
     pub edits: usize,
+    pub starts: usize,
     pub introductions: usize,
     pub joined: usize,
     pub left: usize,
@@ -63,7 +64,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 43] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 44] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -88,6 +89,7 @@ impl Tally {
             ("cancellations", &mut self.cancellations),
             ("adjustments", &mut self.adjustments),
             ("edits", &mut self.edits),
+            ("starts", &mut self.starts),
             ("introductions", &mut self.introductions),
             ("waitlist entries", &mut self.joined),
             ("entries left", &mut self.left),

@@ -83,6 +83,8 @@ impl Waitlists {
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)

@@ -19,12 +19,10 @@ use uuid::Uuid;
 pub use self::events::*;
 use super::request::Request;
 
-/// Event types only.
+/// Event types only, without the starts of drops, of which each drop here has one.
 pub fn kinds(events: &[StoredEvent]) -> Vec<String> {
-    events
-        .iter()
-        .map(|event| event.event_type.to_string())
-        .collect()
+    let types = events.iter().map(|event| event.event_type.to_string());
+    types.filter(|kind| kind != "DropStarted").collect()
 }
 
 /// Applies a drop's events to an aggregate.

@@ -22,7 +22,7 @@ async fn stock_is_never_adjusted_below_held_and_sold() {
         (&made["drop_id"], &made["delta"], &made["reason"]),
         (&json!(drop), &json!(5), &json!("found a box"))
     );
-    assert_eq!(made["position"], 3);
+    assert_eq!(made["position"], 4);
     assert!(uuid::Uuid::parse_str(&text(&made["id"])).is_ok());
     let again = adjust(&app, &drop, "one-key", &body).await;
     assert_eq!((again.ok(201), again.is_replay()), (made, true));

@@ -97,6 +97,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
         kinds,
         [
             "DropScheduled",
+            "DropStarted",
             "HoldPlaced",
             "DropRescheduled",
             "DropRescheduled",

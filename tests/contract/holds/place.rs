@@ -53,7 +53,7 @@ async fn hold_is_placed_read_and_purchased() {
         millis(&hold["expires_at"]) - millis(&hold["placed_at"]),
         90_000
     );
-    assert_eq!(hold["position"], 2);
+    assert_eq!(hold["position"], 3);
     let read = app.read_hold(&id).await.ok(200);
     assert_eq!(
         (&read["id"], &read["status"], &read["position"]),
@@ -88,7 +88,7 @@ async fn hold_is_placed_read_and_purchased() {
             &purchase["quantity"],
             &purchase["position"]
         ),
-        (&json!(id), &json!(2), &json!(3))
+        (&json!(id), &json!(2), &json!(4))
     );
     assert!(!first.is_replay());
     let again = buy(&app, &id, &json!({ "payment_reference": "pay_123" })).await;

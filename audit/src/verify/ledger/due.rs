@@ -274,6 +274,8 @@ impl Ledger {
             DropEvent::PurchaseRefunded(event) => self.refund_follows(drop_id, event),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::PurchaseConfirmed(_)
