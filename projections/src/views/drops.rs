@@ -281,6 +281,8 @@ fn changes_total(event: &DropEvent) -> bool {
         DropEvent::PurchaseRefunded(event) => !event.restocked,
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
+        | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
