@@ -355,7 +355,7 @@ fn of_delivery(app: &App, changed: Changed) -> Result<Json<JobBody>, Problem> {
     match changed {
         Changed::Done(delivery) => {
             app.webhooks.wake();
-            Ok(Json(delivery.into()))
+            Ok(Json((*delivery).into()))
         }
         Changed::AlreadyDone => Err(Problem::new(
             Code::JobDone,

@@ -652,7 +652,7 @@ pub(crate) async fn retry(
     match store.retry(delivery_id).await.map_err(failed)? {
         Changed::Done(delivery) => {
             app.webhooks.wake();
-            Ok(Json(delivery.into()))
+            Ok(Json((*delivery).into()))
         }
         Changed::AlreadyDone | Changed::NotFound => Err(delivery_not_found()),
     }

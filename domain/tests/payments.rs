@@ -536,7 +536,8 @@ fn return_takes_goods_and_money_back_together() {
     assert_eq!(market.stock_of("lamp"), stock(9, 0, 1));
     let replay = refund(&mut market, "r", Some(&lines), true);
     assert_eq!(replay, Ok((refund_id("r"), 0)));
-    let others: [(Option<&[(&str, u32)]>, bool); 4] = [
+    type Items<'a> = Option<&'a [(&'a str, u32)]>;
+    let others: [(Items<'_>, bool); 4] = [
         (Some(&lines), false),
         (Some(&[("chair", 1)]), true),
         (Some(&[("chair", 1), ("lamp", 2)]), true),

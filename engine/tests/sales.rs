@@ -36,10 +36,12 @@ fn facts(log: &MemoryLog, drop_id: DropId, from: Timestamp) -> Vec<(bool, i64, i
     let since = |at: Timestamp| (at.millis() - from.millis()) / 1_000;
     own.filter_map(|recorded| {
         let recorded_at = since(recorded.recorded_at);
-        match recorded.event {
-            DropEvent::DropStarted(event) => Some((true, since(event.started_at), recorded_at)),
-            DropEvent::DropEnded(event) => Some((false, since(event.ended_at), recorded_at)),
-            _ => None,
+        if let DropEvent::DropStarted(event) = recorded.event {
+            Some((true, since(event.started_at), recorded_at))
+        } else if let DropEvent::DropEnded(event) = recorded.event {
+            Some((false, since(event.ended_at), recorded_at))
+        } else {
+            None
         }
     })
     .collect()

@@ -108,9 +108,11 @@ impl Cli {
         let understood = command
             .try_get_matches_from_mut(std::env::args_os())
             .and_then(|matches| Self::from_arg_matches(&matches));
-        understood.unwrap_or_else(|error| match error.kind() {
-            ErrorKind::ValueValidation => refuse_value(&error),
-            _ => error.format(&mut command).exit(),
+        understood.unwrap_or_else(|error| {
+            if error.kind() == ErrorKind::ValueValidation {
+                refuse_value(&error);
+            }
+            error.format(&mut command).exit()
         })
     }
 }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::DropEvent;
+use domain::event::PurchaseRefunded;
 use domain::values::{DropId, LowStock, OrderId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
@@ -149,6 +150,13 @@ impl Drop {
     }
 }
 
+const fn refund_of(event: &DropEvent) -> Option<&PurchaseRefunded> {
+    if let DropEvent::PurchaseRefunded(refund) = event {
+        return Some(refund);
+    }
+    None
+}
+
 impl Notices {
     /// Returns what an event of a drop means.
     pub(crate) fn of(&self, recorded: &RecordedEvent) -> Notice {
@@ -158,10 +166,8 @@ impl Notices {
         Notice {
             stock: drop.and_then(|drop| drop.notice_at(position)),
             low: drop.and_then(|drop| drop.low_at(position)),
-            order: match &recorded.event {
-                DropEvent::PurchaseRefunded(refund) => state.orders.refunded_at(refund, position),
-                _ => None,
-            },
+            order: refund_of(&recorded.event)
+                .and_then(|refund| state.orders.refunded_at(refund, position)),
         }
     }
 

@@ -127,7 +127,7 @@ pub struct Slice<'a> {
 /// The result of a change of one delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    Done(Delivery),
+    Done(Box<Delivery>),
     /// It is done already.
     AlreadyDone,
     NotFound,
@@ -505,7 +505,9 @@ impl Store {
         .await?;
         transaction.commit().await?;
         let delivery = self.delivery(id).await?;
-        Ok(delivery.map_or(Changed::NotFound, Changed::Done))
+        Ok(delivery.map_or(Changed::NotFound, |delivery| {
+            Changed::Done(Box::new(delivery))
+        }))
     }
 
     /// Gives a pending delivery up, and closes one that was given up.
@@ -543,7 +545,9 @@ impl Store {
         }
         transaction.commit().await?;
         let delivery = self.delivery(id).await?;
-        Ok(delivery.map_or(Changed::NotFound, Changed::Done))
+        Ok(delivery.map_or(Changed::NotFound, |delivery| {
+            Changed::Done(Box::new(delivery))
+        }))
     }
 
     /// Returns since when a delivery or an endpoint has been a matter.

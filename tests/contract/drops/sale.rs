@@ -113,8 +113,8 @@ async fn cancelled_drop_neither_starts_nor_ends() {
     let other = text(&app.post_drop(&body).await.ok(201)["id"]);
     recorded(&app, &other, 1).await;
     let log = app.log().await;
-    let own = log.iter().filter(|event| event.aggregate_id == id);
-    let last = own.last().map(|event| event.event_type.as_str());
+    let mut own = log.iter().filter(|event| event.aggregate_id == id);
+    let last = own.next_back().map(|event| event.event_type.as_str());
     assert_eq!(last, Some("DropCancelled"));
     app.audit_verify().await;
 }

@@ -258,7 +258,10 @@ fn valid_stories_of_payments_are_verified_and_counted() {
     }
 }
 
-fn permitted() -> [(&'static str, fn() -> Story, fn(&mut Story)); 7] {
+/// A name, a valid story, and a change of it.
+type Permitted = (&'static str, fn() -> Story, fn(&mut Story));
+
+fn permitted() -> [Permitted; 7] {
     [
         ("references are erased", sold_story, |s| {
             s.iter_mut().for_each(|event| event.private = None);
@@ -1298,7 +1301,8 @@ const NOT_IN_PYTHON: &[&str] = &[
 
 #[test]
 fn independent_verifier_reaches_the_same_verdict() {
-    let valid: [(fn() -> Story, &str); 4] = [
+    type Valid<'a> = (fn() -> Story, &'a str);
+    let valid: [Valid<'_>; 4] = [
         (
             sold_story,
             "2 succeeded, 1 sales, 1 refunds settled, 2 refunds open",
