@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# ratelimit-header-parser 0.1.0 returns an object of NaN and an invalid date for the RateLimit header
-# that express-rate-limit 8.7.5, of the same organisation, sends as draft 8.
+# ratelimit-header-parser 0.1.0 returns an object of NaN and an invalid date for the RateLimit
+# header that express-rate-limit 8.7.5, of the same organisation, sends as draft 8.
 #
 # Behaviour: since draft 8 of the IETF's RateLimit fields the header is a structured field with a
 # name, `"100-in-1min"; r=99; t=60`; drafts 6 and 7 are read as documented. For the new form the
@@ -8,8 +8,8 @@
 # limit and remaining are NaN and reset is an invalid Date. No error is raised.
 # Output: draft-6 100 99 valid / draft-7 100 99 valid / draft-8 NaN NaN invalid / none undefined.
 # Affected: a client that sleeps until `reset` or while `remaining < 1`. Both comparisons are false
-# for NaN, so it never slows down. Read `r` and `t` with a parser of structured fields (RFC 9651), or
-# obey Retry-After.
+# for NaN, so it never slows down. Read `r` and `t` with a parser of structured fields (RFC 9651),
+# or obey Retry-After.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 cd "$work"

@@ -195,7 +195,7 @@ fn check_form(headers: &HeaderMap) -> Result<(), Problem> {
         coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
     };
     if !codings.all(is_identity) {
-        // RFC 9110, section 12.5.3: in a response, the field lists what a request may have.
+        // RFC 9110, section 12.5.3: in a response, the field lists the codings that are accepted.
         let detail = "Send the body without a Content-Encoding: only identity is accepted.";
         return Err(unsupported(detail).header(header::ACCEPT_ENCODING, "identity"));
     }

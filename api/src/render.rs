@@ -240,8 +240,8 @@ pub(crate) const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-ser
 
 /// The bytes of a response and their entity tag.
 ///
-/// Promise: the tag is a digest of the bytes, so a 304 never confirms different ones, whatever the
-/// cause of the change. Only `server_time` is excluded, because no response would ever be confirmed
+/// Promise: the tag is a digest of the bytes, so a 304 never confirms different ones, for any
+/// cause of a change. Only `server_time` is excluded, because no response would ever be confirmed
 /// with it; the header `Holdfast-Server-Time` has it, also on a 304.
 ///
 /// Source: docs/decisions/0040-entity-tags-are-digests-of-bodies.md.

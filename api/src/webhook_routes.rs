@@ -469,7 +469,7 @@ pub(crate) async fn list(
 }
 
 /// 400 for a page that would follow something unknown: an empty page would look like the end of the
-/// list. Nothing follows what is unknown, so only empty pages need the look-up.
+/// list. Nothing follows an unknown entry, so only empty pages need the look-up.
 pub(crate) fn unknown_start(of: &str) -> Problem {
     Problem::invalid_query("starting_after", format!("must be the id of {of}"))
 }

@@ -170,7 +170,7 @@ mod tests {
         };
         assert_eq!(
             one_line(&error),
-            "no response from http://127.0.0.1:1: connection refused"
+            "no response from http://127.0.0.1:1: the connection was refused"
         );
     }
 

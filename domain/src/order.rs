@@ -171,7 +171,7 @@ pub struct Order {
     payments: Payments,
 }
 
-/// What an event changes and does not state, see [`Order::revert`].
+/// The state that an event changes and does not contain, see [`Order::revert`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Before {
     progress: Progress,

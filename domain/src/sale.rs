@@ -1,7 +1,8 @@
 //! When a drop is on sale, and which of its start and end are recorded.
 //!
 //! Promise: derived from the drop's events alone. A start and an end alternate, and each is
-//! recorded once. Limit: decisions about holds do not depend on it; they compare the clock with the terms.
+//! recorded once.
+//! Limit: decisions about holds do not depend on it; they compare the clock with the terms.
 //!
 //! Source: docs/decisions/0062-facts-of-orders-and-drops.md.
 
@@ -56,7 +57,7 @@ impl Sale {
     /// starts only after the edit, or is open again after its end.
     #[must_use]
     pub fn rescheduled(self, terms: &DropTerms, at: Timestamp) -> Self {
-        // A recorded fact is true, whatever the clock of the edit.
+        // A recorded fact is true, even if the clock of the edit is behind it.
         let at = match (self.is_started, self.is_ended, self.over) {
             (true, true, Some(over)) => at.max(over),
             (true, _, _) => at.max(self.from),

@@ -2,10 +2,10 @@
 //!
 //! In a race, an order of one or two items is paid by one to three intents of one or two payments.
 //! Their reports arrive before, at or after the deadline, late, repeatedly, reordered, with another
-//! amount, and out of order with failures; meanwhile the order may be cancelled, its drop cancelled,
-//! its units sold to others, or the shop takes the money itself. Before any decision the process may
-//! be killed: then the state is built again from the recorded events, and a decision that was not
-//! recorded is lost and made again when the provider repeats its report.
+//! amount, and out of order with failures; meanwhile the order may be cancelled, its drop
+//! cancelled, its units sold to others, or the shop takes the money itself. Before any decision the
+//! process may be killed: then the state is built again from the recorded events, and a decision
+//! that was not recorded is lost and made again when the provider repeats its report.
 //!
 //! Promise: a list of the recorded events alone, without the code that decides, shows for every
 //! report of money that was answered exactly one success with exactly one outcome, a sale or a
@@ -185,7 +185,7 @@ impl Race {
             self.maybe_die();
             self.interfere(&drops);
             if self.deliver(&report) {
-                // Providers repeat what they think was not received.
+                // Providers repeat reports whose response was lost.
                 if self.random.one_in(4) {
                     self.counts.repeated += 1;
                     let events = self.log.len();
@@ -378,7 +378,7 @@ impl Race {
         }
     }
 
-    /// Records what was due at `until`, as the engine does.
+    /// Records the work that was due at `until`, as the engine does.
     fn work(&mut self, until: Timestamp) {
         let due = |(id, drop): (&DropId, &DropAggregate)| {
             let overdue = |hold: &Hold| {

@@ -71,7 +71,7 @@ pub struct EngineConfig {
     /// Largest tolerated difference between this node's clock and the database's; beyond it the
     /// engine stops deciding. The database rejects events more than two seconds in the future.
     pub max_clock_skew: Duration,
-    /// What happens to money that arrives after its order has expired.
+    /// The policy for money that arrives after its order has expired.
     pub late_payments: LatePayments,
 }
 

@@ -271,7 +271,7 @@ pub struct StartPayment {
     pub provider: ProviderName,
 }
 
-/// Records a provider's report about a payment, and what becomes of the money. Repeated reports
+/// Records a provider's report about a payment, and the outcome of the money. Repeated reports
 /// are replays. A report counts from its arrival: money that arrived before the order's deadline is
 /// in time, however late it is decided.
 #[derive(Debug, Clone)]

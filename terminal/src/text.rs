@@ -35,7 +35,7 @@ pub fn reason(kind: ErrorKind) -> Option<&'static str> {
 /// The text of one cause.
 fn words(error: &(dyn Error + 'static)) -> String {
     let of_system = error.downcast_ref::<io::Error>();
-    // An error with an inner one states what it is in its own words.
+    // An error with an inner one describes itself in its own words.
     let of_system = of_system.filter(|error| error.get_ref().is_none());
     let reason = of_system.and_then(|error| reason(error.kind()));
     reason.map_or_else(|| error.to_string(), str::to_owned)

@@ -144,7 +144,7 @@ async fn history_of_a_hold_is_described_in_words() {
     assert_eq!(output["events"][6]["hash"], cancelled.hash);
     assert!(text(&output["events"][6]["words"]).contains("because the drop was cancelled"));
 
-    let neither = query(&launch, &["history"]).await;
+    let neither = launch.run(&["audit", "history"]).await;
     assert_eq!(neither.code, Some(2), "{neither:?}");
     for name in ["--hold", "--order"] {
         assert!(neither.stderr.contains(name), "{}", neither.stderr);
@@ -391,7 +391,7 @@ async fn changes_between_two_positions_are_listed_by_drop() {
     );
     assert_refused_beyond(&launch, &sample, &["diff"]).await;
     assert_refused_beyond(&launch, &sample, &["diff", "3"]).await;
-    let drop = sample.log[1].aggregate_id.as_str();
+    let drop = sample.second_drop().aggregate_id.as_str();
     assert_refused_beyond(&launch, &sample, &["diff", "--drop", drop]).await;
 
     let backwards = query(&launch, &["diff", "6", "2"]).await;

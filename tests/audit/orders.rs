@@ -74,7 +74,7 @@ async fn orders_are_exported_and_verified_by_another_program() {
     let export = ["audit", "export", "--output", file_name];
     assert_eq!(launch.run(&export).await.code, Some(0));
     let again = launch.run(&export).await;
-    assert_eq!(again.code, Some(1), "{again:?}");
+    assert_eq!(again.code, Some(2), "{again:?}");
     assert!(
         again
             .stderr

@@ -1,4 +1,4 @@
-// The rooms of the dashboard: orders, revenue, buyers, webhooks, and what needs attention.
+// The rooms of the dashboard: orders, revenue, buyers, webhooks, and open matters.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";

@@ -303,6 +303,7 @@ async fn every_tagged_read_has_the_servers_time_in_a_header() {
             .replace("{id}", id)
             .replace("{buyer_id}", "ann")
             .replace("{path}", "style.css")
+            .replace("{room}", "orders")
             .replace("{code}", "sold_out");
         for accept in ["*/*", "text/csv", "application/x-ndjson"] {
             for method in [Method::GET, Method::HEAD] {

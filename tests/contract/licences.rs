@@ -103,8 +103,10 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
         "engine",
         "holdfast",
         "infrastructure",
+        "payments",
         "private-postgres",
         "projections",
+        "settlement",
         "terminal",
         "webhooks",
     ];

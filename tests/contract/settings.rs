@@ -434,7 +434,7 @@ async fn repair_is_confirmed_on_the_command_line_only() {
     let refused = launch.run(&[&cut[..], &["--yes"]].concat()).await;
     assert_eq!(refused.code, Some(1), "the server runs: {refused:?}");
     assert!(refused.stderr.contains("--force"), "{refused:?}");
-    assert_eq!(app.log().await.len(), 1);
+    assert_eq!(app.requested_events().await, 1);
     let help = launch.run(&["log", "cut", "--help"]).await;
     assert!(!help.stdout.contains("HOLDFAST_LOG_YES"), "{}", help.stdout);
     assert!(

@@ -373,7 +373,7 @@ async fn start_and_end_of_a_drop_are_sent_without_an_event() {
     statuses.dedup();
     assert_eq!(statuses, ["scheduled", "live", "ended"]);
     assert_eq!(last.json()["id"], drop.as_str());
-    assert_eq!(app.log().await.len(), 1);
+    assert_eq!(app.requested_events().await, 1);
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
     refused.problem(401, "unauthorized");
     let challenge = refused.header("www-authenticate");
     assert_eq!(challenge, "Bearer realm=\"holdfast\"");
-    let placed = app.log().await.len();
+    let placed = app.requested_events().await;
     assert_eq!(placed, 8, "the drop and one hold for each valid token");
 }
 

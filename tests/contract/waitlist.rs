@@ -573,5 +573,5 @@ async fn invalid_waitlist_fields_are_reported_with_their_pointers() {
         .await
         .problem(404, "drop_not_found");
     app.join(&drop, "a", 1000).await.ok(201);
-    assert_eq!(app.log().await.len(), 2);
+    assert_eq!(app.requested_events().await, 2);
 }

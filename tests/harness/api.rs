@@ -195,6 +195,14 @@ impl Api {
         fetch(request.json(&json!({ "delta": delta, "reason": "for a test" }))).await
     }
 
+    /// Counts the events of the log, without the starts and ends of drops, which no request causes.
+    pub async fn requested_events(&self) -> usize {
+        let log = self.log().await;
+        let is_of_request =
+            |event: &&Event| !["DropStarted", "DropEnded"].contains(&event.event_type.as_str());
+        log.iter().filter(is_of_request).count()
+    }
+
     /// Reads the whole log, in order.
     pub async fn log(&self) -> Vec<Event> {
         let request = self

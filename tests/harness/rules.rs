@@ -137,7 +137,8 @@ impl Rules {
                 *model.taken.entry(buyer()).or_default() -= quantity;
                 model.available += quantity;
             }
-            "PurchaseConfirmed" | "DropRescheduled" | "DropCancelled" | "HoldExtended" => {}
+            "PurchaseConfirmed" | "DropRescheduled" | "DropStarted" | "DropEnded"
+            | "DropCancelled" | "HoldExtended" => {}
             other => panic!("unknown event type {other}"),
         }
     }

@@ -33,6 +33,19 @@ pub struct SampleLog {
 }
 
 impl SampleLog {
+    /// The event that scheduled the second drop, whose holds are short.
+    ///
+    /// # Panics
+    /// If the log has no second drop.
+    #[must_use]
+    pub fn second_drop(&self) -> &Event {
+        let mut scheduled = self
+            .log
+            .iter()
+            .filter(|event| event.event_type == "DropScheduled");
+        scheduled.nth(1).expect("the sample has two drops")
+    }
+
     /// Creates the log with a real server.
     ///
     /// # Panics

@@ -5,8 +5,8 @@
 //! The position never passes an event that is neither delivered nor recorded in [`Changes`].
 //!
 //! A lane is the events of one drop or of one order. It is *attached* while it keeps up with the
-//! scan of the log: its messages are in memory and hold the position back. When a delivery fails, or
-//! too many messages accumulate, the lane is *held back*: its progress is stored in a row of its
+//! scan of the log: its messages are in memory and hold the position back. When a delivery fails,
+//! or too many messages accumulate, the lane is *held back*: its progress is stored in a row of its
 //! own, the position passes it, and it reads its stream by itself until it has caught up.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};

@@ -26,7 +26,7 @@ pub enum StockNotice {
     Restocked,
 }
 
-/// What an event means beyond itself.
+/// The notices that follow from an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Notice {
     pub(crate) stock: Option<StockNotice>,
@@ -158,7 +158,7 @@ const fn refund_of(event: &DropEvent) -> Option<&PurchaseRefunded> {
 }
 
 impl Notices {
-    /// Returns what an event of a drop means.
+    /// Returns the notices that follow from an event of a drop.
     pub(crate) fn of(&self, recorded: &RecordedEvent) -> Notice {
         let state = self.read();
         let position = recorded.position;

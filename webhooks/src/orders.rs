@@ -32,7 +32,7 @@ struct ItemFacts {
     refunded: u32,
 }
 
-/// What an event changed.
+/// The change by an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Status(OrderStatus),

@@ -1,9 +1,9 @@
-//! What a caller does about each kind of problem.
+//! The remedy for each kind of problem.
 
 use super::Code;
 
 impl Code {
-    /// Returns one sentence that says what the caller does next, without its full stop. It is the
+    /// Returns the next step of the caller, one sentence without its full stop. It is the
     /// same for every problem with this code; `detail` has the case at hand.
     #[must_use]
     #[expect(clippy::too_many_lines, reason = "a table with an entry for each code")]

@@ -1,4 +1,4 @@
-//! Decisions about payments: what becomes of the buyer's money.
+//! Decisions about payments and their outcomes.
 //!
 //! Promise: an intent that succeeded is recorded once, together with its outcome: a sale of the
 //! whole order, or a refund of the whole money. A report that is repeated, late, or out of order
@@ -22,7 +22,7 @@ use crate::values::{
     ProviderName, PurchaseId, RefundId, Timestamp,
 };
 
-/// What happens to money that arrives after its order has expired.
+/// The policy for money that arrives after its order has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum LatePayments {
     /// If the units are available next to the waitlist, they are sold; otherwise the money is
@@ -157,7 +157,7 @@ impl Order {
         }
     }
 
-    /// Decides what becomes of a payment that its provider reports. `None`: it is known.
+    /// Decides the outcome of a payment that its provider reports. `None`: it is known.
     ///
     /// # Errors
     /// A [`Refusal`]; then nothing must be recorded.

@@ -1,8 +1,8 @@
 //! The money of an order: the payments that were started, the intents that succeeded, and the
 //! refunds.
 //!
-//! Promise: every intent that succeeded has exactly one outcome, a sale or a refund, and the refunds
-//! of an intent are at most its amount. Both are asserted where the state changes.
+//! Promise: every intent that succeeded has exactly one outcome, a sale or a refund, and the
+//! refunds of an intent are at most its amount. Both are asserted where the state changes.
 //! Limit: the outcome follows the success in the stream, so between the two events of one batch the
 //! success has none.
 
@@ -32,7 +32,7 @@ pub struct Payment {
     pub failed: Option<FailureCode>,
 }
 
-/// What became of the money of an intent.
+/// The outcome of the money of an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// It bought the order.

@@ -89,7 +89,7 @@ impl Order {
                 }
             }
             Some(lines) => {
-                // In the order of the order's items, whatever that of the request.
+                // In the sequence of the order's items, not in that of the request.
                 let position = |line: &RefundLine| {
                     let found = items
                         .iter()

@@ -1,5 +1,5 @@
-//! Short codes for machines: lower-case letters, digits and underscores, so that they cannot contain
-//! personal data by accident.
+//! Short codes for machines: lower-case letters, digits and underscores, so that they cannot
+//! contain personal data by accident.
 
 use std::sync::Arc;
 

@@ -28,7 +28,7 @@ async fn cloud_events_of_two_logs_have_different_sources() {
     // For any part of it, from either source.
     let log = auditor.file("log.ndjson");
     fs::write(&log, &sample.export).unwrap();
-    let drop = &sample.log[1].aggregate_id;
+    let drop = &sample.second_drop().aggregate_id;
     let from_file = ["--file", path(&log)];
     for part in [&[][..], &["--after", "3"], &["--drop", drop]] {
         assert_eq!(sources(&export(part).await), own, "{part:?}");

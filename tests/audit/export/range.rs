@@ -55,7 +55,7 @@ async fn export_is_limited_by_position_time_and_drop() {
         sample.export
     );
 
-    let drop = &sample.log[1].aggregate_id;
+    let drop = &sample.second_drop().aggregate_id;
     let of_drop: Vec<&str> = lines
         .iter()
         .zip(&sample.log)
@@ -64,11 +64,13 @@ async fn export_is_limited_by_position_time_and_drop() {
         .collect();
     assert!(of_drop.len() > 1 && of_drop.len() < lines.len());
     assert_eq!(auditor.exported(&["--drop", drop]).await, of_drop.concat());
-    let after = sample.log[1].position.to_string();
+    let after = sample.second_drop().position;
+    let before = usize::try_from(after).unwrap();
+    let after = after.to_string();
     let later: Vec<&str> = of_drop
         .iter()
         .copied()
-        .filter(|line| !lines[..2].contains(line))
+        .filter(|line| !lines[..before].contains(line))
         .collect();
     assert_eq!(
         auditor.exported(&["--drop", drop, "--after", &after]).await,
@@ -104,7 +106,7 @@ async fn export_beyond_the_log_is_an_error() {
     let reason = format!("position {beyond} is not in the log yet: the head is at position {head}");
     let no_drop = format!("drop {drop} does not exist at that point of the log");
     // The second drop does not exist yet when the first one is scheduled.
-    let later = &sample.log[1].aggregate_id;
+    let later = &sample.second_drop().aggregate_id;
     let not_yet = format!("drop {later} does not exist at that point of the log");
     for source in [vec![], vec!["--file", path(&log)]] {
         for format in ["ndjson", "cloudevents", "csv", "parquet"] {

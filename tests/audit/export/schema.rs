@@ -92,7 +92,7 @@ async fn every_exported_line_matches_the_schema() {
     let validator = jsonschema::validator_for(&schema).unwrap();
     let sample = SampleLog::create().await;
     // The short drop is still on sale.
-    let drop = &sample.log[1].aggregate_id;
+    let drop = &sample.second_drop().aggregate_id;
     let old = json!({ "HoldPlaced": {
         "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "hold_seconds": 60, "placed_at": harness::now(),
     } });

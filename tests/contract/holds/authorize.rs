@@ -130,7 +130,7 @@ async fn insufficient_credential_gets_403_and_unknown_credential_401() {
             .await
             .problem(401, "unauthorized");
     }
-    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
+    assert_eq!(app.requested_events().await, 1, "nothing was recorded");
 }
 
 #[tokio::test]

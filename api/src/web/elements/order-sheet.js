@@ -392,7 +392,7 @@ function over(order, status) {
   };
 }
 
-/** What becomes of the money of an order that is over. @param {Order["payment"]} payment */
+/** The outcome of the money of an order that is over. @param {Order["payment"]} payment */
 function fate(payment) {
   if (!payment || payment.status === "failed") return "You were not charged.";
   if (isOpen(payment))

@@ -58,7 +58,7 @@ export class RecordTable extends HTMLElement {
   }
 
   /**
-   * Shows exactly these records. `also` is what the cells depend on besides the record.
+   * Shows exactly these records. `also` returns the other values that the cells depend on.
    * @param {{id: string}[]} records
    * @param {{none: string, also?: (record: any) => unknown}} how `none`: the text without records
    */

@@ -1,4 +1,4 @@
-// What the rooms of the dashboard have in common: a refresh every few seconds, the notice that the
+// Shared by the rooms of the dashboard: a refresh every few seconds, the notice that the
 // numbers are outdated, the end of the session, and the number of open matters in the navigation.
 
 import { Problem, call } from "./api.js";

@@ -44,7 +44,7 @@ async function find(path) {
 }
 
 /**
- * The buyer that a text means, and what it was found by. A text that is no other id is the id of a
+ * The buyer that a text means, and the kind of the text. A text that is no other id is the id of a
  * buyer.
  * @param {string} text
  * @returns {Promise<{buyer: string | null, by: string}>} `buyer`: null after an erasure

@@ -206,7 +206,7 @@ historyTable.begin("History", [
   },
 ]);
 
-/** What is known about the buyer, as a list of events, newest first. @returns {Moment[]} */
+/** The known facts about the buyer, as a list of events, newest first. @returns {Moment[]} */
 function moments() {
   /** @type {Moment[]} */
   const all = [];

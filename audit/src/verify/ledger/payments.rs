@@ -3,8 +3,8 @@
 //! Promise: money that a provider took ends as exactly one of a sale of the whole order and a
 //! refund of the whole money, recorded with its success, for a cause that the order has. No more
 //! money of an intent is returned than was paid; money of a sale returns with goods of the same
-//! price; a refund is settled once. The deadline of an order moves only when a payment starts, with all of
-//! its holds and within the terms of its drops.
+//! price; a refund is settled once. The deadline of an order moves only when a payment starts,
+//! with all of its holds and within the terms of its drops.
 //! Limit: that late money was returned although its units were free is not found, because the log
 //! does not have the policy of the shop. Memory grows with the orders that had a payment, by some
 //! 400 bytes and 100 for each item.
@@ -62,7 +62,7 @@ impl PaymentCounts {
     }
 }
 
-/// The payments and refunds of an order, and what a late sale and a return need of it.
+/// The payments and refunds of an order, with the items that a late sale and a return need.
 #[derive(Debug)]
 pub(super) struct OrderMoney {
     /// The items, with the buyer in each drop.
