@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::calls::NewDrop;
+use super::calls::{NewDrop, Page};
 use super::error::ClientError;
 use super::pooled::Client;
 use super::wire::Call;
@@ -62,6 +62,13 @@ pub enum StoryError {
     Overdue { outcome: String },
     #[error("order {order} was paid late and is not marked as late")]
     NotLate { order: OrderId },
+}
+
+/// A job, as the server returns it.
+#[derive(Debug, Deserialize)]
+struct JobView {
+    /// The path of the order.
+    subject: String,
 }
 
 /// Plays the day once for each data directory; `report` receives each outcome in words.
@@ -192,8 +199,10 @@ impl Day<'_> {
     async fn refund_settles(&self, order: &OrderView) -> Result<(), StoryError> {
         let what = format!("the late payment of order {} is refunded", order.id);
         until(&what, async || {
-            let present: Value = self.get(&order_path(order), "an order").await?;
-            Ok((present["payment"]["status"] == "refunded").then_some(()))
+            let path = "/v1/admin/jobs?kind=refund&status=done";
+            let jobs: Page<JobView> = self.get(path, "a list of jobs").await?;
+            let is_done = jobs.data.iter().any(|job| job.subject == order_path(order));
+            Ok(is_done.then_some(()))
         })
         .await
     }

@@ -232,7 +232,9 @@ fn every_example_is_valid() {
             .chain(several.flat_map(|all| all.values().map(|example| &example["value"])))
             .collect();
         assert!(
-            !pointer.ends_with("/application~1json") || !examples.is_empty(),
+            !pointer.ends_with("/application/json")
+                || pointer.starts_with("//openapi.json/")
+                || !examples.is_empty(),
             "no example at {pointer}"
         );
         let validator = validator(schema);

@@ -211,6 +211,10 @@ fn receive(schemas: &mut Schemas) -> Operation {
              header `Stripe-Signature`). A webhook that is repeated, late, out of order, or earlier \
              than the response to the start of its payment has one effect.",
     )
+    .body_example(json!({
+        "id": "evt_1", "object": "event", "type": "payment_intent.amount_capturable_updated",
+        "data": { "object": { "id": "pi_1", "object": "payment_intent" } },
+    }))
     .response(receipt)
     .problems(&[Code::SignatureInvalid, Code::Unavailable])
 }
