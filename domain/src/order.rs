@@ -437,7 +437,7 @@ impl Order {
                 }
                 self.payments.unstart();
             }
-            OrderEvent::PaymentSucceeded(_) => self.payments.unsucceed(),
+            OrderEvent::PaymentSucceeded(_) => self.payments.revert_success(),
             OrderEvent::PaymentFailed(event) => self.payments.unfail(event),
             OrderEvent::PaymentArrivedLate(event) => self.payments.arrive_late(event, false),
             OrderEvent::RefundRequested(event) => self.payments.unrequest_refund(event),

@@ -80,7 +80,8 @@ sent("GET", "/v1/admin/timeline", 200, models.Timeline)
 
 page = sent("GET", "/v1/log", 200, models.LogPage)
 types = [event.event_type for event in page.data]
-assert types[:2] == ["DropScheduled", "HoldPlaced"] and "PurchaseConfirmed" in types, types
+assert types[:3] == ["DropScheduled", "DropStarted", "HoldPlaced"], types
+assert "PurchaseConfirmed" in types, types
 for event in page.data:
     models.DropEvent.model_validate(event.payload)
 assert sent("GET", "/v1/log/head", 200, models.LogHead).position.root == len(types)

@@ -71,7 +71,11 @@ async fn assert_sells_one_unit(mut example: Command) {
         app.stock(&text(&drops["data"][0]["id"])).await,
         [1, 0, 0, 1]
     );
-    assert_eq!(app.log().await.len(), 3, "scheduled, held, purchased");
+    assert_eq!(
+        app.requested_events().await,
+        3,
+        "scheduled, held, purchased"
+    );
     app.audit_verify().await;
 }
 

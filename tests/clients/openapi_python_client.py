@@ -114,7 +114,8 @@ assert sum(bucket.sold for bucket in sent(read_timeline, 200).buckets) == 1
 
 page = sent(list_events, 200)
 types = [event.event_type for event in page.data]
-assert types[:2] == ["DropScheduled", "HoldPlaced"] and "PurchaseConfirmed" in types, types
+assert types[:3] == ["DropScheduled", "DropStarted", "HoldPlaced"], types
+assert "PurchaseConfirmed" in types, types
 assert page.data[0].payload.to_dict()["DropScheduled"]["total_stock"] == 1, page.data[0]
 assert sent(read_head, 200).position == len(types)
 

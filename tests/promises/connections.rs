@@ -144,7 +144,7 @@ async fn http_1_0_client_gets_the_stream_unchunked_and_its_end() {
     let (head, body) = first.split_once("\r\n\r\n").unwrap();
     assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
     assert!(
-        body.starts_with("retry: 1000\nevent: drop\nid: 1\n"),
+        body.starts_with("retry: 1000\nevent: drop\nid: 2\n"),
         "{body}"
     );
     app.held(&drop, "alice").await;

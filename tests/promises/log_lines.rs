@@ -203,7 +203,7 @@ async fn commands_with_unread_output_exit_as_usual() {
         assert!(!full.stderr.contains("panicked"), "{arguments:?}: {full:?}");
         assert!(!full.stderr.contains("exit 101"), "{arguments:?}: {full:?}");
         assert!(
-            full.stderr.contains("No space left"),
+            full.stderr.contains("the disk is full"),
             "{arguments:?}: {full:?}"
         );
     }

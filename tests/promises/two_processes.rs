@@ -157,7 +157,7 @@ async fn same_drop_scheduled_at_both_servers_is_one_drop() {
         distinct(replies.iter().map(|drop| text(&drop["id"]))).len(),
         1
     );
-    assert_eq!(apps[0].log().await.len(), 1);
+    assert_eq!(apps[0].requested_events().await, 1);
 }
 
 #[tokio::test]

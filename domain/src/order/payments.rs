@@ -200,7 +200,7 @@ impl Payments {
         self.unresolved = Some(event.intent);
     }
 
-    pub(super) fn unsucceed(&mut self) {
+    pub(super) fn revert_success(&mut self) {
         self.successes.pop().expect("a success to revert");
         self.unresolved = None;
     }
