@@ -149,7 +149,7 @@ async fn http_1_0_client_gets_the_stream_unchunked_and_its_end() {
     );
     app.held(&drop, "alice").await;
     let change = old.read_until("\"held\":1").await;
-    assert!(change.contains("event: drop\nid: 2\n"), "{change}");
+    assert!(change.contains("event: drop\nid: 3\n"), "{change}");
     assert!(!change.contains('\r'), "no chunks: {change:?}");
     app.terminate();
     assert!(!old.closed().await.contains('\r'));
