@@ -12,7 +12,7 @@ export const BASE = env("HOLDFAST_URL");
 export const ADMIN_KEY = env("HOLDFAST_ADMIN_KEY");
 export const OUT = env("HOLDFAST_OUT");
 /** The timeout of each step; generous, for slow machines. */
-export const TIMEOUT = Number(process.env.HOLDFAST_PATIENCE ?? 60_000);
+export const TIMEOUT = Number(process.env.HOLDFAST_PATIENCE ?? 180_000);
 
 function env(name) {
   const value = process.env[name];
