@@ -49,10 +49,12 @@ export class EventLog extends HTMLElement {
     }
   }
 
-  /** Requests all unknown names with one request. @param {LogEvent[]} events */
+  /** Requests all unknown names of drops with one request. @param {LogEvent[]} events */
   async #learnNames(events) {
+    // Events of orders and erasures have no drop's id.
+    const drops = events.filter((event) => event.aggregate_type === "Drop");
     const unknown = new Set(
-      events.map((event) => event.aggregate_id).filter((id) => !this.#names.has(id)),
+      drops.map((event) => event.aggregate_id).filter((id) => !this.#names.has(id)),
     );
     if (unknown.size === 0) return;
     const { data } = await callForPage(`/v1/drops?ids=${[...unknown].join()}`);
