@@ -203,7 +203,7 @@ fn sentence(text: &str) -> String {
     first.map_or_else(String::new, |first| format!("{first}{}.", chars.as_str()))
 }
 
-/// Maps the error of a payment that the log has, but nobody can pay.
+/// Maps the error of a payment that the log has, but that cannot be paid.
 fn not_opened(error: OpenError) -> Problem {
     match error {
         OpenError::Refused { code } => {

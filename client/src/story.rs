@@ -35,7 +35,7 @@ const STOCK: i64 = 3;
 const HOLD_SECONDS: i64 = 5;
 /// After the holds have ended, while units are free.
 const LATE_SECONDS: u32 = 7;
-/// After the last unit was sold to somebody else.
+/// After the last unit was sold to another buyer.
 const TOO_LATE_SECONDS: u32 = 12;
 /// The drop ends by itself.
 const DROP_SECONDS: u32 = 120;

@@ -43,7 +43,7 @@ pub struct DropTerms {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
     /// At so many available units, or fewer, the drop is low on stock; none means never. It limits
-    /// nothing: a webhook tells the shop.
+    /// nothing: a webhook informs the shop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_stock_at: Option<LowStock>,
 }

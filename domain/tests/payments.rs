@@ -379,7 +379,7 @@ fn late_money_that_buys_nothing_is_returned() {
             let hold = place_hold(hold, units).by("bob").at(second(96));
             market.decide("chair", &hold).unwrap();
         }
-        // One is free again, and somebody waits for it.
+        // One is free again, and a waitlist entry exists for it.
         let wait = join_waitlist("w", 1).by("cy").at(second(96));
         market.decide("chair", &wait).unwrap();
         let release = release_hold("other").at(second(96));

@@ -27,7 +27,7 @@ const PAUSES: [u64; 12] = [
     24 * HOUR,
 ];
 
-/// The pause before the state of something that somebody else changes is looked at again, such as a
+/// The pause before a state that this process does not change is read again, such as a
 /// refund that is pending at the provider.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(30);
 

@@ -150,7 +150,7 @@ impl Settlement {
             provider_reference: Some(started.intent.provider_reference.clone()),
             succeeded: false,
         };
-        // Before the response, so that nobody can pay an intent that could not be cancelled.
+        // Before the response, so that an intent that could not be cancelled is never paid.
         self.store
             .started(&start)
             .await

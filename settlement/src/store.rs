@@ -146,7 +146,7 @@ pub(crate) enum Derived {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Finish {
     Done,
-    /// Somebody else has to act first; not a failed attempt.
+    /// Another party has to act first; not a failed attempt.
     Wait(Duration),
     /// Attempt it again after a pause.
     Again {

@@ -148,7 +148,7 @@ test("an order without a response for long is asked about, and can be discarded"
   await orderPage(page);
 });
 
-test("an order that nobody pays expires, and its items return to the cart", async (t) => {
+test("an order without a payment expires, and its items return to the cart", async (t) => {
   const drops = await twoDrops({ hold_seconds: 2 });
   const page = await fillCart(t, drops);
   await place(page);

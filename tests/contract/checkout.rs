@@ -195,7 +195,7 @@ async fn payment_is_started_once_and_pays_the_order() {
     assert_eq!(app.stock(&drop).await, [5, 3, 0, 2]);
     settled(&app, &[("payment_capture", "done", 1)]).await;
 
-    // A repeated request has the same payment, which nobody can make any more.
+    // A repeated request has the same payment, which cannot be made any more.
     let again = pay_with(&app, &id, "pay-1", json!({})).await;
     assert!(again.is_replay());
     let again = again.ok(201);
