@@ -23,6 +23,7 @@ use infrastructure::log::lines::{LineReader, ReadError};
 use infrastructure::log::postgres;
 use infrastructure::log::{EventRef, Hash, Head, StoredEvent};
 use infrastructure::quarantine::{Voided, Voids, voided_by};
+use infrastructure::sql_values::to_sql;
 use sqlx::PgPool;
 use terminal::progress::{BYTES, ENDLESS, EVENTS, bar};
 use tokio::sync::mpsc;
@@ -270,7 +271,7 @@ async fn find(pool: &PgPool, drop_id: DropId, until: Position) -> Result<(), Aud
     let is_there: bool = sqlx::query_scalar(sql)
         .bind(AGGREGATE_TYPE)
         .bind(drop_id.to_string())
-        .bind(i64::try_from(until.0).unwrap_or(i64::MAX))
+        .bind(to_sql(until))
         .fetch_one(pool)
         .await?;
     if is_there {
@@ -298,7 +299,7 @@ async fn last_until(pool: &PgPool, head: Head, at: Timestamp) -> Result<Position
 async fn recorded_at(pool: &PgPool, position: Position) -> Result<Option<Timestamp>, AuditError> {
     let recorded: Option<chrono::DateTime<chrono::Utc>> =
         sqlx::query_scalar("SELECT recorded_at FROM events WHERE position = $1")
-            .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+            .bind(to_sql(position))
             .fetch_optional(pool)
             .await?;
     Ok(recorded.map(Timestamp::from))

@@ -12,11 +12,12 @@ use domain::event::{DropScheduled, HoldPlaced, PurchaseConfirmed, WaitlistJoined
 use domain::private::Private;
 use domain::terms::DropTerms;
 use domain::values::{
-    BuyerId, DropId, HoldId, KeyDigest, Position, Pseudonym, PurchaseId, Quantity, Salt, Sequence,
+    BuyerId, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId, Quantity, Salt, Sequence,
     StockCount, Timestamp, WaitlistId,
 };
 use infrastructure::codec::encode;
 use infrastructure::log::{Batch, Hash, Head, StoredEvent};
+use infrastructure::sql_values::from_sql;
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
 use uuid::Uuid;
@@ -210,7 +211,7 @@ fn head_from(row: &PgRow) -> Result<Head, BenchError> {
     let hash: Vec<u8> = row.try_get(1).doing(doing)?;
     let recorded_at: chrono::DateTime<chrono::Utc> = row.try_get(2).doing(doing)?;
     Ok(Head {
-        position: Position(position.unsigned_abs()),
+        position: from_sql(position),
         hash: Hash::from_slice(&hash).doing(doing)?,
         recorded_at: recorded_at.into(),
     })

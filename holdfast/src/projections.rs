@@ -4,8 +4,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use domain::values::Position;
 use infrastructure::error::LogError;
+use infrastructure::sql_values::from_sql;
 use projections::error::ProjectionError;
 use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
@@ -172,7 +172,7 @@ fn of_other_version(
     found: i32,
     version: i32,
 ) -> Option<String> {
-    let checkpoint = Position(checkpoint.unsigned_abs());
+    let checkpoint = from_sql(checkpoint);
     let other = ProjectionError::OtherVersion {
         name,
         checkpoint,

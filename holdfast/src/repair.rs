@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use domain::incident::{self, LogEvent};
 use domain::values::{Position, Reason};
 use infrastructure::error::LogError;
+use infrastructure::sql_values::from_sql;
 use sqlx::PgConnection;
 
 use database::DatabaseError;
@@ -146,5 +147,5 @@ async fn record(connection: &mut PgConnection, event: &LogEvent) -> Result<Posit
     .bind(payload)
     .fetch_one(connection)
     .await?;
-    Ok(Position(position.unsigned_abs()))
+    Ok(from_sql(position))
 }

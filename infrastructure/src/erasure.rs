@@ -20,6 +20,7 @@ use sqlx::{PgConnection, PgPool, Row};
 use crate::error::LogError;
 use crate::log::postgres::{LogPool, PostgresLog};
 use crate::log::{EventLog, Turn};
+use crate::sql_values::{from_sql, to_sql};
 
 /// Positions per statement of the search, so that a long search does not block vacuum.
 const SLICE: u64 = 200_000;
@@ -93,7 +94,7 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
     // Appends are blocked from here to the commit. That is short: only recent events are still to
     // be searched.
     let mut turn = log.take_turn().await?;
-    let locked = i64::try_from(turn.head().position.0).unwrap_or(i64::MAX);
+    let locked = to_sql(turn.head().position);
     found
         .search(turn.connection(), seen, locked, comparable)
         .await
@@ -293,7 +294,7 @@ impl Found {
             .execute(connection)
             .await?;
         Ok(Erasure {
-            position: Position(position.unsigned_abs()),
+            position: from_sql(position),
             pseudonyms: self.buyers.len(),
             events,
         })
@@ -332,7 +333,7 @@ pub async fn recorded(
             drop_id: DropId(drop_id),
             buyer: Pseudonym(buyer),
         };
-        (Position(position.unsigned_abs()), erased)
+        (from_sql(position), erased)
     });
     Ok(Some(erased.collect()))
 }
@@ -345,7 +346,7 @@ pub async fn events_erased_after(pool: &PgPool, position: Position) -> Result<u6
     let payloads: Vec<String> = sqlx::query_scalar(
         "SELECT payload::text FROM events WHERE position > $1 AND aggregate_type = $2 AND event_type = $3",
     )
-    .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+    .bind(to_sql(position))
     .bind(erasure::AGGREGATE_TYPE)
     .bind(erasure::BUYER_ERASED)
     .fetch_all(pool)
@@ -365,10 +366,7 @@ pub(crate) async fn erased_at(
     pool: &PgPool,
     positions: &[Position],
 ) -> Result<Vec<Erased>, sqlx::Error> {
-    let positions: Vec<i64> = positions
-        .iter()
-        .map(|position| i64::try_from(position.0).unwrap_or(i64::MAX))
-        .collect();
+    let positions: Vec<i64> = positions.iter().map(|position| to_sql(*position)).collect();
     let rows: Vec<(uuid::Uuid, uuid::Uuid)> =
         sqlx::query_as("SELECT drop_id, buyer FROM erasures WHERE position = ANY($1)")
             .bind(positions)

@@ -14,5 +14,6 @@ pub mod payments;
 pub mod ports;
 pub mod quarantine;
 pub mod sorted_runs;
+pub mod sql_values;
 pub mod sqlstate;
 pub mod upcasters;

@@ -9,6 +9,7 @@ use domain::values::{PaymentReference, Position};
 use sqlx::PgPool;
 
 use crate::error::LogError;
+use crate::sql_values::{from_sql, to_sql};
 
 /// The payment references of the purchases at these positions, where present.
 ///
@@ -18,10 +19,7 @@ pub async fn payment_references(
     pool: &PgPool,
     positions: &[Position],
 ) -> Result<HashMap<Position, PaymentReference>, LogError> {
-    let wanted: Vec<i64> = positions
-        .iter()
-        .map(|position| i64::try_from(position.0).unwrap_or(i64::MAX))
-        .collect();
+    let wanted: Vec<i64> = positions.iter().map(|position| to_sql(*position)).collect();
     let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
         "SELECT position, private ->> 'payment_reference' FROM events
           WHERE position = ANY($1) AND private IS NOT NULL",
@@ -32,7 +30,7 @@ pub async fn payment_references(
     .map_err(|error| LogError::Unavailable(error.into()))?;
     let references = rows.into_iter().filter_map(|(position, reference)| {
         let reference = PaymentReference::stored(&reference?).ok()?;
-        Some((Position(position.unsigned_abs()), reference))
+        Some((from_sql(position), reference))
     });
     Ok(references.collect())
 }

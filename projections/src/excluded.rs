@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::values::{DropId, Position};
 use infrastructure::codec::{RecordedEvent, read};
 use infrastructure::log::StoredEvent;
+use infrastructure::sql_values::{from_sql, to_sql};
 use sqlx::{Executor, PgConnection};
 use tracing::error;
 
@@ -38,9 +39,7 @@ impl ExcludedDrops {
                 .bind(name)
                 .fetch_all(connection)
                 .await?;
-        let mark = |(drop_id, position): (uuid::Uuid, i64)| {
-            (DropId(drop_id), Position(position.unsigned_abs()))
-        };
+        let mark = |(drop_id, position): (uuid::Uuid, i64)| (DropId(drop_id), from_sql(position));
         Ok(Self {
             marks: found.into_iter().map(mark).collect(),
             failed: BTreeSet::new(),
@@ -73,7 +72,7 @@ impl ExcludedDrops {
                 )
                 .bind(name)
                 .bind(drop_id.0)
-                .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+                .bind(to_sql(*position))
                 .execute(&mut *connection)
                 .await?;
             }

@@ -27,6 +27,7 @@ use infrastructure::log::copy::{self, Block, Selection};
 use infrastructure::log::postgres::{LogPool, PostgresLog};
 use infrastructure::log::{EventLog, EventRef, StoredEvent};
 use infrastructure::quarantine::{RefusedEvent, Voids, voided_by};
+use infrastructure::sql_values::from_sql;
 use sqlx::PgPool;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -533,5 +534,5 @@ async fn head(pool: &PgPool) -> Result<Position, sqlx::Error> {
     let position: i64 = sqlx::query_scalar("SELECT position FROM log_head")
         .fetch_one(pool)
         .await?;
-    Ok(Position(position.unsigned_abs()))
+    Ok(from_sql(position))
 }

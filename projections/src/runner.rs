@@ -17,6 +17,7 @@ use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::{EventLog, Head};
+use infrastructure::sql_values::{from_sql, to_sql};
 use infrastructure::sqlstate::SqlState;
 use sqlx::{Executor, PgConnection, PgPool};
 use tokio::sync::watch;
@@ -469,7 +470,7 @@ async fn lock_checkpoint<F: Table>(
     .fetch_optional(connection)
     .await?;
     Ok(found.map(|(position, generation, fold_version)| Locked {
-        checkpoint: Position(position.unsigned_abs()),
+        checkpoint: from_sql(position),
         generation,
         fold_version,
     }))
@@ -481,7 +482,7 @@ async fn move_checkpoint<F: Table>(
 ) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE projection_checkpoints SET position = $2, stopped = NULL, updated_at = now() WHERE name = $1")
         .bind(F::NAME)
-        .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+        .bind(to_sql(position))
         .execute(connection)
         .await?;
     Ok(())

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::values::{Currency, Money, Position, Timestamp};
+use infrastructure::sql_values::{position_in, time_in, to_sql};
 use payments::Secret;
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection, PgPool, Row as _};
@@ -768,20 +769,6 @@ async fn fail_refund(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-fn to_sql(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
-}
-
-fn position_in(row: &PgRow, column: &str) -> Result<Position, sqlx::Error> {
-    row.try_get::<i64, _>(column)
-        .map(|position| Position(position.unsigned_abs()))
-}
-
-fn time_in(row: &PgRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
-    let at: Option<DateTime<Utc>> = row.try_get(column)?;
-    Ok(at.map(Timestamp::from))
 }
 
 fn money_in(row: &PgRow) -> Result<Money, sqlx::Error> {

@@ -7,6 +7,7 @@
 use chrono::{DateTime, Utc};
 use domain::values::{DropId, OrderId, Position, Timestamp};
 use infrastructure::log::StreamId;
+use infrastructure::sql_values::{position_in, time_in, to_sql};
 use sqlx::postgres::PgRow;
 use sqlx::{Executor, PgConnection, PgPool, Row as _};
 use url::Url;
@@ -924,20 +925,6 @@ async fn bump_of_delivery(
 
 fn names(kinds: &[Kind]) -> Vec<&'static str> {
     kinds.iter().map(|kind| kind.name()).collect()
-}
-
-fn to_sql(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
-}
-
-fn position_in(row: &PgRow, column: &str) -> Result<Position, sqlx::Error> {
-    row.try_get::<i64, _>(column)
-        .map(|position| Position(position.unsigned_abs()))
-}
-
-fn time_in(row: &PgRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
-    let at: Option<DateTime<Utc>> = row.try_get(column)?;
-    Ok(at.map(Timestamp::from))
 }
 
 fn endpoint(row: &PgRow) -> Result<Endpoint, sqlx::Error> {

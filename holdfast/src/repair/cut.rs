@@ -14,6 +14,7 @@ use domain::incident::{LogEvent, TailCut};
 use domain::values::Position;
 use engine::{Clock, SystemClock};
 use infrastructure::log::{Hash, Head};
+use infrastructure::sql_values::to_sql;
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
 use terminal::text::visible;
 
@@ -224,8 +225,4 @@ async fn remove(
         cut_at: SystemClock.now(),
     });
     record(connection, &event).await
-}
-
-fn to_sql(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
 }

@@ -13,6 +13,7 @@ use domain::values::Position;
 use engine::{Clock, SystemClock};
 use infrastructure::log::postgres::LogPool;
 use infrastructure::quarantine::RefusedEvent;
+use infrastructure::sql_values::to_sql;
 use sqlx::Acquire;
 
 use super::check::{Report, check, describe};
@@ -55,7 +56,7 @@ async fn void(pool: &LogPool, args: &VoidArgs) -> Result<Vec<String>, RepairErro
         "SELECT count(*) FROM events WHERE aggregate_type = 'Drop' AND aggregate_id = $1 AND position > $2",
     )
     .bind(&refused.stream)
-    .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+    .bind(to_sql(position))
     .fetch_one(&mut *connection)
     .await?;
     let mut lines = vec![

@@ -11,6 +11,7 @@ use domain::values::Position;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use infrastructure::binary_copy::{self, Fields, RowWriter, read_header, read_row};
+use infrastructure::sql_values::to_sql;
 use sqlx::{Acquire, Executor, PgConnection, PgPool};
 
 use crate::columns::{Columns, names};
@@ -24,10 +25,6 @@ const CHUNK: usize = 1 << 18;
 /// Returns the name of the table that a rebuild fills.
 pub(super) fn rebuild_table(name: &str) -> String {
     format!("{name}_rebuild")
-}
-
-pub(super) fn to_sql(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
 }
 
 /// Locks the checkpoint of the rebuild table, which must be where this rebuild left it. Otherwise

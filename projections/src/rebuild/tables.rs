@@ -7,9 +7,10 @@ use futures::StreamExt;
 use infrastructure::log::EventLog;
 use infrastructure::log::postgres::{LogPool, PostgresLog};
 use infrastructure::quarantine::Voids;
+use infrastructure::sql_values::{from_sql, to_sql};
 use sqlx::{PgConnection, PgPool};
 
-use super::part::{hold, rebuild_table, to_sql};
+use super::part::{hold, rebuild_table};
 use super::{Rebuilding, Rebuilt, decoded, head, mark, missing, selection};
 use crate::error::ProjectionError;
 use crate::excluded::ExcludedDrops;
@@ -65,7 +66,7 @@ async fn kept(
         return Ok(None);
     };
     let is_alike = form(connection, name).await? == form(connection, &rebuild_table).await?;
-    Ok(is_alike.then(|| Position(position.unsigned_abs())))
+    Ok(is_alike.then(|| from_sql(position)))
 }
 
 /// Returns the form of a table: columns, constraints and indexes, by definition and without their
@@ -141,7 +142,7 @@ pub(super) async fn swap(
     .bind(name)
     .fetch_one(&mut *transaction)
     .await?;
-    let live = Position(live.unsigned_abs());
+    let live = from_sql(live);
     if live > table.reached() {
         catch_up(pool, table, voids, live).await?;
         table.take().save(&mut transaction).await?;
