@@ -1,9 +1,13 @@
 //! Leases, and changes of administrators and dispatchers that meet.
 
+use domain::values::{DropId, OrderId};
+use infrastructure::log::StreamId;
 use infrastructure::log::postgres::connect;
 use private_postgres::testing::fresh_database;
 
 use super::*;
+use crate::lanes::{Changes, Row, Status};
+use crate::signature::Secret;
 
 async fn store() -> (Store, PgPool) {
     let database = fresh_database().await;
