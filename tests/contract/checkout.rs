@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+mod provider;
+mod refunds;
+
 use std::collections::BTreeMap;
 
 use chrono::Utc;
@@ -116,15 +119,15 @@ impl Signer {
     }
 }
 
-fn now() -> Timestamp {
-    Utc::now().into()
-}
-
 async fn post_signed(api: &Api, provider: &str, signature: &str, body: String) -> Reply {
     let path = format!("/v1/payments/webhooks/{provider}");
     let request = api.request(Method::POST, &path);
     let request = request.header("content-type", "application/json");
     fetch(request.header(signature::HEADER, signature).body(body)).await
+}
+
+fn now() -> Timestamp {
+    Utc::now().into()
 }
 
 /// An event about the intent of a payment.
@@ -393,156 +396,6 @@ async fn second_payment_of_an_order_is_returned() {
 }
 
 #[tokio::test]
-async fn another_amount_than_the_orders_is_returned_and_the_order_can_still_be_paid() {
-    let (app, drop) = shop().await;
-    let signer = Signer::of(&app).await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    let payment = pay(&app, &order, "declines").await;
-    let body = event(&payment, "amount_capturable_updated", PRICE - 1);
-    assert_eq!(
-        signer.post(&app, &body).await.ok(200),
-        json!({ "received": true })
-    );
-    eventually("the money is returned", || async {
-        let done = jobs(&app, "?kind=refund&status=done").await;
-        (done.len() == 1).then_some(())
-    })
-    .await;
-    assert_eq!(read(&app, &order).await["status"], "pending");
-    pay(&app, &order, "pays").await;
-    status_becomes(&app, &order, "paid").await;
-    settled(
-        &app,
-        &[("payment_capture", "done", 1), ("refund", "done", 1)],
-    )
-    .await;
-    app.audit_verify().await;
-}
-
-#[tokio::test]
-async fn webhook_that_precedes_the_response_counts() {
-    let (app, drop) = shop().await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    let payment = pay(&app, &order, "webhook_first").await;
-    assert_eq!(payment["status"], "succeeded");
-    assert_eq!(read(&app, &order).await["status"], "paid");
-    settled(&app, &[("payment_capture", "done", 1)]).await;
-    app.audit_verify().await;
-}
-
-#[tokio::test]
-async fn webhooks_that_are_repeated_or_out_of_order_have_one_effect_at_any_server() {
-    let (app, drop) = shop().await;
-    let other = app.launch().clone().start().await;
-    let signer = Signer::of(&app).await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    let payment = pay(&app, &order, "declines").await;
-    let authorised = event(&payment, "amount_capturable_updated", PRICE);
-    for api in [&other, &app, &other] {
-        signer.post(api, &authorised).await.ok(200);
-    }
-    for late in [
-        "succeeded",
-        "payment_failed",
-        "canceled",
-        "amount_capturable_updated",
-    ] {
-        signer
-            .post(&app, &event(&payment, late, PRICE))
-            .await
-            .ok(200);
-    }
-    let paid = status_becomes(&app, &order, "paid").await;
-    assert_eq!(paid["payment"]["status"], "succeeded");
-    settled(&app, &[("payment_capture", "done", 1)]).await;
-    let events = events_of(&app, &order).await;
-    assert_eq!(
-        ["PaymentSucceeded", "OrderPaid", "RefundRequested"].map(|kind| count(&events, kind)),
-        [1, 1, 0]
-    );
-    assert_eq!(app.stock(&drop).await, [5, 4, 0, 1]);
-    app.audit_verify().await;
-}
-
-#[tokio::test]
-async fn webhook_that_the_provider_did_not_sign_records_nothing() {
-    let (app, drop) = shop().await;
-    let signer = Signer::of(&app).await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    let payment = pay(&app, &order, "declines").await;
-    eventually("the payment has failed", || async {
-        let seen = read(&app, &order).await;
-        (seen["payment"]["status"] == "failed").then_some(())
-    })
-    .await;
-    let head = app.audit("/v1/log/head").await.ok(200)["position"].clone();
-    let body = event(&payment, "amount_capturable_updated", PRICE).to_string();
-    let secret = signer.0.webhook_secret();
-    let signed = signature::sign(body.as_bytes(), secret, now());
-    let old = signature::sign(body.as_bytes(), secret, now().plus_millis(-301_000));
-    let foreign = signature::sign(body.as_bytes(), &Secret::new("whsec_foreign"), now());
-    for header in ["", "t=1,v1=00", &foreign, &old] {
-        let refused = post_signed(&app, "demo", header, body.clone()).await;
-        refused.problem(400, "signature_invalid");
-    }
-    let altered = body.replace("requires_capture", "succeeded");
-    let refused = post_signed(&app, "demo", &signed, altered).await;
-    refused.problem(400, "signature_invalid");
-    let path = "/v1/payments/webhooks/demo";
-    let unsigned = fetch(app.request(Method::POST, path).body(body.clone())).await;
-    unsigned.problem(400, "signature_invalid");
-    let large = fetch(app.request(Method::POST, path).body("x".repeat(600_000))).await;
-    large.problem(413, "body_too_large");
-    for unknown in ["stripe", "other"] {
-        let refused = post_signed(&app, unknown, &signed, body.clone()).await;
-        refused.problem(404, "not_found");
-    }
-    assert_eq!(app.audit("/v1/log/head").await.ok(200)["position"], head);
-    // Of other types, and of intents that another program started: acknowledged without effect.
-    let foreign = json!({
-        "id": "evt_1", "type": "customer.created", "created": 1, "data": { "object": {} },
-    });
-    signer.post(&app, &foreign).await.ok(200);
-    let mut other = event(&payment, "succeeded", PRICE);
-    other["data"]["object"]["id"] = json!("pi_of_another_program");
-    other["data"]["object"]["metadata"] = json!({});
-    signer.post(&app, &other).await.ok(200);
-    assert_eq!(app.audit("/v1/log/head").await.ok(200)["position"], head);
-    // The right signature is accepted.
-    post_signed(&app, "demo", &signed, body).await.ok(200);
-    status_becomes(&app, &order, "paid").await;
-}
-
-#[tokio::test]
-async fn money_of_a_payment_that_the_log_does_not_have_needs_attention() {
-    let (app, drop) = shop().await;
-    let signer = Signer::of(&app).await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    let mut payment = pay(&app, &order, "declines").await;
-    payment["id"] = json!(uuid::Uuid::new_v4());
-    payment["provider_reference"] = json!("pi_unknown");
-    let body = event(&payment, "amount_capturable_updated", PRICE);
-    for _ in 0..2 {
-        signer.post(&app, &body).await.ok(200);
-    }
-    let matters = needs_attention(&app).await;
-    assert_eq!(matters.len(), 1, "{matters:?}");
-    assert_eq!(matters[0]["kind"], "payment_unknown");
-    let job = format!("/v1/admin/jobs/{}", text(&matters[0]["id"]));
-    // It is still unknown, until an administrator closes the matter.
-    let retried = fetch(app.admin(Method::POST, &format!("{job}/retry"))).await;
-    assert_eq!(retried.ok(200)["status"], "pending");
-    eventually("it is given up again", || async {
-        let failed = jobs(&app, "?kind=payment_unknown&status=failed").await;
-        (failed.len() == 1).then_some(())
-    })
-    .await;
-    let closed = fetch(app.admin(Method::POST, &format!("{job}/cancel"))).await;
-    assert_eq!(closed.ok(200)["cancelled"], true);
-    assert_eq!(needs_attention(&app).await, [] as [Value; 0]);
-}
-
-#[tokio::test]
 async fn payment_of_a_cancelled_order_is_cancelled() {
     let (app, drop) = shop().await;
     let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
@@ -607,158 +460,6 @@ async fn refund(api: &Api, order: &str, key: &str, body: Value) -> Reply {
 }
 
 #[tokio::test]
-async fn order_is_refunded_by_item_and_as_a_whole() {
-    let (app, lamp) = shop().await;
-    let chair = app.create_drop(3, terms()).await;
-    let order = ordered(&app, "ann", &[(&lamp, 2), (&chair, 3)]).await;
-    let id = text(&order["id"]);
-    let unpaid = refund(&app, &id, &key(), json!({ "reason": "returned" })).await;
-    unpaid.problem(409, "order_not_paid");
-    pay(&app, &id, "pays").await;
-    status_becomes(&app, &id, "paid").await;
-    let entry = app.joined(&chair, "bob", 1).await;
-
-    let part = json!({ "items": [{ "drop_id": chair, "quantity": 1 }], "reason": "returned" });
-    let first = refund(&app, &id, "refund-1", part.clone()).await;
-    let made = first.ok(201);
-    assert_eq!(
-        (&made["quantity"], &made["restocked"]),
-        (&json!(1), &json!(true))
-    );
-    assert_eq!(
-        made["amount"],
-        json!({ "amount": PRICE, "currency": "USD" })
-    );
-    assert_eq!(
-        (&made["order_id"], &made["items"][0]["drop_id"]),
-        (&json!(id), &json!(chair))
-    );
-    assert!(["pending", "succeeded"].contains(&text(&made["status"]).as_str()));
-    // The waitlist gets the unit first.
-    eventually("the unit is offered to the waitlist", || async {
-        let entry = app.waitlist_entry(&entry).await;
-        (!entry["hold_id"].is_null()).then_some(())
-    })
-    .await;
-    eventually("the money is returned", || async {
-        let again = refund(&app, &id, "refund-1", part.clone()).await;
-        assert!(again.is_replay());
-        let again = again.ok(201);
-        assert_eq!(again["id"], made["id"]);
-        (again["status"] == "succeeded").then_some(())
-    })
-    .await;
-    let seen = read(&app, &id).await;
-    assert_eq!(seen["status"], "partially_refunded");
-    let reused = json!({ "items": [{ "drop_id": lamp, "quantity": 1 }], "reason": "returned" });
-    let reused = refund(&app, &id, "refund-1", reused).await;
-    reused.problem(422, "idempotency_key_reused");
-
-    for (body, pointer) in [
-        (json!({ "items": [], "reason": "x" }), "/items"),
-        (json!({ "reason": "" }), "/reason"),
-    ] {
-        refund(&app, &id, &key(), body).await.invalid(pointer);
-    }
-    let much = json!({ "items": [{ "drop_id": chair, "quantity": 3 }], "reason": "returned" });
-    let much = refund(&app, &id, &key(), much).await;
-    assert_eq!(much.problem(409, "nothing_to_refund")["refundable"], 2);
-
-    let rest = json!({ "restock": false, "reason": "broken" });
-    let made = refund(&app, &id, &key(), rest).await.ok(201);
-    assert_eq!(
-        (&made["quantity"], &made["restocked"]),
-        (&json!(4), &json!(false))
-    );
-    assert_eq!(made["amount"]["amount"], 4 * PRICE);
-    status_becomes(&app, &id, "refunded").await;
-    assert_eq!(app.stock(&lamp).await, [3, 3, 0, 0]);
-    assert_eq!(app.stock(&chair).await, [1, 0, 1, 0]);
-    let nothing = refund(&app, &id, &key(), json!({ "reason": "returned" })).await;
-    nothing.problem(409, "nothing_to_refund");
-    let expected = [("payment_capture", "done", 1), ("refund", "done", 2)];
-    settled(&app, &expected).await;
-    app.audit_verify().await;
-}
-
-#[tokio::test]
-async fn purchase_of_a_paid_order_is_refunded_with_its_money() {
-    let (app, drop) = shop().await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 2)]).await["id"]);
-    pay(&app, &order, "pays").await;
-    let paid = status_becomes(&app, &order, "paid").await;
-    let purchase = text(&paid["items"][0]["purchase_id"]);
-    let path = format!("/v1/purchases/{purchase}/refunds");
-    let send = async || {
-        let request = app.admin(Method::POST, &path);
-        let request = request.header("idempotency-key", "refund-1");
-        fetch(request.json(&json!({ "quantity": 1, "reason": "returned" }))).await
-    };
-    let made = send().await.ok(201);
-    eventually("the money is returned", || async {
-        let again = send().await.ok(201);
-        assert_eq!(again["id"], made["id"]);
-        (again["status"] == "succeeded").then_some(())
-    })
-    .await;
-    let expected = [("payment_capture", "done", 1), ("refund", "done", 1)];
-    settled(&app, &expected).await;
-    // An order that the shop took the money for has no refund of a provider.
-    let other = text(&ordered(&app, "bob", &[(&drop, 1)]).await["id"]);
-    let purchased = app.admin(Method::POST, &format!("/v1/orders/{other}/purchase"));
-    fetch(purchased).await.ok(200);
-    let made = refund(&app, &other, &key(), json!({ "reason": "returned" })).await;
-    assert_eq!(made.ok(201)["status"], "succeeded");
-    settled(&app, &expected).await;
-    app.audit_verify().await;
-}
-
-#[tokio::test]
-async fn refund_that_the_provider_fails_needs_attention_until_a_retry_succeeds() {
-    let (app, drop) = shop().await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    pay(&app, &order, "refund_fails").await;
-    status_becomes(&app, &order, "paid").await;
-    let body = json!({ "reason": "returned" });
-    let made = refund(&app, &order, "refund-1", body.clone()).await.ok(201);
-    let matter = |app: &App| {
-        let api = app.api();
-        async move { needs_attention(&api).await.into_iter().next() }
-    };
-    let seen = eventually("the refund needs attention", || matter(&app)).await;
-    assert_eq!(
-        (&seen["kind"], &seen["id"]),
-        (&json!("refund"), &made["id"])
-    );
-    assert_eq!(seen["subject"], format!("/v1/orders/{order}"));
-    assert!(
-        text(&seen["detail"]).contains("expired_or_canceled_card"),
-        "{seen}"
-    );
-    let again = refund(&app, &order, "refund-1", body.clone()).await.ok(201);
-    assert_eq!(again["status"], "failed");
-
-    // The demo fails the next attempt, too, until it has forgotten the buyer's scenario.
-    let retry = format!("/v1/admin/jobs/{}/retry", text(&made["id"]));
-    fetch(app.admin(Method::POST, &retry)).await.ok(200);
-    eventually("the refund needs attention again", || matter(&app)).await;
-    let app = app.restart().await;
-    fetch(app.admin(Method::POST, &retry)).await.ok(200);
-    eventually("the money is returned", || async {
-        let again = refund(&app, &order, "refund-1", body.clone()).await.ok(201);
-        (again["status"] == "succeeded").then_some(())
-    })
-    .await;
-    settled(
-        &app,
-        &[("payment_capture", "done", 1), ("refund", "done", 1)],
-    )
-    .await;
-    assert_eq!(needs_attention(&app).await, [] as [Value; 0]);
-    app.audit_verify().await;
-}
-
-#[tokio::test]
 async fn buyer_pays_only_their_own_order_and_the_demo_is_off_where_buyers_have_tokens() {
     const SECRET: &str = "the shop's secret for its buyers";
     let launch = Launch::fresh().await.with("HOLDFAST_BUYER_SECRET", SECRET);
@@ -787,33 +488,4 @@ async fn buyer_pays_only_their_own_order_and_the_demo_is_off_where_buyers_have_t
         .wait_for_log("payments with the built-in demo are offered")
         .await;
     assert!(!app.stderr().contains("built-in demo"), "{}", app.stderr());
-}
-
-#[tokio::test]
-async fn references_of_an_erased_buyer_are_removed_once_nothing_is_left_to_do() {
-    let (app, drop) = shop().await;
-    let order = text(&ordered(&app, "ann", &[(&drop, 1)]).await["id"]);
-    let payment = pay(&app, &order, "pays").await;
-    status_becomes(&app, &order, "paid").await;
-    settled(&app, &[("payment_capture", "done", 1)]).await;
-    let erase = fetch(app.admin(Method::DELETE, "/v1/admin/buyers/ann")).await;
-    assert_eq!(erase.status, 204);
-    let seen = read(&app, &order).await;
-    assert_eq!(seen["payment"]["provider_reference"], Value::Null);
-    assert_eq!(seen["payment"]["status"], "succeeded");
-    let kept: i64 = sqlx::query_scalar(
-        "SELECT (SELECT count(*) FROM payment_intents) \
-              + (SELECT count(provider_reference) FROM payment_starts)",
-    )
-    .fetch_one(app.pool())
-    .await
-    .unwrap();
-    assert_eq!(kept, 0);
-    // A repeated webhook is no second payment.
-    let signer = Signer::of(&app).await;
-    let body = event(&payment, "amount_capturable_updated", PRICE);
-    signer.post(&app, &body).await.ok(200);
-    let events = events_of(&app, &order).await;
-    assert_eq!(count(&events, "PaymentSucceeded"), 1);
-    app.audit_verify().await;
 }
