@@ -1,26 +1,29 @@
 //! Invariants of every log that a simulation produces. Units are counted without domain code, so
 //! that a mistake there cannot hide itself here.
 
+mod responses;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::decide::Subject;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::private::Private;
 use domain::values::{
-    DropId, HoldId, KeyDigest, PaymentReference, Position, Pseudonym, PurchaseId, Quantity,
-    Sequence, Timestamp, WaitlistId,
+    DropId, HoldId, KeyDigest, Position, Pseudonym, PurchaseId, Quantity, Sequence, Timestamp,
+    WaitlistId,
 };
-use domain::{DropAggregate, DropEvent, Refusal};
-use engine::CommandError;
+use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
 
-use super::World;
+use self::responses::{
+    acknowledged_payment_is_recorded, decided_at_the_right_time, refusal_was_true,
+    rejected_requests_were_not_recorded, response_is_in_the_log,
+};
 use super::client::SentRequest;
 use super::fleet::Life;
-use super::orders;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
+use super::{World, orders};
 use crate::support::build::{LONGEST_HOLD, assert_is_chain, decoded};
 use crate::support::request::Request;
 
@@ -512,198 +515,6 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
     }
 }
 
-/// Acknowledged events are in the log, unchanged, at the position in the response.
-fn response_is_in_the_log(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent]) {
-    let Ok(answer) = &sent.outcome else { return };
-    for event in answer.events() {
-        let at = events.binary_search_by_key(&event.position, |event| event.position);
-        assert_eq!(&events[at.expect("acknowledged but not in the log")], event);
-        assert!(
-            event.position > sent.window.0 || may_belong_to_any_node(&event.event),
-            "recorded before it was sent: {sent:?}"
-        );
-    }
-    match answer.subject {
-        Subject::Drop | Subject::Adjustment(_) | Subject::Refund(_) => {}
-        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => {
-            let row = ledger.holds.get(&hold_id).expect("a hold in the log");
-            assert!(row.placed <= answer.position());
-        }
-        Subject::Waitlist(entry_id) => {
-            let joined = ledger
-                .waitlists
-                .joined(entry_id)
-                .expect("an entry in the log");
-            assert!(joined <= answer.position());
-        }
-    }
-}
-
-/// The limit of two seconds, plus an undetected jump and the uncertainty of a comparison on a slow
-/// log.
-const MOST_OFF_MS: i64 = 2_600;
-
-/// Independent of the clocks, nothing was decided at a time far from the correct one.
-fn decided_at_the_right_time(sent: &SentRequest) {
-    let at = match &sent.outcome {
-        Ok(answer) => answer.at,
-        Err(CommandError::Refused { at, .. }) => *at,
-        Err(_) => return,
-    };
-    let (from, to) = sent.times;
-    let possible = from.plus_millis(-MOST_OFF_MS)..=to.plus_millis(MOST_OFF_MS);
-    assert!(possible.contains(&at), "{at} {possible:?} {sent:?}");
-}
-
-/// An acknowledged payment is the one that the purchase was recorded with.
-fn acknowledged_payment_is_recorded(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent]) {
-    let (
-        Ok(_),
-        Request::ConfirmPurchase {
-            hold_id,
-            payment_reference: Some(reference),
-        },
-    ) = (&sent.outcome, &sent.request)
-    else {
-        return;
-    };
-    assert_eq!(
-        recorded_payment(ledger, events, *hold_id),
-        Some(reference),
-        "{sent:?}"
-    );
-}
-
-/// The payment reference that the purchase of a hold was recorded with.
-fn recorded_payment<'a>(
-    ledger: &Ledger,
-    events: &'a [RecordedEvent],
-    hold_id: HoldId,
-) -> Option<&'a PaymentReference> {
-    let bought = ledger.resolved[&hold_id];
-    let bought = events.iter().find(|event| event.position == bought)?;
-    bought.private.as_ref()?.payment_reference.as_ref()
-}
-
-/// A refusal was true at some moment between request and response.
-fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent]) {
-    let Err(CommandError::Refused { refusal, .. }) = &sent.outcome else {
-        return;
-    };
-    // A cancellation resolves a hold before its release is recorded.
-    let resolved_as = |hold_id: &HoldId, end: End| {
-        let row = &ledger.holds[hold_id];
-        assert_eq!(row.end, Some(end), "{sent:?}");
-        let cancelled = ledger.cancelled.get(&row.drop_id);
-        let cancelled = cancelled.map_or(Position(u64::MAX), |(position, _)| *position);
-        ledger.resolved[hold_id].min(cancelled)
-    };
-    match (refusal, &sent.request) {
-        // While offers are pending, fewer units than are available can be held directly.
-        (
-            Refusal::SoldOut {
-                requested,
-                available,
-            },
-            Request::PlaceHold { drop_id, .. },
-        ) => {
-            let seen = ledger.available_within(*drop_id, sent.window);
-            let most = seen.last().copied().unwrap_or_default();
-            assert!(available < requested && i64::from(*available) <= most);
-        }
-        (
-            Refusal::SoldOut {
-                requested,
-                available,
-            },
-            Request::ChangeHold { hold_id, .. },
-        ) => {
-            let drop_id = ledger.holds[hold_id].drop_id;
-            let seen = ledger.available_within(drop_id, sent.window);
-            let most = seen.last().copied().unwrap_or_default();
-            assert!(available < requested && i64::from(*available) <= most);
-        }
-        (Refusal::ExtensionLimit { expires_at_max }, Request::ExtendHold { hold_id, .. }) => {
-            let longest = ledger.holds[hold_id].placed_at.plus_seconds(LONGEST_HOLD);
-            assert!(*expires_at_max <= longest, "{sent:?}");
-        }
-        (Refusal::WaitlistFull { .. }, Request::JoinWaitlist { .. }) => {}
-        (
-            Refusal::InsufficientStock { available, .. },
-            Request::AdjustStock { drop_id, .. } | Request::SetStock { drop_id, .. },
-        ) => {
-            let seen = ledger.available_within(*drop_id, sent.window);
-            assert!(seen.contains(&i64::from(*available)), "{seen:?} {sent:?}");
-        }
-        (
-            Refusal::NothingToRefund { refundable },
-            Request::RefundPurchase {
-                hold_id, quantity, ..
-            },
-        ) => {
-            let row = &ledger.holds[hold_id];
-            assert!(i64::from(*refundable) >= row.units - row.refunded);
-            let requested = quantity.map_or(1, |quantity| quantity.get());
-            assert!(*refundable < requested, "{sent:?}");
-        }
-        (
-            Refusal::HoldPurchased { .. },
-            Request::ReleaseHold { hold_id }
-            | Request::ExtendHold { hold_id, .. }
-            | Request::ChangeHold { hold_id, .. },
-        ) => {
-            assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
-        }
-        (
-            Refusal::HoldReleased { .. },
-            Request::ConfirmPurchase { hold_id, .. }
-            | Request::ExtendHold { hold_id, .. }
-            | Request::ChangeHold { hold_id, .. },
-        ) => {
-            assert!(resolved_as(hold_id, End::Released) <= sent.window.1);
-        }
-        (
-            Refusal::PaymentReferenceConflict { .. },
-            Request::ConfirmPurchase {
-                hold_id,
-                payment_reference: Some(reference),
-            },
-        ) => {
-            assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
-            assert_ne!(recorded_payment(ledger, events, *hold_id), Some(reference));
-        }
-        (
-            Refusal::HoldExpired { expired_at },
-            Request::ReleaseHold { hold_id }
-            | Request::ConfirmPurchase { hold_id, .. }
-            | Request::ExtendHold { hold_id, .. }
-            | Request::ChangeHold { hold_id, .. },
-        ) => {
-            assert_eq!(*expired_at, ledger.holds[hold_id].expires_at);
-            assert!(resolved_as(hold_id, End::Expired) <= sent.window.1);
-        }
-        (Refusal::NotSoldOut { available, .. }, Request::JoinWaitlist { drop_id, .. }) => {
-            let seen = ledger.available_within(*drop_id, sent.window);
-            let most = seen.last().copied().unwrap_or_default();
-            assert!(i64::from(*available) <= most, "{seen:?} {sent:?}");
-        }
-        (Refusal::AlreadyWaiting { .. }, Request::JoinWaitlist { .. }) => {}
-        (Refusal::AlreadyOffered { hold_id }, Request::LeaveWaitlist { .. }) => {
-            assert!(ledger.holds[hold_id].placed <= sent.window.1);
-        }
-        (Refusal::StaleVersion { .. }, Request::RescheduleDrop { .. }) => {}
-        (Refusal::Ended { cancelled, .. }, _) => assert!(*cancelled),
-        (
-            Refusal::DropNotFound | Refusal::HoldNotFound | Refusal::IdempotencyKeyReused,
-            Request::PlaceHold { .. }
-            | Request::AdjustStock { .. }
-            | Request::ScheduleDrop { .. }
-            | Request::JoinWaitlist { .. },
-        ) => panic!("this simulation sends no such request: {sent:?}"),
-        other => panic!("impossible refusal: {other:?}"),
-    }
-}
-
 /// Retries with the same key get the same result on every node.
 fn keys_identify_one_result(sent: &[SentRequest], recorded: &Recorded) {
     let mut earlier = BTreeMap::new();
@@ -718,28 +529,6 @@ fn keys_identify_one_result(sent: &[SentRequest], recorded: &Recorded) {
         let subject = (answer.drop_id, format!("{:?}", answer.subject));
         let before = earlier.entry(key).or_insert_with(|| subject.clone());
         assert_eq!(*before, subject, "{key:?}");
-    }
-}
-
-/// `Unavailable`, `Overloaded` and `LogRefused` mean that nothing was recorded.
-fn rejected_requests_were_not_recorded(sent: &[SentRequest], recorded: &Recorded) {
-    let may_be_recorded =
-        |sent: &SentRequest| matches!(sent.outcome, Ok(_) | Err(CommandError::Undecided));
-    let possible = || sent.iter().filter(|sent| may_be_recorded(sent));
-    let keys: BTreeSet<_> = possible()
-        .filter_map(|sent| key_of(&sent.request))
-        .collect();
-    for key in recorded.keys.keys() {
-        assert!(keys.contains(key), "{key:?} was rejected but recorded");
-    }
-    let keyless: BTreeSet<_> = possible()
-        .filter_map(|sent| keyless_request(&sent.request))
-        .collect();
-    for request_without_key in &recorded.keyless {
-        assert!(
-            keyless.contains(request_without_key),
-            "{request_without_key:?} was rejected but recorded"
-        );
     }
 }
 

@@ -1,6 +1,7 @@
 //! The state machine with a simulated log, receiver and table, at invented times.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::values::{DropId, OrderId};
@@ -8,6 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 use crate::counts::Result as Counted;
+use crate::sender::Failure;
 
 const ENDPOINT: Uuid = Uuid::from_u128(7);
 
