@@ -8,19 +8,22 @@
     reason = "tests may; clippy.toml does not reach the helpers of an integration test"
 )]
 
-use std::io::{BufRead, BufReader};
+mod support;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{env, fs, process, thread};
+use std::process::{Command, Stdio};
+use std::{env, fs, process};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Uid;
 use private_postgres::testing::{fresh_database, fresh_database_from, url_for};
-use private_postgres::{ClusterConfig, ClusterError, FoundBy, PostgresCluster, Source};
-use sqlx::{ConnectOptions, Connection, PgConnection};
-use tempfile::TempDir;
+use private_postgres::{ClusterError, FoundBy, Source};
+use sqlx::{Connection, PgConnection};
+
+use self::support::{
+    Owner, TestDir, config_in, environment_of, eventually, is_alive, kill_and_reconnect, kill_hard,
+    refusal, sales, show, socket_dir_of, started, stat_field, write_sale,
+};
 
 #[tokio::test]
 async fn empty_directory_becomes_a_durable_private_database() {
@@ -551,209 +554,4 @@ async fn as_a_test_program() {
         .await
         .unwrap();
     println!("\ndata {data}");
-}
-
-/// A directory for one test. As root, the account that runs PostgreSQL must be able to enter it.
-struct TestDir(TempDir);
-
-impl TestDir {
-    fn new() -> Self {
-        let dir = tempfile::Builder::new()
-            .permissions(fs::Permissions::from_mode(0o711))
-            .tempdir()
-            .unwrap();
-        Self(dir)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.path().join("shop")
-    }
-
-    fn config(&self) -> ClusterConfig {
-        config_in(self.path())
-    }
-
-    async fn start(&self) -> PostgresCluster {
-        started(self.config()).await
-    }
-
-    async fn refusal(&self) -> ClusterError {
-        refusal(self.config()).await
-    }
-}
-
-fn config_in(dir: &Path) -> ClusterConfig {
-    ClusterConfig {
-        fallback_dir: dir.join("fallback"),
-        ..ClusterConfig::new(dir.join("shop"))
-    }
-}
-
-async fn started(config: ClusterConfig) -> PostgresCluster {
-    PostgresCluster::start(config)
-        .await
-        .unwrap_or_else(|e| panic!("{e}: {:?}", std::error::Error::source(&e)))
-}
-
-async fn refusal(config: ClusterConfig) -> ClusterError {
-    PostgresCluster::start(config).await.unwrap_err()
-}
-
-/// Kills the server, and waits until another one runs in its stead and accepts connections.
-async fn kill_and_reconnect(cluster: &PostgresCluster) {
-    let killed = cluster.pid().unwrap();
-    kill_hard(killed);
-    eventually("a new server", || {
-        cluster.pid().is_some_and(|pid| pid != killed)
-    });
-    eventually_connects(cluster).await;
-}
-
-/// Another process that owns a cluster and can be killed.
-struct Owner {
-    process: Child,
-    server: u32,
-}
-
-impl Owner {
-    fn start(dir: &TestDir) -> Self {
-        let mut process = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "as_an_owner", "--nocapture"])
-            .env(OWNER, dir.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let server = lines
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("server ")?.parse().ok());
-        Self {
-            process,
-            server: server.expect("the owner prints its server's id"),
-        }
-    }
-
-    fn watcher(&self) -> u32 {
-        let owner = self.process.id().to_string();
-        let processes = fs::read_dir("/proc").unwrap().flatten();
-        let mut pids =
-            processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        pids.find(|pid| {
-            command_line(*pid).contains("holdfast-lifeline") && stat_field(*pid, 4) == owner
-        })
-        .unwrap()
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-}
-
-fn command_line(pid: u32) -> String {
-    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
-        .into_owned()
-}
-
-/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5); valid only for those after the name
-/// (2).
-fn stat_field(pid: u32, number: usize) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit(") ").next().unwrap_or_default().to_owned();
-    after_name
-        .split(' ')
-        .nth(number - 3)
-        .unwrap_or_default()
-        .to_owned()
-}
-
-/// A zombie counts as dead: its new parent reaps an orphan at some later time.
-fn is_alive(pid: u32) -> bool {
-    !["", "Z", "X"].contains(&stat_field(pid, 3).as_str())
-}
-
-fn kill_hard(pid: u32) {
-    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
-}
-
-async fn show(cluster: &PostgresCluster, setting: &str) -> String {
-    let mut connection = connected(cluster).await;
-    sqlx::query_scalar(&format!("SHOW {setting}"))
-        .fetch_one(&mut connection)
-        .await
-        .unwrap()
-}
-
-/// The setting is a list of one, quoted.
-async fn socket_dir_of(cluster: &PostgresCluster) -> PathBuf {
-    let setting = show(cluster, "unix_socket_directories").await;
-    PathBuf::from(setting.trim_matches('"').replace("\"\"", "\""))
-}
-
-/// Read by a child of the server: `/proc` shows nothing, because PostgreSQL overwrites it with its
-/// process title.
-async fn environment_of(cluster: &PostgresCluster) -> String {
-    let mut connection = connected(cluster).await;
-    sqlx::query("CREATE TEMP TABLE environment (line text)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    sqlx::query("COPY environment FROM PROGRAM 'env'")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    sqlx::query_scalar("SELECT string_agg(line, E'\\n') FROM environment")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap()
-}
-
-async fn write_sale(cluster: &PostgresCluster, id: i32) {
-    let mut connection = connected(cluster).await;
-    sqlx::query("CREATE TABLE IF NOT EXISTS sales (id int)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    sqlx::query("INSERT INTO sales VALUES ($1)")
-        .bind(id)
-        .execute(&mut connection)
-        .await
-        .unwrap();
-}
-
-async fn sales(cluster: &PostgresCluster) -> Vec<i32> {
-    let mut connection = connected(cluster).await;
-    sqlx::query_scalar("SELECT id FROM sales ORDER BY id")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap()
-}
-
-async fn connected(cluster: &PostgresCluster) -> PgConnection {
-    cluster.connect_options().connect().await.unwrap()
-}
-
-async fn eventually_connects(cluster: &PostgresCluster) {
-    let deadline = Instant::now() + TIMEOUT;
-    while let Err(error) = cluster.connect_options().connect().await {
-        assert!(Instant::now() < deadline, "no connection: {error}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Not a performance limit: beyond this, something is stuck.
-const TIMEOUT: Duration = Duration::from_secs(60);
-
-#[track_caller]
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + TIMEOUT;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "timed out waiting for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
