@@ -7,7 +7,7 @@
 pub(crate) mod window;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::status::DropStatus;
 use domain::values::{DropId, DropName, Position, Timestamp};
@@ -20,17 +20,14 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
+use crate::csv_files::{CONTENT_TYPE, CSV, MEDIA_TYPES, attach};
 use crate::drops::{DropSelection, MOST_LISTED, find};
 use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::lateness::Lateness;
 use crate::negotiate::{preferred, varied};
 use crate::problem::Problem;
-use crate::render::{Representation, Statuses, conditional, insert, private};
-
-const CSV: &str = "text/csv";
-/// Media types of a timeline, the default first.
-const TIMELINE_MEDIA_TYPES: [&str; 2] = ["application/json", CSV];
+use crate::render::{Representation, Statuses, conditional, private};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
@@ -234,7 +231,7 @@ pub(crate) async fn timeline(
     let mut buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
     buckets.fill(app.views.timeline(drop_id, buckets.from()));
     let buckets: Vec<TimelineBucket> = buckets.iter().map(TimelineBucket::from).collect();
-    let media_type = TIMELINE_MEDIA_TYPES[preferred(&headers, &TIMELINE_MEDIA_TYPES)];
+    let media_type = MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)];
     Ok(private(varied(match media_type {
         CSV => csv(&headers, &buckets),
         _ => conditional(&headers, &Timeline { buckets }),
@@ -321,11 +318,10 @@ fn csv(headers: &HeaderMap, buckets: &[TimelineBucket]) -> Response {
             "{start},{held},{sold},{expired},{released},{refunded}\r\n"
         ));
     }
-    let file = Representation::new(text, "text/csv; charset=utf-8");
+    let file = Representation::new(text, CONTENT_TYPE);
     let mut response = file.unless_known(headers);
     if response.status() == StatusCode::OK {
-        let name = "attachment; filename=\"timeline.csv\"";
-        insert(&mut response, header::CONTENT_DISPOSITION, name);
+        attach(&mut response, "timeline");
     }
     response
 }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod auth;
 mod checkout;
 pub mod connections;
+mod csv_files;
 mod drops;
 mod edge;
 mod erasure;

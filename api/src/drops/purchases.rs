@@ -5,16 +5,11 @@
 //! erased: references are read from the private column of the log's events.
 //! Limit: that requires the database; without it, routes that show references return 503.
 
-use std::borrow::Cow;
-
-use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use axum::response::Response;
 use domain::values::{BuyerId, DropId, Money, PaymentReference, Position, PurchaseId};
-use futures::stream::{self, Stream, StreamExt};
 use infrastructure::error::LogError;
 use infrastructure::payments::payment_references;
 use projections::views::HoldView;
@@ -24,17 +19,12 @@ use serde::{Deserialize, Serialize};
 use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
+use crate::csv_files::{self, CSV, Lines, List, MEDIA_TYPES, inert};
 use crate::extract::{DropPath, Fresh, Query, follow_to_head, limit_faults, some_limit};
 use crate::limiter::{AttemptKind, Origin};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Fault, Problem};
-use crate::render::{Page, PurchaseBody, conditional, insert, private};
-
-const CSV: &str = "text/csv";
-/// Media types of the list, the default first.
-const MEDIA_TYPES: [&str; 2] = ["application/json", CSV];
-/// Number of purchases that are read together for a CSV file.
-const SLICE: usize = 500;
+use crate::render::{Page, PurchaseBody, conditional, private};
 
 /// A purchase with its payment reference, for an admin.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -134,7 +124,15 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     find(&app, drop_id)?;
     let response = match MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)] {
-        CSV => file(app, drop_id, params).await?,
+        CSV => {
+            let stop = app.stop.clone();
+            let purchases = Purchases {
+                app,
+                drop_id,
+                after: params.starting_after,
+            };
+            csv_files::file(purchases, params.limit, stop).await?
+        }
         _ => page(&app, drop_id, params, &headers).await?,
     };
     Ok(private(varied(response)))
@@ -196,81 +194,35 @@ async fn references(
     })
 }
 
-/// Returns purchases as CSV. The first slice is read before the response begins, because an error
-/// can only cut off a response that has beginning.
-async fn file(app: App, drop_id: DropId, params: PurchasesParams) -> Result<Response, Problem> {
-    let mut lines = Lines {
-        app,
-        drop_id,
-        after: params.starting_after,
-        left: params.limit.unwrap_or(usize::MAX),
-    };
-    let first = lines.next().await?.unwrap_or_default();
-    let head = Bytes::from_static(HEAD.as_bytes());
-    let beginning = stream::iter([head, first].map(Ok));
-    let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
-    let mut response = (kind, Body::from_stream(beginning.chain(lines.rest()))).into_response();
-    let name = "attachment; filename=\"purchases.csv\"";
-    insert(&mut response, header::CONTENT_DISPOSITION, name);
-    Ok(response)
-}
-
 /// The progress of a CSV file.
-struct Lines {
+struct Purchases {
     app: App,
     drop_id: DropId,
     after: Option<PurchaseId>,
-    left: usize,
 }
 
-/// A file was cut off.
-#[derive(Debug, thiserror::Error)]
-#[error("the rest of the purchases could not be read")]
-struct CutOff;
+impl List for Purchases {
+    type Row = RecordedPurchase;
 
-impl Lines {
-    /// Returns the next slice as CSV lines; `None` after the last.
-    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let most = self.left.min(SLICE);
-        if most == 0 || self.app.stop.is_cancelled() {
-            return Ok(None);
-        }
+    const NAME: &'static str = "purchases";
+    const HEAD: &'static str = "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position,refunded_quantity,refunded_amount\r\n";
+
+    async fn next(&mut self, most: usize) -> Result<Vec<RecordedPurchase>, Problem> {
         let page = slice(&self.app, self.drop_id, self.after, most).await?;
-        let Some(last) = page.last() else {
-            return Ok(None);
-        };
-        self.after = Some(last.purchase.id());
-        self.left -= page.len();
-        lines_of(&page).map(Some)
+        if let Some(last) = page.last() {
+            self.after = Some(last.purchase.id());
+        }
+        Ok(page)
     }
 
-    /// Streams the remaining slices. An error ends the stream abnormally, so that the reader
-    /// notices.
-    fn rest(self) -> impl Stream<Item = Result<Bytes, CutOff>> {
-        stream::try_unfold(self, |mut lines| async move {
-            if lines.app.stop.is_cancelled() {
-                return Err(CutOff);
-            }
-            let next = lines.next().await.map_err(|_| CutOff)?;
-            Ok(next.map(|next| (next, lines)))
-        })
-    }
-}
-
-const HEAD: &str = "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position,refunded_quantity,refunded_amount\r\n";
-
-fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(vec![]);
-    for RecordedPurchase {
-        purchase,
-        payment_reference,
-    } in page
-    {
+    fn write(lines: &mut Lines, row: &RecordedPurchase) -> Result<(), Problem> {
+        let RecordedPurchase {
+            purchase,
+            payment_reference,
+        } = row;
         let Money { amount, currency } = purchase.total;
         let reference = payment_reference.iter().flatten().next();
-        let cells = [
+        lines.add(&[
             purchase.id().to_string(),
             purchase.hold_id.to_string(),
             purchase.drop_id.to_string(),
@@ -283,52 +235,6 @@ fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
             purchase.position.to_string(),
             purchase.refunded.quantity.to_string(),
             purchase.refunded.amount.amount.to_string(),
-        ];
-        writer
-            .write_record(&cells)
-            .map_err(|error| Problem::internal(&error))?;
-    }
-    let written = writer.into_inner();
-    let written = written.map_err(|error| Problem::internal(error.error()))?;
-    Ok(written.into())
-}
-
-/// Makes a cell inert, so that a spreadsheet shows it and does not evaluate it. A cell that begins
-/// like a formula gets a single quote in front, which spreadsheets interpret as a text marker
-/// (OWASP, CSV Injection).
-pub(crate) fn inert(cell: &str) -> Cow<'_, str> {
-    let starts_formula = |c: char| {
-        matches!(
-            c,
-            '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠'
-        )
-    };
-    match cell.starts_with(starts_formula) {
-        true => format!("'{cell}").into(),
-        false => cell.into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::inert;
-
-    #[test]
-    fn cell_that_a_spreadsheet_would_evaluate_is_text() {
-        for (cell, shown) in [
-            (
-                "=HYPERLINK(\"https://evil.example\",\"x\")",
-                "'=HYPERLINK(\"https://evil.example\",\"x\")",
-            ),
-            ("+1", "'+1"),
-            ("-2+3", "'-2+3"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("＝1", "'＝1"),
-            ("pi_1", "pi_1"),
-            ("a=b", "a=b"),
-            ("", ""),
-        ] {
-            assert_eq!(inert(cell), shown);
-        }
+        ])
     }
 }

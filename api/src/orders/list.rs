@@ -4,15 +4,12 @@
 //! spreadsheet would evaluate is written as text.
 //! Limit: newest first; an order that is placed while a file is written is not in it.
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use axum::response::Response;
 use domain::order::ShownStatus;
 use domain::values::{BuyerId, DropId, Entered, Money, OrderId, PaymentReference, Tracking};
-use futures::stream::{self, Stream, StreamExt};
 use projections::orders::OrderFilter;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,18 +17,12 @@ use serde::Deserialize;
 use super::OrderBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller};
+use crate::csv_files::{self, CSV, Lines, List, MEDIA_TYPES, inert};
 use crate::drops::MOST_LISTED;
-use crate::drops::purchases::inert;
 use crate::extract::{Fresh, Query, limit_faults, some_limit};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Fault, Problem};
-use crate::render::{Page, conditional_at, insert, private};
-
-const CSV: &str = "text/csv";
-/// Media types of the list, the default first.
-const MEDIA_TYPES: [&str; 2] = ["application/json", CSV];
-/// Number of orders that are read together for a CSV file.
-const SLICE: usize = 500;
+use crate::render::{Page, conditional_at, private};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct OrdersParams {
@@ -87,15 +78,17 @@ pub(crate) async fn list(
     Fresh(params): Fresh<OrdersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let request = Lines {
+    let request = Orders {
         filter: filter(&reader, &params)?,
         is_admin: matches!(reader, OrdersReader::Admin),
         after: params.starting_after,
-        left: params.limit.unwrap_or(usize::MAX),
         app,
     };
     let response = match MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)] {
-        CSV => file(request)?,
+        CSV => {
+            let stop = request.app.stop.clone();
+            csv_files::file(request, params.limit, stop).await?
+        }
         _ => page(&request, params.limit.unwrap_or(MOST_LISTED), &headers)?,
     };
     Ok(private(varied(response)))
@@ -122,7 +115,7 @@ fn filter(reader: &OrdersReader, params: &OrdersParams) -> Result<OrderFilter, P
     Ok(filter)
 }
 
-fn page(request: &Lines, limit: usize, headers: &HeaderMap) -> Result<Response, Problem> {
+fn page(request: &Orders, limit: usize, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut data = request.slice(limit + 1)?;
     let has_more = data.len() > limit;
     data.truncate(limit);
@@ -132,34 +125,15 @@ fn page(request: &Lines, limit: usize, headers: &HeaderMap) -> Result<Response, 
     Ok(conditional_at(headers, now, &Page { data, has_more }))
 }
 
-/// Returns orders as CSV. The first slice is read before the response begins, because an error can
-/// only cut off a response that has begun.
-fn file(mut lines: Lines) -> Result<Response, Problem> {
-    let first = lines.next()?.unwrap_or_default();
-    let head = Bytes::from_static(HEAD.as_bytes());
-    let beginning = stream::iter([head, first].map(Ok));
-    let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
-    let mut response = (kind, Body::from_stream(beginning.chain(lines.rest()))).into_response();
-    let name = "attachment; filename=\"orders.csv\"";
-    insert(&mut response, header::CONTENT_DISPOSITION, name);
-    Ok(response)
-}
-
 /// A list, and how far it was read.
-struct Lines {
+struct Orders {
     app: App,
     filter: OrderFilter,
     is_admin: bool,
     after: Option<OrderId>,
-    left: usize,
 }
 
-/// A file was cut off.
-#[derive(Debug, thiserror::Error)]
-#[error("the rest of the orders could not be read")]
-struct CutOff;
-
-impl Lines {
+impl Orders {
     fn slice(&self, limit: usize) -> Result<Vec<OrderBody>, Problem> {
         let now = self.app.now();
         let found = self.app.views.orders(&self.filter, self.after, limit, now);
@@ -171,48 +145,29 @@ impl Lines {
             .map(|(order_id, row)| OrderBody::new(order_id, row, now, self.is_admin))
             .collect())
     }
-
-    /// Returns the next slice as CSV lines; `None` after the last.
-    fn next(&mut self) -> Result<Option<Bytes>, Problem> {
-        let most = self.left.min(SLICE);
-        if most == 0 || self.app.stop.is_cancelled() {
-            return Ok(None);
-        }
-        let page = self.slice(most)?;
-        let Some(last) = page.last() else {
-            return Ok(None);
-        };
-        self.after = Some(last.id);
-        self.left -= page.len();
-        lines_of(&page).map(Some)
-    }
-
-    /// Streams the remaining slices. An error ends the stream abnormally, so that the reader
-    /// notices.
-    fn rest(self) -> impl Stream<Item = Result<Bytes, CutOff>> {
-        stream::try_unfold(self, |mut lines| async move {
-            if lines.app.stop.is_cancelled() {
-                return Err(CutOff);
-            }
-            let next = lines.next().map_err(|_| CutOff)?;
-            Ok(next.map(|next| (next, lines)))
-        })
-    }
 }
 
-const HEAD: &str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n";
+impl List for Orders {
+    type Row = OrderBody;
 
-fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
-    let mut writer = csv::WriterBuilder::new()
-        .terminator(csv::Terminator::CRLF)
-        .from_writer(vec![]);
-    for order in page {
+    const NAME: &'static str = "orders";
+    const HEAD: &'static str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n";
+
+    async fn next(&mut self, most: usize) -> Result<Vec<OrderBody>, Problem> {
+        let page = self.slice(most)?;
+        if let Some(last) = page.last() {
+            self.after = Some(last.id);
+        }
+        Ok(page)
+    }
+
+    fn write(lines: &mut Lines, order: &OrderBody) -> Result<(), Problem> {
         let reference = order.payment_reference.iter().flatten().next();
         let fulfilment = serde_json::to_value(order.fulfilment);
         let fulfilment = fulfilment.map_err(|error| Problem::internal(&error))?;
         for item in &order.items {
             let Money { amount, currency } = item.total;
-            let cells = [
+            lines.add(&[
                 order.id.to_string(),
                 order.status.name().to_owned(),
                 fulfilment.as_str().unwrap_or_default().to_owned(),
@@ -231,13 +186,8 @@ fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
                 order.position.to_string(),
                 item.refunded.quantity.to_string(),
                 item.refunded.amount.amount.to_string(),
-            ];
-            writer
-                .write_record(&cells)
-                .map_err(|error| Problem::internal(&error))?;
+            ])?;
         }
+        Ok(())
     }
-    let written = writer.into_inner();
-    let written = written.map_err(|error| Problem::internal(error.error()))?;
-    Ok(written.into())
 }
