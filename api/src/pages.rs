@@ -1,8 +1,12 @@
 //! The pages, and the explanations behind a problem's `type`. All files are embedded in the binary.
 //!
-//! A page consists of HTML, one stylesheet and ES modules, unchanged from `web/`. There is no build
-//! step, and pages use only the public API. Browsers revalidate each file at every load and get 304
-//! while it is unchanged, so a new version appears immediately.
+//! A page consists of HTML within a [`frame`], one stylesheet and ES modules, from `web/`. There is
+//! no build step, and pages use only the public API. Browsers revalidate each file at every load
+//! and get 304 while it is unchanged, so a new version appears immediately.
+
+mod frame;
+
+use std::borrow::Cow;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -11,6 +15,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use self::frame::{FRAMES, PAGES};
 use crate::app::App;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
@@ -171,26 +176,35 @@ pub(crate) async fn asset(
     headers: HeaderMap,
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
-    if Files::get(&name).is_none() {
+    if find(&name).is_none() {
         return not_found_page(&headers, "No file has this name.");
     }
     page(&headers, &name, StatusCode::OK)
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
-    let Some(file) = Files::get(name) else {
+    let Some((content, etag)) = find(name) else {
         return Problem::new(Code::NotFound, "No file has this name.").into_response();
     };
-    let etag = etag(&file);
     let cached = [
-        (header::ETAG, etag.as_str()),
+        (header::ETAG, etag.as_ref()),
         (header::CACHE_CONTROL, "no-cache"),
     ];
     if status == StatusCode::OK && is_known(headers, &etag) {
         return (StatusCode::NOT_MODIFIED, PROTECTION, cached).into_response();
     }
     let kind = [(header::CONTENT_TYPE, media_type(name))];
-    (status, PROTECTION, cached, kind, file.data).into_response()
+    (status, PROTECTION, cached, kind, content).into_response()
+}
+
+/// Returns the page or the file of this name, with its tag.
+fn find(name: &str) -> Option<(Cow<'static, [u8]>, Cow<'static, str>)> {
+    if let Some(page) = PAGES.get(name) {
+        return Some((page.html.as_bytes().into(), page.etag.as_str().into()));
+    }
+    let file = Files::get(name).filter(|_| !name.starts_with(FRAMES))?;
+    let etag = etag(&file);
+    Some((file.data, etag.into()))
 }
 
 /// Returns the file's digest: the same bytes have the same tag in every process.
@@ -227,10 +241,9 @@ pub(crate) async fn problem(
 /// Responds with 404 and all codes: as a list of links for a browser, as a problem for a program.
 fn unknown_code(headers: &HeaderMap) -> Response {
     let is_page = NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] == "text/html";
-    match Files::get(UNKNOWN_CODE).filter(|_| is_page) {
-        Some(file) => {
-            let template = String::from_utf8_lossy(&file.data);
-            let html = template.replace(CODES_HERE, &links_to_codes());
+    match PAGES.get(UNKNOWN_CODE).filter(|_| is_page) {
+        Some(page) => {
+            let html = page.html.replace(CODES_HERE, &links_to_codes());
             let kind = [(header::CONTENT_TYPE, media_type(UNKNOWN_CODE))];
             (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response()
         }
@@ -290,9 +303,8 @@ mod tests {
 
     #[test]
     fn page_about_an_unknown_code_has_the_list_in_its_template() {
-        let template = Files::get(UNKNOWN_CODE).unwrap();
-        let template = std::str::from_utf8(&template.data).unwrap();
-        assert_eq!(template.matches(CODES_HERE).count(), 1);
+        let page = &PAGES[UNKNOWN_CODE];
+        assert_eq!(page.html.matches(CODES_HERE).count(), 1);
         let plain = |text: &str| !text.contains(['<', '>', '&', '"']);
         assert!(Code::ALL.iter().all(|code| plain(code.title())));
     }
