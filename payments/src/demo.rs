@@ -168,7 +168,7 @@ impl Demo {
         (signature::HEADER, value)
     }
 
-    /// The secret of its webhooks, for another program that verifies them.
+    /// Returns the secret of its webhooks, for another program that verifies them.
     #[must_use]
     pub const fn webhook_secret(&self) -> &Secret {
         &self.webhook_secrets[0]
@@ -424,7 +424,7 @@ impl Account {
         }
     }
 
-    /// The amount that can still be refunded.
+    /// Returns the amount that can still be refunded.
     fn left(&self) -> i64 {
         let captured = match self.phase {
             Phase::Captured(amount) => amount.amount,

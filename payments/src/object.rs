@@ -106,14 +106,14 @@ pub struct ErrorObject {
 }
 
 impl ErrorObject {
-    /// The most precise code.
+    /// Returns the most precise code.
     pub fn code(&self) -> Option<&str> {
         let codes = [&self.decline_code, &self.code, &self.kind];
         codes.into_iter().flatten().map(|code| plain(code)).next()
     }
 }
 
-/// A code, if it consists of the characters that Stripe uses.
+/// Returns a code, if it consists of the characters that Stripe uses.
 pub fn plain(code: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_[].".contains(&byte);
     if code.len() <= MAX_CODE_BYTES && !code.is_empty() && code.bytes().all(is_plain) {

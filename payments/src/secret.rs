@@ -12,7 +12,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, for the one message or computation that needs it.
+    /// Returns the text, for the one message or computation that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -99,7 +99,8 @@ impl Stripe {
     }
 }
 
-/// A reference as a segment of a path. References of other providers must not reach other routes.
+/// Returns a reference as a segment of a path. A reference of another provider must not reach
+/// another route.
 fn segment(reference: &str) -> Result<&str, PaymentError> {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if reference.is_empty() || reference.len() > 255 || !reference.bytes().all(is_part) {
@@ -108,7 +109,7 @@ fn segment(reference: &str) -> Result<&str, PaymentError> {
     Ok(reference)
 }
 
-/// The field that names the payment of a refund, and its value. A shop that took money by itself
+/// Returns the field that names the payment of a refund, and its value. A shop that took money by itself
 /// may have recorded the charge as its payment reference.
 fn payment_of_refunds(reference: &str) -> Result<(&'static str, &str), PaymentError> {
     let reference = segment(reference)?;

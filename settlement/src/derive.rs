@@ -15,7 +15,7 @@ pub(crate) fn derived(batch: &Committed) -> Vec<Derived> {
     batch.orders.iter().flat_map(of_event).collect()
 }
 
-/// The id of the job that captures an intent, or reports that its payment is unknown.
+/// Returns the id of the job that captures an intent, or reports that its payment is unknown.
 pub(crate) fn job_of(intent: IntentDigest) -> Uuid {
     Uuid::from_bytes(intent.bytes())
 }

@@ -36,7 +36,7 @@ use crate::store::{IntentRow, JobKind, NewJob, Start, Store};
 /// The reason of a payment that ended without money: its intent was cancelled.
 pub(crate) const CANCELLED: &str = "canceled";
 
-/// Payments of orders. Clones share it.
+/// Starts payments and receives the webhooks of providers. Clones share its state.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     pub(crate) store: Store,

@@ -61,7 +61,7 @@ enum JobError {
     Impossible(&'static str),
 }
 
-/// The messages of an error and its causes, in one line.
+/// Returns the messages of an error and its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -201,7 +201,7 @@ pub(crate) struct Lanes {
 }
 
 impl Lanes {
-    /// The lanes as they are stored: everything up to `position` was handled, except these.
+    /// Returns the lanes as they are stored: everything up to `position` was handled, except these.
     pub(crate) fn new(
         endpoint_id: Uuid,
         position: Position,
@@ -272,12 +272,12 @@ impl Lanes {
         }
     }
 
-    /// The position up to which the log was scanned.
+    /// Returns the position up to which the log was scanned.
     pub(crate) const fn scanned(&self) -> Position {
         self.scanned
     }
 
-    /// The position to store: everything up to here is delivered, or in the changes.
+    /// Returns the position to store: everything up to here is delivered, or in the changes.
     pub(crate) fn position(&self) -> Position {
         match self.outstanding.first_key_value() {
             Some((first, _)) => Position(first.0 - 1),
@@ -475,7 +475,7 @@ impl Lanes {
         Some(Work::Find(alone.row.clone()))
     }
 
-    /// The time at which [`Lanes::next`] may return more, if nothing else happens.
+    /// Returns when [`Lanes::next`] may return more, if nothing else happens.
     pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
         if !self.may_start() {
             return None;

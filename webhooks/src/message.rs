@@ -2,8 +2,7 @@
 //! server.
 //!
 //! Promise: ids, numbers, times, the public terms of a drop and the items of an order, and no
-//! personal data; fewer than
-//! 20,000 bytes.
+//! personal data; fewer than 20,000 bytes.
 
 use bytes::Bytes;
 use domain::DropEvent;
@@ -52,7 +51,7 @@ impl Message {
         }
     }
 
-    /// The message of a test.
+    /// Returns the message of a test.
     pub(crate) fn test(
         webhook_id: String,
         endpoint_id: Uuid,
@@ -276,7 +275,7 @@ pub(crate) fn order_message(recorded: &RecordedOrderEvent, order: &OrderFacts) -
     Some(Message::new(recorded.order_id.0, at, kind, 0, &data))
 }
 
-/// The public facts of an order, and those of its event.
+/// Returns the public facts of an order, and those of its event.
 fn of_order(order: &OrderFacts, position: Position, more: Value) -> Value {
     let mut data = json!(order);
     if let (Value::Object(data), Value::Object(more)) = (&mut data, more) {

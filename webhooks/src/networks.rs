@@ -44,7 +44,7 @@ impl PermittedNetworks {
     }
 
     /// Returns true if a webhook may be sent to this address: a public one, or a listed one.
-    /// Without TLS only listed ones: the ids of open holds permit their purchase.
+    /// Without TLS it must be a listed one, because the ids of open holds permit their purchase.
     #[must_use]
     pub fn permit(&self, address: IpAddr, is_encrypted: bool) -> bool {
         self.list(address) || (is_encrypted && is_public(address))

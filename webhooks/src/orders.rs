@@ -1,6 +1,7 @@
 //! Orders as they were at each of their events: what webhooks about them contain.
 //!
-//! Promise: decided from the log alone, so every attempt, server and replay shows the same.
+//! Promise: decided from the log alone, so every attempt, server and replay shows the same. The
+//! views of the API cannot: they have the newest state, and a message may be about an earlier one.
 //! Limit: every order of the log stays in memory: its items, and some 30 bytes for each of its
 //! events and refunds.
 

@@ -98,7 +98,7 @@ impl fmt::Debug for Sender {
 }
 
 impl Sender {
-    /// A sender to these networks and to public addresses.
+    /// Returns a sender to these networks and to public addresses.
     #[must_use]
     pub fn new(networks: PermittedNetworks, timeout: Duration) -> Self {
         let plain = pooled().build(tcp(&networks, false));
@@ -256,7 +256,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         .map_or_else(|| innermost.to_string(), str::to_owned)
 }
 
-/// The usual causes of a failed connection in words that an administrator understands.
+/// Returns the usual causes of a failed connection in words that an administrator understands.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "the other kinds keep the system's words"

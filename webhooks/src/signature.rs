@@ -30,7 +30,7 @@ impl Secret {
         Self(rand::random::<[u8; SECRET_BYTES]>().to_vec())
     }
 
-    /// A stored secret.
+    /// Restores a secret from its stored bytes.
     #[must_use]
     pub const fn stored(bytes: Vec<u8>) -> Self {
         Self(bytes)

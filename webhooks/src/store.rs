@@ -39,7 +39,7 @@ pub struct Matter {
 }
 
 impl Store {
-    /// The tables in this database.
+    /// Returns the tables in this database.
     #[must_use]
     pub const fn new(pool: PgPool) -> Self {
         Self(pool)

@@ -183,7 +183,7 @@ impl Lanes {
     }
 }
 
-/// A delivery whose message does not exist any more.
+/// Returns the row of a delivery whose message does not exist any more: given up.
 pub(super) fn withdrawn(row: Row, now: Timestamp) -> Row {
     let error =
         "the event was declared void, or the endpoint does not subscribe to its type any more";

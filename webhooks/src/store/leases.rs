@@ -255,7 +255,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// The id of a stream in this table; `None` for a stream that belongs to the other one.
+    /// Returns the id of a stream in this table; `None` for a stream that belongs to the other one.
     fn id_of(self, stream: StreamId) -> Option<Uuid> {
         match stream {
             StreamId::Drop(drop_id) => (self.id == DROPS.id).then_some(drop_id.0),
