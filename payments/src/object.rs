@@ -113,7 +113,7 @@ impl ErrorObject {
     }
 }
 
-/// Returns a code, if it consists of the characters that Stripe uses.
+/// Returns a code that consists of the characters that Stripe uses; `unknown` for any other.
 pub fn plain(code: &str) -> &str {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_[].".contains(&byte);
     if code.len() <= MAX_CODE_BYTES && !code.is_empty() && code.bytes().all(is_plain) {

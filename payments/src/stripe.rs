@@ -109,8 +109,8 @@ fn segment(reference: &str) -> Result<&str, PaymentError> {
     Ok(reference)
 }
 
-/// Returns the field that names the payment of a refund, and its value. A shop that took money by itself
-/// may have recorded the charge as its payment reference.
+/// Returns the field that names the payment of a refund, and its value. A shop that took money by
+/// itself may have recorded the charge as its payment reference.
 fn payment_of_refunds(reference: &str) -> Result<(&'static str, &str), PaymentError> {
     let reference = segment(reference)?;
     let is_charge = reference.starts_with("ch_");

@@ -53,8 +53,9 @@ pub enum Changed {
 }
 
 pub(super) const DELIVERY: &str = "
-SELECT id, endpoint_id, webhook_id, event_type, drop_id, order_id, position, part, status, attempts, next_attempt_at,
-       last_error, holds_drop, is_of_endpoint, cancelled_at, created_at, finished_at
+SELECT id, endpoint_id, webhook_id, event_type, drop_id, order_id, position, part, status,
+       attempts, next_attempt_at, last_error, holds_drop, is_of_endpoint,
+       cancelled_at, created_at, finished_at
   FROM webhook_deliveries";
 
 impl Store {
@@ -69,11 +70,12 @@ impl Store {
         }
         let delivery_id = Uuid::new_v4();
         sqlx::query(
-            "INSERT INTO webhook_deliveries (id, endpoint_id, webhook_id, event_type, position, status, \
-                 attempts, next_attempt_at, holds_drop, created_at, revision) \
+            "INSERT INTO webhook_deliveries (id, endpoint_id, webhook_id, event_type, position, \
+                 status, attempts, next_attempt_at, holds_drop, created_at, revision) \
              SELECT $1, $2, $3, $4, h.position, 'pending', 0, now.at, false, now.at, e.revision \
                FROM log_head h, webhook_endpoints e, \
-                    (SELECT date_trunc('milliseconds', clock_timestamp()) AS at) now WHERE e.id = $2",
+                    (SELECT date_trunc('milliseconds', clock_timestamp()) AS at) now \
+              WHERE e.id = $2",
         )
         .bind(delivery_id)
         .bind(id)
@@ -143,7 +145,8 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Delivery>, sqlx::Error> {
         let sql = format!(
-            "{DELIVERY} WHERE (status <> 'done' OR attempts > 1) AND ($1::text IS NULL OR status = $1) \
+            "{DELIVERY} WHERE (status <> 'done' OR attempts > 1) \
+                AND ($1::text IS NULL OR status = $1) \
                 AND ($2::bigint IS NULL OR (position, id) < ($2, $3)) \
               ORDER BY position DESC, id DESC LIMIT $4"
         );
@@ -206,9 +209,11 @@ impl Store {
             moved.execute(&mut *transaction).await?;
         }
         let cancelled = sqlx::query(
-            "UPDATE webhook_deliveries SET revision = $2, status = 'failed', next_attempt_at = NULL, \
+            "UPDATE webhook_deliveries SET revision = $2, status = 'failed', \
+                 next_attempt_at = NULL, \
                  cancelled_at = date_trunc('milliseconds', clock_timestamp()), \
-                 finished_at = coalesce(finished_at, date_trunc('milliseconds', clock_timestamp())) \
+                 finished_at = coalesce(finished_at, \
+                     date_trunc('milliseconds', clock_timestamp())) \
               WHERE id = $1 AND status <> 'done'",
         )
         .bind(id)

@@ -85,9 +85,12 @@ pub enum Replay {
 }
 
 const ENDPOINT: &str = "
-SELECT e.id, e.url, e.event_types, e.description, e.disabled_reason, e.disabled_at, e.position, e.created_at,
-       (SELECT count(*) FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'pending') AS pending,
-       (SELECT count(*) FROM webhook_deliveries d WHERE d.endpoint_id = e.id AND d.status = 'failed') AS failed
+SELECT e.id, e.url, e.event_types, e.description, e.disabled_reason, e.disabled_at, e.position,
+       e.created_at,
+       (SELECT count(*) FROM webhook_deliveries d
+          WHERE d.endpoint_id = e.id AND d.status = 'pending') AS pending,
+       (SELECT count(*) FROM webhook_deliveries d
+          WHERE d.endpoint_id = e.id AND d.status = 'failed') AS failed
   FROM webhook_endpoints e";
 
 impl Store {
@@ -170,9 +173,11 @@ impl Store {
                  event_types = CASE WHEN $3 THEN $4 ELSE event_types END, \
                  description = CASE WHEN $5 THEN $6 ELSE description END, \
                  disabled_reason = CASE $7 WHEN true THEN NULL \
-                     WHEN false THEN coalesce(disabled_reason, 'administrator') ELSE disabled_reason END, \
+                     WHEN false THEN coalesce(disabled_reason, 'administrator') \
+                     ELSE disabled_reason END, \
                  disabled_at = CASE $7 WHEN true THEN NULL \
-                     WHEN false THEN coalesce(disabled_at, date_trunc('milliseconds', clock_timestamp())) \
+                     WHEN false THEN coalesce(disabled_at, \
+                         date_trunc('milliseconds', clock_timestamp())) \
                      ELSE disabled_at END \
               WHERE id = $1",
         )
@@ -212,7 +217,8 @@ impl Store {
             return Ok(None);
         }
         sqlx::query(
-            "UPDATE webhook_secrets SET expires_at = clock_timestamp() + make_interval(hours => $2) \
+            "UPDATE webhook_secrets \
+                SET expires_at = clock_timestamp() + make_interval(hours => $2) \
               WHERE endpoint_id = $1 AND expires_at IS NULL",
         )
         .bind(id)
@@ -221,7 +227,8 @@ impl Store {
         .await?;
         insert_secret(&mut transaction, id, secret).await?;
         sqlx::query(
-            "DELETE FROM webhook_secrets WHERE endpoint_id = $1 AND (expires_at < clock_timestamp() \
+            "DELETE FROM webhook_secrets \
+              WHERE endpoint_id = $1 AND (expires_at < clock_timestamp() \
                  OR secret NOT IN (SELECT secret FROM webhook_secrets WHERE endpoint_id = $1 \
                                     ORDER BY created_at DESC LIMIT $2))",
         )

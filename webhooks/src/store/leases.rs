@@ -176,7 +176,8 @@ impl Store {
     /// Disables an endpoint whose receiver is gone.
     pub(crate) async fn disable(&self, id: Uuid, holder: Uuid) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "UPDATE webhook_endpoints SET disabled_reason = $3, lease_until = NULL, revision = revision + 1, \
+            "UPDATE webhook_endpoints SET disabled_reason = $3, lease_until = NULL, \
+                 revision = revision + 1, \
                  disabled_at = date_trunc('milliseconds', clock_timestamp()) \
               WHERE id = $1 AND lease_holder = $2 AND disabled_at IS NULL",
         )
@@ -198,6 +199,11 @@ async fn derived(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// Returns one value of each row, as an array of SQL.
+fn column<'a, T>(rows: &[&'a Row], value: impl Fn(&'a Row) -> T) -> Vec<T> {
+    rows.iter().map(|row| value(row)).collect()
+}
+
 async fn save_rows(connection: &mut PgConnection, save: &Save) -> Result<(), sqlx::Error> {
     // Of deliveries that were done at once, only the newest stay listed.
     let at_once = |row: &&Row| row.status == Status::Done && row.attempts == 1;
@@ -212,36 +218,41 @@ async fn save_rows(connection: &mut PgConnection, save: &Save) -> Result<(), sql
     }
     let time = |at: Option<Timestamp>| at.map(DateTime::<Utc>::from);
     sqlx::query(
-        "INSERT INTO webhook_deliveries AS d (id, webhook_id, event_type, drop_id, position, part, status, \
-             attempts, next_attempt_at, last_error, holds_drop, is_of_endpoint, cancelled_at, created_at, \
-             finished_at, order_id, endpoint_id) \
+        "INSERT INTO webhook_deliveries AS d (id, webhook_id, event_type, drop_id, position, \
+             part, status, attempts, next_attempt_at, last_error, holds_drop, is_of_endpoint, \
+             cancelled_at, created_at, finished_at, order_id, endpoint_id) \
          SELECT n.*, $16 FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], \
-             $6::smallint[], $7::text[], $8::integer[], $9::timestamptz[], $10::text[], $11::boolean[], \
-             $12::boolean[], $13::timestamptz[], $14::timestamptz[], $15::timestamptz[], $18::uuid[]) n \
+             $6::smallint[], $7::text[], $8::integer[], $9::timestamptz[], $10::text[], \
+             $11::boolean[], $12::boolean[], $13::timestamptz[], $14::timestamptz[], \
+             $15::timestamptz[], $18::uuid[]) n \
          ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, attempts = EXCLUDED.attempts, \
              next_attempt_at = EXCLUDED.next_attempt_at, last_error = EXCLUDED.last_error, \
              holds_drop = EXCLUDED.holds_drop, is_of_endpoint = EXCLUDED.is_of_endpoint, \
              cancelled_at = EXCLUDED.cancelled_at, finished_at = EXCLUDED.finished_at \
           WHERE d.revision <= $17",
     )
-    .bind(rows.iter().map(|row| row.id).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.webhook_id.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.event_type.as_str()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| DROPS.id_of(row.stream?)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| to_sql(row.position)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| i16::from(row.part)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.status.name()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| i32::try_from(row.attempts).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| time(row.next_attempt_at)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.last_error.as_deref()).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.holds_drop).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| row.is_of_endpoint).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| time(row.finished_at.filter(|_| row.is_cancelled))).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| DateTime::<Utc>::from(row.created_at)).collect::<Vec<_>>())
-    .bind(rows.iter().map(|row| time(row.finished_at)).collect::<Vec<_>>())
+    .bind(column(&rows, |row| row.id))
+    .bind(column(&rows, |row| row.webhook_id.as_str()))
+    .bind(column(&rows, |row| row.event_type.as_str()))
+    .bind(column(&rows, |row| DROPS.id_of(row.stream?)))
+    .bind(column(&rows, |row| to_sql(row.position)))
+    .bind(column(&rows, |row| i16::from(row.part)))
+    .bind(column(&rows, |row| row.status.name()))
+    .bind(column(&rows, |row| {
+        i32::try_from(row.attempts).unwrap_or(i32::MAX)
+    }))
+    .bind(column(&rows, |row| time(row.next_attempt_at)))
+    .bind(column(&rows, |row| row.last_error.as_deref()))
+    .bind(column(&rows, |row| row.holds_drop))
+    .bind(column(&rows, |row| row.is_of_endpoint))
+    .bind(column(&rows, |row| {
+        time(row.finished_at.filter(|_| row.is_cancelled))
+    }))
+    .bind(column(&rows, |row| DateTime::<Utc>::from(row.created_at)))
+    .bind(column(&rows, |row| time(row.finished_at)))
     .bind(save.endpoint_id)
     .bind(save.revision)
-    .bind(rows.iter().map(|row| ORDERS.id_of(row.stream?)).collect::<Vec<_>>())
+    .bind(column(&rows, |row| ORDERS.id_of(row.stream?)))
     .execute(connection)
     .await?;
     Ok(())
@@ -322,8 +333,10 @@ async fn save_lanes(
 
 async fn prune(connection: &mut PgConnection, endpoint_id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND status = 'done' AND (position, id) <= \
-             (SELECT k.position, k.id FROM webhook_deliveries k WHERE k.endpoint_id = $1 AND k.status = 'done' \
+        "DELETE FROM webhook_deliveries \
+          WHERE endpoint_id = $1 AND status = 'done' AND (position, id) <= \
+             (SELECT k.position, k.id FROM webhook_deliveries k \
+               WHERE k.endpoint_id = $1 AND k.status = 'done' \
                ORDER BY k.position DESC, k.id DESC OFFSET $2 LIMIT 1)",
     )
     .bind(endpoint_id)
