@@ -12,8 +12,8 @@
 //!
 //! Promise: references, event ids and the webhook secret are derived from a seed and the ids of the
 //! caller, so that they are the same after a restart and on every node.
-//! Limit: states and unsent webhooks are in memory, of the last 10,000 payments. An intent that is
-//! known from its reference only allows each call once more: the log is the record.
+//! Limit: states and unsent webhooks are in memory, of the last 10,000 payments. An intent that
+//! nothing has happened to on this node allows each call once: the log is the record.
 
 mod deliveries;
 mod reference;
@@ -99,8 +99,10 @@ struct MadeRefund {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Known from its reference only.
-    Forgotten,
+    /// Nothing has happened to it here. Another node, or this one before a restart, may have taken
+    /// the payment.
+    Unobserved,
+    /// Declined here.
     Unpaid,
     /// Authorised at this time.
     Processing(Timestamp),
@@ -227,7 +229,7 @@ impl Demo {
             reference: reference.to_owned(),
             parts,
             order_id: None,
-            phase: Phase::Forgotten,
+            phase: Phase::Unobserved,
             refunds: vec![],
             refunds_fail: false,
         })
@@ -239,7 +241,7 @@ impl Demo {
         account: &mut Account,
         scenario: Scenario,
     ) -> Result<(Intent, Vec<Effect>), PaymentError> {
-        if !matches!(account.phase, Phase::Unpaid | Phase::Forgotten) {
+        if !matches!(account.phase, Phase::Unpaid | Phase::Unobserved) {
             return Err(unexpected_state());
         }
         let mut effects = vec![];
@@ -288,7 +290,7 @@ impl Demo {
             Phase::Captured(amount) => (0, amount.amount, "succeeded"),
             Phase::Cancelled => (0, 0, "canceled"),
             Phase::Processing(_) => (0, 0, "processing"),
-            Phase::Forgotten | Phase::Unpaid => (0, 0, "requires_payment_method"),
+            Phase::Unobserved | Phase::Unpaid => (0, 0, "requires_payment_method"),
         };
         let declined = json!({ "type": "card_error", "code": "card_declined" });
         let is_declined = event_type == "payment_intent.payment_failed";
@@ -411,7 +413,7 @@ impl Account {
     fn intent(&self) -> Intent {
         let amount = self.parts.amount;
         let state = match self.phase {
-            Phase::Forgotten | Phase::Unpaid => IntentState::Unpaid,
+            Phase::Unobserved | Phase::Unpaid => IntentState::Unpaid,
             Phase::Processing(_) => IntentState::Processing,
             Phase::Authorised => IntentState::Authorised { amount },
             Phase::Captured(amount) => IntentState::Succeeded { amount },
@@ -428,7 +430,7 @@ impl Account {
     fn left(&self) -> i64 {
         let captured = match self.phase {
             Phase::Captured(amount) => amount.amount,
-            Phase::Forgotten => self.parts.amount.amount,
+            Phase::Unobserved => self.parts.amount.amount,
             Phase::Unpaid | Phase::Processing(_) | Phase::Authorised | Phase::Cancelled => 0,
         };
         let refunded = self
@@ -495,10 +497,9 @@ impl PaymentProvider for Demo {
             return Err(other_parameters());
         }
         let (intent, webhook) = self.change(&reference, |now, account| {
-            if account.phase != Phase::Forgotten {
+            if account.phase != Phase::Unobserved {
                 return Ok(((account.intent(), None), vec![]));
             }
-            account.phase = Phase::Unpaid;
             account.order_id = Some(payment.order_id);
             let Some(scenario) = payment.scenario else {
                 return Ok(((account.intent(), None), vec![]));
@@ -532,7 +533,7 @@ impl PaymentProvider for Demo {
                 Phase::Unpaid | Phase::Processing(_) | Phase::Cancelled => {
                     return Err(unexpected_state());
                 }
-                Phase::Forgotten | Phase::Authorised => {}
+                Phase::Unobserved | Phase::Authorised => {}
             }
             let authorised = account.parts.amount;
             if amount.currency != authorised.currency
@@ -557,7 +558,7 @@ impl PaymentProvider for Demo {
                         retry_after: None,
                     });
                 }
-                Phase::Forgotten | Phase::Unpaid | Phase::Authorised => {}
+                Phase::Unobserved | Phase::Unpaid | Phase::Authorised => {}
             }
             account.phase = Phase::Cancelled;
             let webhook = self.webhook(now, account, "payment_intent.canceled");

@@ -239,6 +239,17 @@ async fn declined_buyer_may_try_again_and_cancelled_intent_is_over() {
 }
 
 #[tokio::test]
+async fn payment_that_was_started_at_one_node_is_paid_captured_and_refunded_at_others() {
+    let [first, second, third] = [Bank::open(), Bank::open(), Bank::open()];
+    let (reference, secret) = first.start(1, None).await;
+    second.demo.act(&secret, Scenario::Pays).unwrap();
+    first.demo.capture(&reference, euros(1_999)).await.unwrap();
+    let (again, _) = third.start(1, None).await;
+    assert_eq!(again, reference);
+    third.demo.refund(refund(7, &reference, 1)).await.unwrap();
+}
+
+#[tokio::test]
 async fn late_payment_cannot_be_cancelled_until_it_arrives() {
     let bank = Bank::open();
     let late = Scenario::PaysLate { after_seconds: 90 };
