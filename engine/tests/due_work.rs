@@ -385,7 +385,7 @@ async fn orders_that_end_with_a_drop_do_not_delay_requests() {
     assert!(held(&shop.log, drops[1]) > 0, "everything fitted");
     shop.node.held(hold(other, "k", "ann", 1)).await;
     assert!(
-        held(&shop.log, drops[1]) > ORDERS as u32 / 4,
+        held(&shop.log, drops[1]) as usize > ORDERS / 4,
         "the other drop had to wait"
     );
     wait_until_idle(&shop.log).await;
