@@ -24,6 +24,7 @@ use tracing::warn;
 use crate::app::App;
 use crate::auth::{Caller, Visitor};
 use crate::extract::{IdempotencyKey, OptionalBody, RawBody};
+use crate::limiter::ChangeKind;
 use crate::orders::payment::PaymentStatus;
 use crate::orders::{OrderPath, find_anywhere, found, must_own};
 use crate::problem::{Code, Problem};
@@ -133,11 +134,18 @@ pub(crate) async fn start(
     let payment_id = answer.subject;
     // Only a payment of a pending order can be made. The start of such a payment is so recent that
     // every provider still knows it by its idempotency key.
-    let is_payable = app
-        .views
-        .order(order_id)
+    let order = app.views.order(order_id);
+    let is_payable = order
+        .as_ref()
         .is_some_and(|order| order.status_at(app.now()) == ShownStatus::Pending);
     let (provider_reference, client_secret) = if is_payable {
+        // The first start of an order is never refused, but each one calls the provider.
+        let starts = order.map_or(0, |order| order.payments.started.len());
+        if answer.is_replay() || starts > 1 {
+            let _counts = app
+                .limiter
+                .admit_change(visitor.origin, ChangeKind::Payment)?;
+        }
         let payment = PaymentToStart {
             payment_id: payment_id.0,
             order_id: order_id.0,

@@ -21,6 +21,7 @@ use infrastructure::log::EventLog;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
@@ -47,6 +48,13 @@ pub(crate) const MAX_TERMS_BODY: usize = 96 * 1024;
 
 /// Maximum number of bytes that are read of a body that is too large.
 const MOST_DRAINED: usize = 1024 * 1024;
+
+/// Bodies above [`MAX_BODY`] that are received at a time from senders whose signature is checked
+/// only afterwards. Any client can send one, so each of them would otherwise hold memory for as
+/// long as [`BODY_TIMEOUT`].
+const MOST_LARGE_BODIES: usize = 32;
+
+static LARGE_BODIES: Semaphore = Semaphore::const_new(MOST_LARGE_BODIES);
 
 /// Timeout for a body to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,7 +99,8 @@ impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBo
     }
 }
 
-/// A body of at most `MOST` bytes as it was sent, for a signature over exactly these bytes.
+/// A body of at most `MOST` bytes as it was sent, for a signature over exactly these bytes. While
+/// [`MOST_LARGE_BODIES`] are being received, another one above [`MAX_BODY`] is refused.
 #[derive(Debug)]
 pub struct RawBody<const MOST: usize>(pub Bytes);
 
@@ -99,7 +108,11 @@ impl<const MOST: usize> FromRequest<App> for RawBody<MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
-        let body = timeout(BODY_TIMEOUT, read_to_end(request, MOST)).await;
+        let body = timeout(
+            BODY_TIMEOUT,
+            read_to_end(request, MOST, Some(&LARGE_BODIES)),
+        )
+        .await;
         body.map_err(too_slow)?.map(Self)
     }
 }
@@ -112,7 +125,7 @@ fn too_slow(_: Elapsed) -> Problem {
 /// Reads a body to its end. A body that is too large is read further, up to a bound: a client that
 /// gets a response while it is still sending sees a broken connection instead of the response.
 async fn read_body(request: Request, most: usize) -> Result<Bytes, Problem> {
-    let body = timeout(BODY_TIMEOUT, read_to_end(request, most))
+    let body = timeout(BODY_TIMEOUT, read_to_end(request, most, None))
         .await
         .map_err(too_slow)??;
     if body.len() > MAX_BODY && characters(&body) > MAX_BODY {
@@ -150,7 +163,13 @@ fn characters(json: &[u8]) -> usize {
     count
 }
 
-async fn read_to_end(request: Request, most: usize) -> Result<Bytes, Problem> {
+/// Reads a body of at most `most` bytes. One above [`MAX_BODY`] needs a permit of `large`, if that
+/// is given.
+async fn read_to_end(
+    request: Request,
+    most: usize,
+    large: Option<&Semaphore>,
+) -> Result<Bytes, Problem> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -160,12 +179,19 @@ async fn read_to_end(request: Request, most: usize) -> Result<Bytes, Problem> {
     }
     let mut frames = request.into_body().into_data_stream();
     let (mut body, mut length) = (BytesMut::new(), 0);
+    let mut permit = None;
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|_| {
             let detail = "The body ended early. Send the request again.";
             Problem::new(Code::MalformedJson, detail)
         })?;
         length += frame.len();
+        if let Some(large) = large.filter(|_| length > MAX_BODY && permit.is_none()) {
+            permit = Some(large.try_acquire().map_err(|_| {
+                let detail = "Too many large bodies are being received. Send the request again.";
+                Problem::unavailable(detail)
+            })?);
+        }
         if length > MOST_DRAINED {
             break;
         }

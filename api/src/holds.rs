@@ -23,7 +23,7 @@ use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
-use crate::limiter::{Attempt, AttemptKind, Origin, RequestKind};
+use crate::limiter::{Attempt, AttemptKind, ChangeKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
 use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
 
@@ -135,8 +135,13 @@ pub(crate) async fn change(
     Body(HoldEdit { quantity }): Body<HoldEdit>,
 ) -> Result<Response, Problem> {
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
-    let answer = app.engine.change_hold(ChangeHold { hold_id, quantity });
-    let answer = found(attempt, answer.await);
+    let admission = app.limiter.admit_change(origin, ChangeKind::Hold)?;
+    let answer = app
+        .engine
+        .change_hold(ChangeHold { hold_id, quantity })
+        .await;
+    admission.settle(&answer);
+    let answer = found(attempt, answer);
     answer.map_err(|error| match app.views.hold(hold_id) {
         Some(hold) => app.refused.problem(hold.row.drop_id, error),
         None => error.into(),

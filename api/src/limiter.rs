@@ -4,10 +4,12 @@
 //! Promise: limits are on by default, and exact until the memory bound is reached. Concurrent
 //! requests cannot exceed a limit, a refused request does not count, and a retry of a recorded
 //! request is neither refused nor counted. An address is the one that [`address`] determines, which
-//! no header can forge. Holds are followed through the log's events. Purchases and releases are
-//! never refused here: each hold and each entry has one such event, so limiting holds limits those
-//! too. Limit: each process counts for itself, in memory, and starts from zero. A limit that must
-//! be exact across processes is the drop's own throttle, decided from the log. Beyond
+//! no header can forge. Holds are followed through the log's events. An order counts as one request
+//! for each of its drops. Purchases, releases and the first payment of an order are never refused
+//! here: each hold and each entry has one such event, so limiting holds limits those too. A hold
+//! can be changed and a payment started any number of times, so changes and further starts count.
+//! Limit: each process counts for itself, in memory, and starts from zero. A limit that must be
+//! exact across processes is the drop's own throttle, decided from the log. Beyond
 //! [`MOST_REMEMBERED`] and [`MOST_OPEN`], clients are not limited. No address is in an event, a
 //! response or a log line.
 //!
@@ -72,6 +74,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     requests: Option<Window>,
+    payments: Option<Window>,
     expired: Option<Window>,
     attempts: Option<Window>,
     open: Open,
@@ -101,6 +104,7 @@ impl Limiter {
         };
         let state = State {
             requests: window(bounds.requests, MOST_REMEMBERED),
+            payments: window(bounds.requests, MOST_FAULTS_REMEMBERED),
             expired: window(bounds.expired, MOST_FAULTS_REMEMBERED),
             attempts: window(bounds.attempts, MOST_FAULTS_REMEMBERED),
             open: Open::new(MOST_OPEN),
@@ -168,6 +172,7 @@ impl Limiter {
                 limiter: self.clone(),
                 client,
                 kind,
+                many,
                 key: keys.key,
                 charged_at,
             }))),
@@ -175,6 +180,62 @@ impl Limiter {
                 self.note(ReportKind::Refused);
                 Err(full.into())
             }
+        }
+    }
+
+    /// Admits a request that places nothing and counts it, or refuses it.
+    ///
+    /// # Errors
+    /// 429 with the time to retry.
+    pub(crate) fn admit_change(
+        &self,
+        origin: Origin,
+        kind: ChangeKind,
+    ) -> Result<ChangeAdmission, Problem> {
+        let (Origin::Limited(client), Bound(Some(rate))) = (origin, self.0.bounds.requests) else {
+            return Ok(ChangeAdmission(None));
+        };
+        let now = self.now();
+        let window = |state: &mut State| {
+            let admitted = state.changes(kind).map(|window| window.admit(client, now));
+            admitted.transpose()
+        };
+        // Bind the result before matching, so that the lock is released by then.
+        let admitted = window(&mut self.state());
+        match admitted {
+            Ok(at) => Ok(ChangeAdmission(
+                at.map(|at| (self.clone(), kind, client, at)),
+            )),
+            Err(wait) => {
+                self.note(ReportKind::Refused);
+                Err(LimitReached::Requests(rate, wait).into())
+            }
+        }
+    }
+}
+
+impl State {
+    const fn changes(&mut self, kind: ChangeKind) -> Option<&mut Window> {
+        match kind {
+            ChangeKind::Hold => self.requests.as_mut(),
+            ChangeKind::Payment => self.payments.as_mut(),
+        }
+    }
+}
+
+/// An admitted request that places nothing. It counts, unless it had no effect.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct ChangeAdmission(Option<(Limiter, ChangeKind, Client, Duration)>);
+
+impl ChangeAdmission {
+    /// Records the outcome. A request that changed nothing is refunded.
+    pub(crate) fn settle<S>(self, outcome: &Result<Accepted<S>, CommandError>) {
+        if let Some((limiter, kind, client, at)) = self.0
+            && outcome.as_ref().is_ok_and(Accepted::is_replay)
+            && let Some(window) = limiter.state().changes(kind)
+        {
+            window.refund(client, at);
         }
     }
 }
@@ -190,6 +251,16 @@ pub struct BuyersKey {
 
 /// The time under which a request was counted among the address's requests, if those are limited.
 type Charged = Option<Duration>;
+
+/// Requests that grow the log or call a provider, and place nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    /// A change of a hold. Counts among the requests for stock.
+    Hold,
+    /// A repeated or further start of a payment of one order, which calls the provider. Counted
+    /// separately, so that requests for stock never keep a buyer from paying.
+    Payment,
+}
 
 impl Bounds {
     /// Counts a request against every limit or against none. Returns `None` for a retry, which
@@ -213,9 +284,11 @@ impl Bounds {
             self.refuse_more(state, client, (kind, many), now)?;
         }
         let charged = match (&mut state.requests, self.requests) {
-            (Some(window), Bound(Some(_))) if may_be_retry => Some(window.count(client, now)),
+            (Some(window), Bound(Some(_))) if may_be_retry => {
+                Some(window.count_many(client, many, now))
+            }
             (Some(window), Bound(Some(rate))) => {
-                let admitted = window.admit(client, now);
+                let admitted = window.admit_many(client, many, now);
                 Some(admitted.map_err(|wait| LimitReached::Requests(rate, wait))?)
             }
             (Some(_) | None, _) => None,
@@ -345,6 +418,8 @@ struct Admitted {
     limiter: Limiter,
     client: Client,
     kind: RequestKind,
+    /// The number of holds or entries that it counts as.
+    many: usize,
     key: KeyDigest,
     charged_at: Charged,
 }
@@ -365,7 +440,9 @@ impl Admission {
         if let (Some(window), Some(at), true) =
             (&mut state.requests, admitted.charged_at, is_replay)
         {
-            window.refund(admitted.client, at);
+            for _ in 0..admitted.many {
+                window.refund(admitted.client, at);
+            }
         }
     }
 }

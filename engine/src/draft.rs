@@ -213,7 +213,8 @@ impl Draft {
     }
 
     /// Decides `entry` at `now` on top of `state`, applies its events and those that follow from
-    /// them, and keeps the outcome. Returns an order that needs more room, for the next draft.
+    /// them, and keeps the outcome. Returns a request before which expiries have filled the draft,
+    /// for the next draft.
     pub(super) fn decide(
         &mut self,
         state: &mut State,
@@ -229,11 +230,7 @@ impl Draft {
         let arrived = entry.arrived(now);
         let times = Times { now, arrived };
         self.expire_for(state, &entry.request, times);
-        let is_large = matches!(
-            entry.request,
-            AnyRequest::PlaceOrder(_) | AnyRequest::RecordPayment(_)
-        );
-        if is_large && !self.has_room() {
+        if !self.has_room() {
             return Some(entry);
         }
         let start = self.ends();

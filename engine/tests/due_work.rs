@@ -7,13 +7,14 @@ use domain::decide::Subject;
 use domain::drop::HoldStatus;
 use domain::values::{DropId, HoldId, Timestamp};
 use domain::{DropEvent, Refusal};
-use engine::{Clock, CommandError, EngineConfig, VirtualClock};
+use engine::{Clock, CommandError, EngineConfig, OrderedItem, PlaceOrder, VirtualClock};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog};
 
 use crate::support::build::{
-    adjust, aggregate, assert_is_chain, decoded, hold, join, new_year, purchase, release, schedule,
+    adjust, aggregate, assert_is_chain, buyer, decoded, hold, join, key, new_year, purchase,
+    quantity, release, schedule,
 };
 use crate::support::node::{Node, hold_of, pass, settle};
 use crate::support::request::{Answer, Request, submit};
@@ -318,6 +319,81 @@ async fn units_of_expired_holds_are_available_before_their_record() {
     );
     wait_until_idle(&log).await;
     assert_eq!(aggregate(&log.snapshot(), drop_id).stock().available, 100);
+}
+
+// Orders, whose end has an event for each item.
+
+/// The most items of an order.
+const ITEMS: usize = 20;
+/// Orders that end together: more events than two batches take.
+const ORDERS: usize = 200;
+
+/// Places orders of one unit of each drop, for as many buyers.
+async fn fill_with_orders(node: &Node, drops: &[DropId]) {
+    let sent: Vec<_> = (0..ORDERS)
+        .map(|n| {
+            let item = |drop_id: &DropId| OrderedItem {
+                drop_id: *drop_id,
+                quantity: quantity(1),
+            };
+            let request = PlaceOrder {
+                key: Some(key(&format!("o{n}"))),
+                other_key: None,
+                buyer_id: buyer(&format!("b{n}")),
+                is_from_token: false,
+                display_name: None,
+                items: drops.iter().map(item).collect(),
+            };
+            let handle = node.handle.clone();
+            tokio::spawn(async move { handle.place_order(request).await })
+        })
+        .collect();
+    for task in sent {
+        task.await.unwrap().unwrap();
+    }
+}
+
+/// Twenty drops with orders over all of them, and a drop that no order names.
+async fn shop_with_orders() -> (Shop, Vec<DropId>, DropId) {
+    let shop = Shop::open_on(slow(), ORDERS as i64, 600).await;
+    let mut drops = vec![shop.drop_id];
+    for n in 1..ITEMS {
+        let request = schedule(&format!("drop{n}"), ORDERS as i64, 600);
+        drops.push(shop.node.scheduled(request).await);
+    }
+    fill_with_orders(&shop.node, &drops).await;
+    let other = shop.node.scheduled(schedule("other", 100, 600)).await;
+    (shop, drops, other)
+}
+
+/// Asserts that the due work of each batch since `first` was about `due_events`: the end of one
+/// order may exceed it.
+fn assert_bounded(shop: &Shop, first: usize) {
+    for batch in &shop.node.seen.batches()[first..] {
+        let events = batch.events.len() + batch.orders.len();
+        assert!(events <= 2 * (512 + ITEMS) + 2, "{events} events");
+    }
+}
+
+/// Regression: due work was counted by orders, 21 events each. It filled every batch, so requests
+/// on all drops waited until the last order had ended.
+#[tokio::test(start_paused = true)]
+async fn orders_that_end_with_a_drop_do_not_delay_requests() {
+    let (shop, drops, other) = shop_with_orders().await;
+    let first = shop.node.seen.batches().len();
+    shop.node.submit(cancel(shop.drop_id)).await.unwrap();
+    assert!(held(&shop.log, drops[1]) > 0, "everything fitted");
+    shop.node.held(hold(other, "k", "ann", 1)).await;
+    assert!(
+        held(&shop.log, drops[1]) as usize > ORDERS / 4,
+        "the other drop had to wait"
+    );
+    wait_until_idle(&shop.log).await;
+    for drop_id in drops {
+        assert_eq!(held(&shop.log, drop_id), 0);
+    }
+    assert_is_chain(&shop.log.snapshot());
+    assert_bounded(&shop, first);
 }
 
 // The waitlist.

@@ -139,6 +139,98 @@ async fn retry_is_neither_rejected_nor_counted_even_after_a_restart() {
     client(&app, OTHER).post(&path, &first, &body).await.ok(201);
 }
 
+/// Regression: one client could change one hold back and forth without end, an event each time.
+#[tokio::test]
+async fn changes_of_a_hold_count_as_requests_for_stock() {
+    let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_LIMIT", "4/3600")]).await;
+    let drop = app.create_drop(10, json!({ "max_per_hold": 5 })).await;
+    let (one, other) = (client(&app, ONE), client(&app, OTHER));
+    let held = one.held(&drop).await;
+    let path = format!("/v1/holds/{held}");
+    let change = |client: &Client, units: u32| {
+        let request = client.request(Method::PATCH, &path);
+        fetch(request.json(&json!({ "quantity": units })))
+    };
+    for units in [2, 1, 2] {
+        change(&one, units).await.ok(200);
+        // The same number changes nothing, so it does not count.
+        if units == 1 {
+            change(&one, units).await.ok(200);
+        }
+    }
+    let throttled = change(&one, 1).await;
+    refused(&throttled, "throttled", r#""address";q=4;w=3600"#);
+    one.holds(&drop).await.problem(429, "throttled");
+    change(&other, 1).await.ok(200);
+    let admin = one.request(Method::PATCH, &path).bearer_auth(ADMIN_KEY);
+    fetch(admin.json(&json!({ "quantity": 2 }))).await.ok(200);
+    // Its purchase is never refused.
+    let buys = one.request(Method::POST, &format!("{path}/purchase"));
+    fetch(buys.json(&json!({}))).await.ok(201);
+}
+
+/// Regression: an order of twenty drops, which has twenty holds, counted as one request.
+#[tokio::test]
+async fn an_order_counts_as_one_request_for_each_of_its_drops() {
+    let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_LIMIT", "5/3600")]).await;
+    let mut drops = vec![];
+    for _ in 0..3 {
+        drops.push(app.create_drop(10, json!({})).await);
+    }
+    let one = client(&app, ONE);
+    let body = |buyer: &str, many: usize| {
+        let item = |drop: &String| json!({ "drop_id": drop });
+        let items: Vec<Value> = drops[..many].iter().map(item).collect();
+        json!({ "buyer_id": buyer, "items": items })
+    };
+    let first = key();
+    let order = one.post("/v1/orders", &first, &body("ann", 3)).await;
+    let order = text(&order.ok(201)["id"]);
+    let throttled = one.post("/v1/orders", &key(), &body("bob", 3)).await;
+    refused(&throttled, "throttled", r#""address";q=5;w=3600"#);
+    let again = one.post("/v1/orders", &first, &body("ann", 3)).await;
+    assert_eq!(text(&again.ok(201)["id"]), order, "a retry is not counted");
+    let second = one.post("/v1/orders", &key(), &body("bob", 2)).await;
+    second.ok(201);
+    one.holds(&drops[0]).await.problem(429, "throttled");
+    // The buyers of both orders can still pay, and cancel.
+    let pay = json!({ "provider": "demo", "scenario": "declines" });
+    for order in [&order, &text(&second.json()["id"])] {
+        let path = format!("/v1/orders/{order}/payments");
+        one.post(&path, &key(), &pay).await.ok(201);
+        let cancel = one.request(Method::POST, &format!("/v1/orders/{order}/cancel"));
+        fetch(cancel).await.ok(200);
+    }
+}
+
+/// Regression: one client could let the server call the payment provider without end, by repeating
+/// the start of one payment.
+#[tokio::test]
+async fn repeated_starts_of_payments_are_limited_and_first_ones_are_not() {
+    let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_LIMIT", "2/3600")]).await;
+    let drop = app.create_drop(10, json!({})).await;
+    let one = client(&app, ONE);
+    let mut orders = vec![];
+    for buyer in ["ann", "bob"] {
+        let body = json!({ "buyer_id": buyer, "items": [{ "drop_id": drop }] });
+        let order = one.post("/v1/orders", &key(), &body).await;
+        orders.push(text(&order.ok(201)["id"]));
+    }
+    let pay = |order: &str, key: &str| {
+        let body = json!({ "provider": "demo", "scenario": "declines" });
+        let (one, path) = (one.clone(), format!("/v1/orders/{order}/payments"));
+        let key = key.to_owned();
+        async move { one.post(&path, &key, &body).await }
+    };
+    let (first, second) = (key(), key());
+    for key in [&first, &second, &first] {
+        pay(&orders[0], key).await.ok(201);
+    }
+    let throttled = pay(&orders[0], &first).await;
+    refused(&throttled, "throttled", r#""address";q=2;w=3600"#);
+    pay(&orders[1], &key()).await.ok(201);
+}
+
 #[tokio::test]
 async fn one_address_has_at_most_a_hundred_unresolved_holds_by_default() {
     let app = behind_a_proxy(&[]).await;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use chrono::Utc;
 use domain::values::Timestamp;
-use harness::{Api, App, Launch, Reply, eventually, fetch, key, number, text, token};
+use harness::{Api, App, Launch, Raw, Reply, eventually, fetch, key, number, text, token};
 use payments::{Demo, Secret, signature};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -488,4 +488,38 @@ async fn buyer_pays_only_their_own_order_and_the_demo_is_off_where_buyers_have_t
         .wait_for_log("payments with the built-in demo are offered")
         .await;
     assert!(!app.stderr().contains("built-in demo"), "{}", app.stderr());
+}
+
+/// Regression: any client could let the server keep half a mebibyte for each of their connections.
+#[tokio::test]
+async fn unfinished_large_webhooks_are_bounded_and_small_ones_pass() {
+    let app = App::start().await;
+    let path = "/v1/payments/webhooks/demo";
+    let head = format!("POST {path} HTTP/1.1\r\nhost: holdfast\r\ncontent-length: 524288\r\n\r\n");
+    let large = "x".repeat(20 * 1024);
+    let send = |body: &str| {
+        let (app, body) = (&app, body.to_owned());
+        async move { post_signed(app, "demo", "t=1,v1=00", body).await }
+    };
+    send(&large).await.problem(400, "signature_invalid");
+    let refused = eventually("thirty-two are being received", || async {
+        let mut unfinished = vec![];
+        for _ in 0..32 {
+            let mut connection = Raw::connect(app.address()).await;
+            connection.send(head.as_bytes()).await;
+            connection.send(large.as_bytes()).await;
+            unfinished.push(connection);
+        }
+        let reply = send(&large).await;
+        send("{}").await.problem(400, "signature_invalid");
+        (reply.status != 400).then_some(reply)
+    })
+    .await;
+    refused.problem(503, "unavailable");
+    assert_eq!(refused.header("retry-after"), "1");
+    // Their connections are closed.
+    eventually("others are received again", || async {
+        (send(&large).await.status == 400).then_some(())
+    })
+    .await;
 }

@@ -1,8 +1,9 @@
 //! Sends one request of a webhook.
 //!
 //! Promise: the connection goes to an address that was checked after resolution, directly and not
-//! through a proxy of the environment. Redirects are not followed. A request takes at most the
-//! timeout, and at most [`MOST_READ`] bytes of the response are read.
+//! through a proxy of the environment. Redirects are not followed. The status of the response is
+//! the outcome, and it must arrive within the timeout; a body that is slow or has no end changes
+//! nothing about it. At most [`MOST_READ`] bytes of the body are read, for at most [`MOST_WAITED`].
 //! Limit: HTTP/1.1; certificates are checked against the system's authorities.
 
 use std::fmt;
@@ -17,8 +18,9 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use domain::values::Timestamp;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,6 +38,8 @@ use crate::signature::{Secret, signatures};
 
 /// Bytes of a response that are read, so that its connection can be used again.
 const MOST_READ: usize = 64 * 1024;
+/// How long the body of a response is waited for.
+const MOST_WAITED: Duration = Duration::from_secs(1);
 /// How long an idle connection is kept. Short, so that a changed DNS entry is followed.
 const IDLE: Duration = Duration::from_secs(30);
 /// The timeout for one connection attempt.
@@ -113,57 +117,51 @@ impl Sender {
     /// Sends one attempt.
     pub async fn send(&self, attempt: &Attempt) -> Outcome {
         let sent = timeout(self.0.timeout, self.exchange(attempt)).await;
-        sent.unwrap_or_else(|_| {
-            Outcome::Failed(Failure {
+        let sent = sent.unwrap_or_else(|_| {
+            Err(Outcome::Failed(Failure {
                 counted: Counted::NoResponse,
                 is_of_endpoint: false,
                 error: format!("no response within {} s", self.0.timeout.as_secs_f32()),
                 retry_after: None,
-            })
-        })
+            }))
+        });
+        match sent {
+            Ok(response) => {
+                let (parts, body) = response.into_parts();
+                let _cut_off = timeout(MOST_WAITED, drain(body)).await;
+                outcome_of(parts.status, &parts.headers, attempt.at)
+            }
+            Err(outcome) => outcome,
+        }
     }
 
-    async fn exchange(&self, attempt: &Attempt) -> Outcome {
+    /// Sends the request and returns the response, of which the head has arrived.
+    async fn exchange(&self, attempt: &Attempt) -> Result<Response<Incoming>, Outcome> {
         let is_encrypted = attempt.url.scheme() == "https";
         // The connector resolves only names, so an address in the URL is checked here.
         if let Some(address) = literal(&attempt.url)
             && !self.0.networks.permit(address, is_encrypted)
         {
-            return unreachable(&NotPermitted.to_string());
+            return Err(unreachable(&NotPermitted.to_string()));
         }
-        let request = match request(attempt) {
-            Ok(request) => request,
-            Err(error) => return unreachable(&error.to_string()),
-        };
+        let request = request(attempt).map_err(|error| unreachable(&error.to_string()))?;
         let responded = if is_encrypted {
-            let Some(client) = self.encrypted() else {
-                return unreachable("the system has no usable TLS configuration");
-            };
+            let client = self.encrypted();
+            let client =
+                client.ok_or_else(|| unreachable("the system has no usable TLS configuration"))?;
             client.request(request).await
         } else {
             self.0.plain.request(request).await
         };
-        match responded {
-            Ok(response) => {
-                let (parts, mut body) = response.into_parts();
-                let outcome = outcome_of(parts.status, &parts.headers, attempt.at);
-                let mut read = 0;
-                while let Some(Ok(frame)) = body.frame().await {
-                    read += frame.data_ref().map_or(0, Bytes::len);
-                    if read > MOST_READ {
-                        break;
-                    }
-                }
-                outcome
-            }
-            Err(error) if error.is_connect() => unreachable(&innermost(&error)),
-            Err(error) => Outcome::Failed(Failure {
+        responded.map_err(|error| match error.is_connect() {
+            true => unreachable(&innermost(&error)),
+            false => Outcome::Failed(Failure {
                 counted: Counted::NoResponse,
                 is_of_endpoint: false,
                 error: format!("no complete response: {}", innermost(&error)),
                 retry_after: None,
             }),
-        }
+        })
     }
 
     fn encrypted(&self) -> Option<&Http<HttpsConnector<Tcp>>> {
@@ -179,6 +177,17 @@ impl Sender {
             Some(pooled().build(connector))
         };
         self.0.encrypted.get_or_init(build).as_ref()
+    }
+}
+
+/// Reads a body, so that its connection can be used again.
+async fn drain(mut body: Incoming) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > MOST_READ {
+            break;
+        }
     }
 }
 
@@ -364,6 +373,9 @@ impl Service<Name> for Resolver {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -437,6 +449,56 @@ mod tests {
         }
     }
 
+    /// Regression: a receiver that had accepted a webhook got it again, because the body of its
+    /// response had no end.
+    #[tokio::test]
+    async fn status_is_the_outcome_whatever_follows_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}/", listener.local_addr().unwrap())
+            .parse()
+            .unwrap();
+        let receiver = tokio::spawn(async move {
+            let mut open = vec![];
+            for head in [
+                "200 OK\r\ncontent-length: 9",
+                "204 No Content",
+                "500 Broken\r\ntransfer-encoding: chunked",
+            ] {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4_096];
+                let _read = socket.read(&mut request).await.unwrap();
+                let head = format!("HTTP/1.1 {head}\r\nconnection: close\r\n\r\n");
+                socket.write_all(head.as_bytes()).await.unwrap();
+                // Neither the body nor the end of the connection follows.
+                open.push(socket);
+            }
+            std::future::pending::<()>().await;
+        });
+        let sender = Sender::new("127.0.0.0/8".parse().unwrap(), Duration::from_secs(1));
+        for is_delivered in [true, true, false] {
+            let outcome = sender.send(&attempt(url.clone())).await;
+            match outcome {
+                Outcome::Delivered => assert!(is_delivered),
+                Outcome::Failed(failure) => {
+                    assert!(!is_delivered, "{failure:?}");
+                    assert!(failure.error.starts_with("500"), "{failure:?}");
+                }
+                Outcome::Gone => panic!("gone"),
+            }
+        }
+        receiver.abort();
+    }
+
+    fn attempt(url: Url) -> Attempt {
+        Attempt {
+            url,
+            webhook_id: "evt_1".to_owned(),
+            body: Bytes::from_static(b"{}"),
+            secrets: Arc::new(vec![Secret::random()]),
+            at: Timestamp::default(),
+        }
+    }
+
     /// Every spelling that a URL parser of the web platform accepts for an IPv4 address.
     #[tokio::test]
     async fn addresses_in_urls_are_checked_in_every_spelling() {
@@ -467,14 +529,7 @@ mod tests {
         ] {
             for scheme in ["http", "https"] {
                 let url: Url = format!("{scheme}://{host}:1/").parse().unwrap();
-                let attempt = Attempt {
-                    url,
-                    webhook_id: "evt_1".to_owned(),
-                    body: Bytes::from_static(b"{}"),
-                    secrets: Arc::new(vec![Secret::random()]),
-                    at: Timestamp::default(),
-                };
-                let Outcome::Failed(failure) = sender.send(&attempt).await else {
+                let Outcome::Failed(failure) = sender.send(&attempt(url)).await else {
                     panic!("{scheme}://{host} was permitted");
                 };
                 assert_eq!(failure.counted, Counted::Unreachable, "{host}");

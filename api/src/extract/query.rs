@@ -85,8 +85,15 @@ fn no_parameters(query: Option<&str>) -> Result<(), Problem> {
     faults.or(nothing).map(|NoParams {}| ())
 }
 
+/// A condition of each pair of a query.
+type Rule = fn(&str) -> bool;
+
 /// The fault of a parameter without a value.
 const IS_EMPTY: &str = "must not be empty; omit the parameter instead";
+
+/// The fault of a value that is not a text. Decoding would replace them, so the operation
+/// would look for another value than was sent.
+const IS_NOT_UTF8: &str = "must be UTF-8, percent-encoded";
 
 /// A query and the faults found so far.
 #[derive(Debug)]
@@ -117,13 +124,16 @@ impl<'a> Faults<'a> {
         self.known.extend(names);
         let is_its_own = |pair: &&str| names.contains(&name_of(pair).as_str());
         let mut pairs: Vec<&str> = self.pairs.iter().copied().filter(is_its_own).collect();
-        let empty = pairs.iter().filter(|pair| !has_value(pair));
-        let empty: BTreeSet<String> = empty.map(|pair| name_of(pair)).collect();
-        pairs.retain(|pair| !empty.contains(&name_of(pair)));
-        self.found.extend(empty.into_iter().map(|name| Fault {
-            pointer: format!("/{name}"),
-            detail: IS_EMPTY.to_owned(),
-        }));
+        let rules: [(Rule, &str); 2] = [(has_value, IS_EMPTY), (is_utf8, IS_NOT_UTF8)];
+        for (obeys, detail) in rules {
+            let faulty = pairs.iter().filter(|pair| !obeys(pair));
+            let faulty: BTreeSet<String> = faulty.map(|pair| name_of(pair)).collect();
+            pairs.retain(|pair| !faulty.contains(&name_of(pair)));
+            self.found.extend(faulty.into_iter().map(|name| Fault {
+                pointer: format!("/{name}"),
+                detail: detail.to_owned(),
+            }));
+        }
         loop {
             let fault = match deserialize::<T>(&pairs.join("&")) {
                 Ok(params) => {
@@ -194,6 +204,19 @@ fn deserialize<T: DeserializeOwned>(query: &str) -> Result<T, Fault> {
 fn has_value(pair: &str) -> bool {
     let first = form_urlencoded::parse(pair.as_bytes()).next();
     first.is_some_and(|(_, value)| !value.is_empty())
+}
+
+/// Reports whether a percent-encoded text is UTF-8.
+fn is_utf8(pair: &str) -> bool {
+    let (mut bytes, mut rest) = (Vec::with_capacity(pair.len()), pair.as_bytes());
+    while let [byte, after @ ..] = rest {
+        let digits = after.first_chunk().filter(|_| *byte == b'%');
+        let encoded = digits.and_then(|digits: &[u8; 2]| hex::decode(digits).ok());
+        let length = encoded.as_ref().map_or(1, |_| 3);
+        bytes.push(encoded.map_or(*byte, |decoded| decoded[0]));
+        rest = &rest[length..];
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 fn name_of(pair: &str) -> String {
@@ -351,6 +374,7 @@ mod tests {
     struct TestParams {
         limit: Option<Limit<100>>,
         order: Option<Order>,
+        name: Option<String>,
     }
 
     impl Query for TestParams {}
@@ -384,6 +408,9 @@ mod tests {
             ("limit=%2B1", vec!["/limit"]),
             ("a/b=1&c~d=", vec!["/a~1b", "/c~0d"]),
             ("bare", vec!["/bare"]),
+            ("name=%FF", vec!["/name"]),
+            ("name=a%ed%a0%80&limit=0", vec!["/limit", "/name"]),
+            ("name=%f0%9f%98", vec!["/name"]),
             ("=1", vec!["/"]),
         ] {
             let problem = read(query).unwrap_err();
@@ -427,11 +454,25 @@ mod tests {
             let nothing = TestParams {
                 limit: None,
                 order: None,
+                name: None,
             };
             assert_eq!(params, nothing, "{query}");
         }
         let params = read("order=recent&limit=7").unwrap();
         assert_eq!(params.limit, Some(Limit(7)));
+    }
+
+    #[test]
+    fn text_is_decoded_as_utf8() {
+        for (query, name) in [
+            ("name=%F0%9F%98%80+%41", "😀 A"),
+            ("name=é", "é"),
+            ("name=%EF%BF%BD", "\u{fffd}"),
+            ("name=100%", "100%"),
+            ("name=%zz%4", "%zz%4"),
+        ] {
+            assert_eq!(read(query).unwrap().name.as_deref(), Some(name), "{query}");
+        }
     }
 
     #[test]

@@ -39,21 +39,45 @@ impl Window {
     /// Returns how long `client` must wait until another request is admitted; `None` if it need not
     /// wait.
     pub(super) fn wait(&mut self, client: Client, now: Duration) -> Option<Duration> {
+        self.wait_for(client, 1, now)
+    }
+
+    /// As [`Window::wait`], for a request that counts as `many`. One that counts as more than the
+    /// limit has to wait until the window is empty.
+    fn wait_for(&mut self, client: Client, many: usize, now: Duration) -> Option<Duration> {
         let now = self.advance(now);
         let own_requests = self.by_client.get(&client)?;
-        let oldest = own_requests
-            .front()
-            .filter(|_| own_requests.len() >= self.most)?;
-        Some(*oldest + self.length - now)
+        let wanted = own_requests.len() + many.min(self.most);
+        let leaves_last = wanted.checked_sub(self.most + 1)?;
+        Some(*own_requests.get(leaves_last)? + self.length - now)
     }
 
     /// Admits a request and returns the time under which it is kept; or returns how long to
     /// wait, and keeps nothing.
     pub(super) fn admit(&mut self, client: Client, now: Duration) -> Result<Duration, Duration> {
-        match self.wait(client, now) {
+        self.admit_many(client, 1, now)
+    }
+
+    /// As [`Window::admit`], for a request that counts as `many`.
+    pub(super) fn admit_many(
+        &mut self,
+        client: Client,
+        many: usize,
+        now: Duration,
+    ) -> Result<Duration, Duration> {
+        match self.wait_for(client, many, now) {
             Some(wait) => Err(wait),
-            None => Ok(self.count(client, now)),
+            None => Ok(self.count_many(client, many, now)),
         }
+    }
+
+    /// As [`Window::count`], for a request that counts as `many`.
+    pub(super) fn count_many(&mut self, client: Client, many: usize, now: Duration) -> Duration {
+        let now = self.advance(now);
+        for _ in 0..many {
+            self.count(client, now);
+        }
+        now
     }
 
     /// Counts a request even beyond the limit. Returns the time under which it is kept.
@@ -163,6 +187,24 @@ mod tests {
         }
         window.admit(client(1), ms(5_000)).unwrap();
         assert_eq!((window.all.len(), window.by_client.len()), (1, 1));
+    }
+
+    #[test]
+    fn request_that_counts_as_many_waits_for_as_many() {
+        let mut window = Window::new(5, ms(1_000), 100);
+        for at in [0, 100, 200] {
+            window.admit(client(1), ms(at)).unwrap();
+        }
+        assert_eq!(window.admit_many(client(1), 3, ms(300)), Err(ms(700)));
+        assert_eq!(window.admit_many(client(1), 4, ms(300)), Err(ms(800)));
+        assert_eq!(window.admit_many(client(1), 2, ms(300)), Ok(ms(300)));
+        assert_eq!(window.send(client(1), ms(300)), Err(ms(700)));
+        window.refund(client(1), ms(300));
+        assert_eq!(window.send(client(1), ms(300)), Ok(()));
+        // More than the limit: once nothing else is in the window.
+        assert_eq!(window.admit_many(client(1), 9, ms(400)), Err(ms(900)));
+        assert_eq!(window.admit_many(client(1), 9, ms(1_300)), Ok(ms(1_300)));
+        assert_eq!(window.send(client(1), ms(1_300)), Err(ms(1_000)));
     }
 
     proptest! {

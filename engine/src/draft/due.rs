@@ -45,8 +45,21 @@ impl Draft {
         until: Timestamp,
         now: Timestamp,
     ) {
-        self.due += 1;
+        self.due += self.record_and_count(state, due, until, now);
+    }
+
+    /// Records due work and returns the number of its events: the end of an order has one for each
+    /// of its items. Work that finds nothing to do counts as one, because looking takes time too.
+    fn record_and_count(
+        &mut self,
+        state: &mut State,
+        due: Due,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> usize {
+        let before = self.pending.len();
         self.record(state, due, until, now);
+        (self.pending.len() - before).max(1)
     }
 
     /// Records the consequences of a drop's last event, up to `share` events per batch.
@@ -61,8 +74,7 @@ impl Draft {
             && self.has_room()
             && let Some(due) = state.consequence(drop_id, now)
         {
-            self.followed += 1;
-            self.record(state, due, now, now);
+            self.followed += self.record_and_count(state, due, now, now);
         }
     }
 
@@ -352,6 +364,10 @@ impl Draft {
             .drop(drop_id)
             .map_or_else(Vec::new, |drop| overdue_of(drop, buyer, times.arrived));
         for hold_id in overdue {
+            // The request is decided with the next batch.
+            if !self.has_room() {
+                return;
+            }
             let due = Due::Expiry(drop_id, hold_id);
             self.record(state, due, times.arrived, times.now);
         }

@@ -14,6 +14,10 @@ pub struct Delivery {
     pub attempt: u32,
 }
 
+/// Webhooks that wait at most: two for each payment in memory. Beyond it the one that is due last
+/// is lost.
+const MAX_QUEUED: usize = 20_000;
+
 /// Attempts before a webhook is given up.
 pub const MAX_ATTEMPTS: u32 = 12;
 
@@ -32,6 +36,11 @@ impl Deliveries {
         self.open.insert(delivery.event_id.clone());
         self.queued.insert((due, self.next), delivery);
         self.next += 1;
+        while self.queued.len() > MAX_QUEUED
+            && let Some((_, lost)) = self.queued.pop_last()
+        {
+            self.open.remove(&lost.event_id);
+        }
     }
 
     pub fn take_due(&mut self, now: Timestamp) -> Vec<Delivery> {
@@ -57,5 +66,30 @@ impl Deliveries {
         let pause = (1 << (delivery.attempt - 1).min(6)).min(60);
         delivery.attempt += 1;
         self.push(now.plus_seconds(pause), delivery);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: payments that are late by a day left their webhooks in memory without a bound.
+    #[test]
+    fn waiting_webhooks_are_bounded_and_those_due_first_are_kept() {
+        let mut deliveries = Deliveries::default();
+        let at = |number: usize| Timestamp::from_millis(i64::try_from(number).unwrap());
+        for number in 0..MAX_QUEUED + 5 {
+            let delivery = Delivery {
+                event_id: number.to_string(),
+                body: Bytes::new(),
+                attempt: 1,
+            };
+            deliveries.push(at(number), delivery);
+        }
+        let bounds = (deliveries.queued.len(), deliveries.open.len());
+        assert_eq!(bounds, (MAX_QUEUED, MAX_QUEUED));
+        assert!(deliveries.is_open("0") && !deliveries.is_open(&MAX_QUEUED.to_string()));
+        let due = deliveries.take_due(at(MAX_QUEUED + 5));
+        assert_eq!(due.last().unwrap().event_id, (MAX_QUEUED - 1).to_string());
     }
 }

@@ -97,6 +97,7 @@ fn change(schemas: &mut Schemas) -> Operation {
         Code::LimitReached,
         Code::NotLive,
         Code::Ended,
+        Code::Throttled,
         Code::HoldPurchased,
         Code::HoldExpired,
         Code::HoldReleased,

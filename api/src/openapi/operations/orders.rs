@@ -178,7 +178,8 @@ fn start_payment(schemas: &mut Schemas) -> Operation {
         "Extends the holds as far as `max_hold_seconds` of their drops allows, and lets the \
              provider start a payment, which the buyer makes with the `client_secret`. The order \
              is paid when the provider reports that, not by the response. Up to 10 payments; a \
-             repeated request returns the same one.",
+             repeated request returns the same one. Repeated and further starts count towards the \
+             rate limit of the address, the first one of an order does not.",
     )
     .body_example(json!({ "provider": "demo", "scenario": "pays" }))
     .response(payment)
@@ -189,6 +190,7 @@ fn start_payment(schemas: &mut Schemas) -> Operation {
         Code::TooManyPayments,
         Code::AmountNotSupported,
         Code::PaymentRefused,
+        Code::Throttled,
         Code::ProviderUnavailable,
         Code::Unavailable,
     ])
