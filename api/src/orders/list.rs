@@ -200,7 +200,7 @@ impl Lines {
     }
 }
 
-const HEAD: &str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n";
+const HEAD: &str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount,refund_requested_at,refund_settled_at\r\n";
 
 fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
     let mut writer = csv::WriterBuilder::new()
@@ -212,6 +212,10 @@ fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
         let fulfilment = fulfilment.map_err(|error| Problem::internal(&error))?;
         for item in &order.items {
             let Money { amount, currency } = item.total;
+            let last = order.refunds.iter().rev();
+            let last = last.into_iter().find(|refund| refund.has(item.hold_id));
+            let requested_at = last.map(|refund| refund.requested_at);
+            let settled_at = last.and_then(|refund| refund.settled_at);
             let cells = [
                 order.id.to_string(),
                 order.status.name().to_owned(),
@@ -231,6 +235,8 @@ fn lines_of(page: &[OrderBody]) -> Result<Bytes, Problem> {
                 order.position.to_string(),
                 item.refunded.quantity.to_string(),
                 item.refunded.amount.amount.to_string(),
+                requested_at.map_or_else(String::new, |at| at.to_string()),
+                settled_at.map_or_else(String::new, |at| at.to_string()),
             ];
             writer
                 .write_record(&cells)
