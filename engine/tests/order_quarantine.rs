@@ -92,7 +92,10 @@ async fn place(node: &Node, drop_id: DropId, name: &str) -> Result<OrderId, Comm
         }]
         .into(),
     };
-    node.handle.place_order(request).await.map(|made| made.subject)
+    node.handle
+        .place_order(request)
+        .await
+        .map(|made| made.subject)
 }
 
 async fn pay(node: &Node, order_id: OrderId) -> Result<(), CommandError> {

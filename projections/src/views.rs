@@ -620,8 +620,11 @@ impl Hot {
     /// Applies the refunds of an order's purchases that were recorded before.
     fn refund_again(&mut self, order_id: OrderId) {
         let refunds = self.refunds.values();
-        let refunds = refunds.filter(|made| self.orders.of_hold(made.event.hold_id) == Some(order_id));
-        let refunds: Vec<_> = refunds.map(|made| (made.event.clone(), made.position)).collect();
+        let refunds =
+            refunds.filter(|made| self.orders.of_hold(made.event.hold_id) == Some(order_id));
+        let refunds: Vec<_> = refunds
+            .map(|made| (made.event.clone(), made.position))
+            .collect();
         for (event, position) in &refunds {
             self.orders.refund(event, *position);
         }

@@ -22,8 +22,8 @@ use engine::{
 };
 use hyper::HeaderMap;
 use payments::{
-    DisputeState, EventKind, IntentState, PaymentError, PaymentProvider, PaymentToStart, Provider, ProviderEvent,
-    Secret, WebhookError,
+    DisputeState, EventKind, IntentState, PaymentError, PaymentProvider, PaymentToStart, Provider,
+    ProviderEvent, Secret, WebhookError,
 };
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -31,9 +31,7 @@ use uuid::Uuid;
 
 use crate::derive::job_of;
 use crate::providers::Providers;
-use crate::store::{
-    IntentRow, JobKind, NewJob, Start, Store, WithdrawalKind, WithdrawalState,
-};
+use crate::store::{IntentRow, JobKind, NewJob, Start, Store, WithdrawalKind, WithdrawalState};
 use crate::withdrawals::Report;
 
 /// The reason of a payment that ended without money: its intent was cancelled.

@@ -173,7 +173,10 @@ pub(crate) enum Finish {
     /// Another party has to act first; not a failed attempt.
     Wait(Duration),
     /// The same, with the reason.
-    WaitFor { pause: Duration, reason: String },
+    WaitFor {
+        pause: Duration,
+        reason: String,
+    },
     /// Attempt it again after a pause.
     Again {
         pause: Duration,

@@ -50,7 +50,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Why a refund waits.
-const UNDECIDED: &str = "the money is in a refund or dispute at the provider that is not decided yet";
+const UNDECIDED: &str =
+    "the money is in a refund or dispute at the provider that is not decided yet";
 
 /// Why an attempt at a job did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +158,9 @@ impl Settlement {
             head.borrow_and_update();
             for (order_id, from) in &withheld {
                 if !feed.is_order_quarantined(OrderId(*order_id)) {
-                    return self.derive_withheld(log, feed, stored, *order_id, *from).await;
+                    return self
+                        .derive_withheld(log, feed, stored, *order_id, *from)
+                        .await;
                 }
             }
             let batches = feed.after(log, position, SCAN_EVENTS).await?;
@@ -221,7 +224,7 @@ impl Settlement {
         let holder = Uuid::new_v4();
         let mut wake = self.wake.subscribe();
         let mut jobs: JoinSet<()> = JoinSet::new();
-        let mut pruned_at = Instant::now();
+        let mut pruned_at: Option<Instant> = None;
         let mut is_away = false;
         while !stop.is_cancelled() {
             wake.borrow_and_update();
@@ -240,8 +243,8 @@ impl Settlement {
                 }
                 Err(_) => {}
             }
-            if pruned_at.elapsed() >= PRUNE_EVERY {
-                pruned_at = Instant::now();
+            if pruned_at.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                pruned_at = Some(Instant::now());
                 if let Err(error) = self.store.prune().await {
                     warn!(%error, "cannot remove old jobs of payments");
                 }

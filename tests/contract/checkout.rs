@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+mod returns;
+
 use std::collections::BTreeMap;
 
 use chrono::Utc;

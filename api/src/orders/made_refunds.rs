@@ -59,7 +59,9 @@ pub(super) fn made_refunds(row: &OrderRow) -> Vec<MadeRefundBody> {
         .collect();
     let of_provider: Vec<RefundId> = refunds.iter().map(|refund| refund.id).collect();
     for made in &row.returns {
-        let known = refunds.iter_mut().find(|refund| refund.id == made.refund_id);
+        let known = refunds
+            .iter_mut()
+            .find(|refund| refund.id == made.refund_id);
         let Some(refund) = known else {
             refunds.push(MadeRefundBody {
                 id: made.refund_id,

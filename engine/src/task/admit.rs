@@ -108,7 +108,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for (stream, position) in self.state.quarantined_by(Fault::Unreadable) {
             let before = Position(position.0.saturating_sub(1));
             let stored = self.log.read(before, 1).await?;
-            if stored.first().is_some_and(|stored| read_any(stored).is_ok()) {
+            if stored
+                .first()
+                .is_some_and(|stored| read_any(stored).is_ok())
+            {
                 readable.push(stream);
             }
         }

@@ -57,7 +57,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 HeldBack::Committed(committed) => self.observer.committed(&committed),
                 HeldBack::Erased(erased) => self.observer.erased(&erased),
                 HeldBack::Readmitted(readmitted) => self.observer.readmitted(&readmitted),
-                HeldBack::OrderReadmitted(readmitted) => self.observer.order_readmitted(&readmitted),
+                HeldBack::OrderReadmitted(readmitted) => {
+                    self.observer.order_readmitted(&readmitted)
+                }
             }
         }
     }

@@ -289,11 +289,7 @@ fn retry_job(schemas: &mut Schemas) -> Operation {
         "Attempt a job now",
     )
     .description("A job of a payment that is done cannot be attempted again.")
-    .response(job(
-        schemas,
-        "The job, which is due now.",
-        example_job(),
-    ))
+    .response(job(schemas, "The job, which is due now.", example_job()))
     .problems(&[Code::JobDone])
 }
 
@@ -348,5 +344,8 @@ fn close_matter(schemas: &mut Schemas) -> Operation {
         "The money is accounted for otherwise: later refunds of the order are paid by the \
              server. Closing again has no effect.",
     )
-    .response(ResponseSpec::new(204, "The matter is closed, now or earlier."))
+    .response(ResponseSpec::new(
+        204,
+        "The matter is closed, now or earlier.",
+    ))
 }

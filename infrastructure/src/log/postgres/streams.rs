@@ -91,7 +91,9 @@ pub async fn voided(database: impl PgExecutor<'_>) -> Result<Vec<Voided>, sqlx::
     for row in &rows {
         let at: i64 = row.try_get(0)?;
         let (kind, id): (Option<&str>, Option<&str>) = (row.try_get(4)?, row.try_get(5)?);
-        let stream = kind.zip(id).and_then(|(kind, id)| StreamId::stored(kind, id));
+        let stream = kind
+            .zip(id)
+            .and_then(|(kind, id)| StreamId::stored(kind, id));
         let at = Position(at.unsigned_abs());
         let incident = EventRef {
             position: at,
