@@ -315,7 +315,9 @@ export class OrderSheet extends HTMLElement {
         refunded.quantity > 0 &&
           `${money(refunded.amount)} for ${units(refunded.quantity, "unit")}`,
       ],
-      ...order.refunds.map((refund) => /** @type {[string, string]} */ (["Refund", refundWords(refund)])),
+      ...order.refunds.map(
+        (refund) => /** @type {[string, string]} */ (["Refund", refundWords(refund)]),
+      ),
       ["You paid", refunded.quantity > 0 && money(kept)],
       ["Delivery", order.paid_at !== null && FULFILMENT[order.fulfilment]],
       ["Tracking", order.tracking],

@@ -84,16 +84,19 @@ const MEANINGS = {
     "payment again.",
 };
 const STAYS_LISTED =
-  "The entry stays under \"Open matters\" until it is cancelled there or succeeds.";
-const IS_CLOSED = "The entry leaves \"Open matters\"; the job stays in the list of jobs.";
+  'The entry stays under "Open matters" until it is cancelled there or succeeds.';
+const IS_CLOSED = 'The entry leaves "Open matters"; the job stays in the list of jobs.';
 
 /** The kind of a matter whose job is still pending. */
 const MONEY_PENDING = "payment_without_goods";
 
 /** Cancels a job, after a confirmation if it is about money. @param {Job | Matter} one */
-function cancel(one) {
+async function cancel(one) {
   const meaning = MEANINGS[one.kind];
-  if (meaning === undefined) return act(one, "cancel");
+  if (meaning === undefined) {
+    await act(one, "cancel");
+    return;
+  }
   const isPending = "status" in one ? one.status === "pending" : one.kind === MONEY_PENDING;
   openDialog(
     `Cancel: ${kindWords(one.kind)}`,
