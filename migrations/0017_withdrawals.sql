@@ -1,6 +1,6 @@
 -- Money that leaves the shop at a provider without a request of Holdfast, references of payments
 -- that may still be refunded, and jobs that an administrator cancels
--- (docs/decisions/0066-what-a-person-does-at-the-provider.md).
+-- (docs/decisions/0066-actions-at-the-provider.md).
 
 -- A refund that a person made at the provider, or a dispute. The id is derived from the provider
 -- and its reference, so reports that are repeated or overtake each other are one row.

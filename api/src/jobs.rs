@@ -82,13 +82,13 @@ pub(crate) struct JobBody {
     next_attempt_at: Option<Timestamp>,
     /// Why the last attempt failed.
     last_error: Option<String>,
-    /// What it means that the job was given up, and the next step; null for other jobs.
+    /// The meaning of a job that was given up, and the next step; null for other jobs.
     meaning: Option<String>,
     /// The log position of the event that caused the job.
     position: Position,
 }
 
-/// What a delivery that an administrator has cancelled means.
+/// The meaning of a delivery that an administrator has cancelled.
 const CANCELLED_DELIVERY: &str = "The webhook is not delivered, and later events of its drop or \
                                   order follow. A retry delivers it.";
 
@@ -168,7 +168,7 @@ enum MatterKind {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Matter")]
 pub(crate) struct MatterBody {
-    /// The id of the job or of the resource. One of the kind `provider_refund` or `dispute` is not a
+    /// The id of the job or of the resource. One of the kind `provider_refund` or `dispute` is no
     /// job; it is closed at `/v1/admin/needs-attention/{id}/close`.
     id: Uuid,
     kind: MatterKind,

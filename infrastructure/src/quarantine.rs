@@ -89,7 +89,7 @@ impl RefusedEvent {
         drop.or(self.order_id.map(StreamId::Order))
     }
 
-    /// What it is an event of: `drop` or `order`.
+    /// The word for its stream: `drop` or `order`.
     #[must_use]
     pub const fn subject(&self) -> &'static str {
         match self.order_id {

@@ -160,7 +160,7 @@ pub(crate) enum Derived {
         order_id: Uuid,
         position: Position,
     },
-    /// What follows from the withheld events of this order was derived.
+    /// The rows of the withheld events of this order were derived.
     Readmitted {
         order_id: Uuid,
     },
@@ -327,8 +327,8 @@ impl Store {
         Ok(status.await?.unwrap_or_else(|| "done".to_owned()))
     }
 
-    /// The provider reports that an intent was captured or cancelled: looks at it now. A capture that
-    /// was given up is attempted again, because a person may have made it at the provider.
+    /// The provider reports that an intent was captured or cancelled: looks at it now. A capture
+    /// that was given up is attempted again, because a person may have made it at the provider.
     pub(crate) async fn look_at_capture(
         &self,
         intent: &[u8],
@@ -532,8 +532,8 @@ impl Store {
             .await
     }
 
-    /// Gives a pending job up, so that it needs attention, and closes one that was given up, so that
-    /// it needs none. Either can be retried.
+    /// Gives a pending job up, so that it needs attention, and closes one that was given up, so
+    /// that it needs none. Either can be retried.
     ///
     /// # Errors
     /// [`sqlx::Error`].

@@ -1,5 +1,5 @@
-//! Money that leaves the shop at a provider without a request of Holdfast: what webhooks and the
-//! provider's list of refunds report about it.
+//! Money that leaves the shop at a provider without a request of Holdfast: the reports of webhooks
+//! and of the provider's list of refunds.
 //!
 //! Promise: each refund that a person made at the provider, and each dispute, is stored once before
 //! its webhook is acknowledged. Refunds that this log requested carry its id, so they are not among

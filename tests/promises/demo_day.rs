@@ -1,4 +1,4 @@
-//! The demo's day: what a visitor sees first is true of the log, and is played once.
+//! The demo's day: a visitor's first impression is true of the log, and is played once.
 
 use harness::{App, Launch, eventually, fetch};
 use reqwest::Method;

@@ -1,11 +1,11 @@
-//! What jobs of payments and money at a provider mean, in sentences for an administrator.
+//! The meaning of jobs of payments, and of money at a provider, for an administrator.
 
 use domain::values::{IntentDigest, Money, OrderId, Position};
 use settlement::store::{Job, JobKind, OpenWithdrawal, WithdrawalKind, WithdrawalState};
 
 use crate::app::App;
 
-/// Returns what the state of a job that was given up means for the money, and the next step.
+/// Returns the consequence of a job that was given up for its money, and the next step.
 pub(super) fn meaning(job: &Job) -> Option<String> {
     if job.status != "failed" {
         return None;

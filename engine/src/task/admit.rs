@@ -2,8 +2,8 @@
 //! applied puts its drop or order into quarantine.
 //!
 //! Promise: after every part, the state is that of the log without void events and holds nothing of
-//! quarantined drops and orders; observers learn of both. Void positions are read before any event is applied,
-//! at a start and with each part that is followed.
+//! quarantined drops and orders; observers learn of both. Void positions are read before any event
+//! is applied, at a start and with each part that is followed.
 //! Limit: a drop or order is readmitted by reading its whole stream again.
 
 use std::any::Any;

@@ -2,8 +2,8 @@
 //! observers.
 //!
 //! Promise: every event once, in order, each hash recomputed. An event that cannot be applied puts
-//! its drop or order into quarantine ([`super::admit`]). A hash that does not match is corruption with a
-//! position, and nothing from that position on is applied, at a start as well as later.
+//! its drop or order into quarantine ([`super::admit`]). A hash that does not match is corruption
+//! with a position, and nothing from that position on is applied, at a start as well as later.
 //!
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 

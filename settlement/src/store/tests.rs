@@ -231,11 +231,13 @@ async fn references_of_sales_of_erased_buyers_stay_until_no_bank_takes_them_back
     store.follow(Position(0), Position(9), &rows).await.unwrap();
     erase(&pool).await;
     let age = async |days: i32| {
-        sqlx::query("UPDATE payment_starts SET started_at = clock_timestamp() - make_interval(days => $1)")
-            .bind(days)
-            .execute(&pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            "UPDATE payment_starts SET started_at = clock_timestamp() - make_interval(days => $1)",
+        )
+        .bind(days)
+        .execute(&pool)
+        .await
+        .unwrap();
         store.prune().await.unwrap();
         store.reference(&[1; 16]).await.unwrap()
     };
@@ -264,7 +266,9 @@ async fn states_of_a_withdrawal_only_move_forward() {
     let report = async |state| store.withdrawn(&withdrawal(50, 500, state)).await.unwrap();
     let open = async || {
         let open = store.open_withdrawals(None, 10).await.unwrap();
-        open.iter().map(|one| one.withdrawal.state).collect::<Vec<_>>()
+        open.iter()
+            .map(|one| one.withdrawal.state)
+            .collect::<Vec<_>>()
     };
     for (state, changes, left) in [
         (Pending, true, vec![Pending]),
@@ -322,7 +326,7 @@ async fn closed_withdrawal_pays_nothing_more_and_a_pending_one_is_waited_for() {
     assert_eq!(store.open_withdrawals(None, 10).await.unwrap()[0].used, 500);
     assert!(store.close_withdrawal(id(50)).await.unwrap());
     assert!(store.open_withdrawals(None, 10).await.unwrap().is_empty());
-    assert_eq!(cover(30).await, (500, true), "what it has paid stays paid");
+    assert_eq!(cover(30).await, (500, true), "earlier coverage stays");
     let done = withdrawal(51, 500, WithdrawalState::Done);
     store.withdrawn(&done).await.unwrap();
     assert!(store.close_withdrawal(id(51)).await.unwrap());

@@ -93,7 +93,7 @@ pub(crate) struct Coverage {
     pub(crate) is_pending: bool,
 }
 
-/// Withdrawals with what they have paid.
+/// Withdrawals that need attention, with the amount that has paid refunds.
 const OPEN: &str = "
 SELECT * FROM (
     SELECT w.*, coalesce((SELECT sum(c.amount) FROM payment_coverage c WHERE c.withdrawal_id = w.id), 0)::bigint AS used
@@ -101,8 +101,8 @@ SELECT * FROM (
  WHERE (state = 'pending' OR state = 'done' AND used < amount OR state = 'undone' AND used > 0)";
 
 impl Store {
-    /// Records a withdrawal or its next state. Returns whether that changed anything; refunds of the
-    /// payment that wait are due then.
+    /// Records a withdrawal or its next state. Returns whether that changed anything; waiting
+    /// refunds of the payment are due then.
     pub(crate) async fn withdrawn(&self, withdrawal: &Withdrawal) -> Result<bool, sqlx::Error> {
         let mut transaction = self.0.begin().await?;
         let sql = format!(
@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Pays a refund of `amount` with the withdrawals of its intent, as far as they last. Repeating
-    /// it keeps what was paid before.
+    /// it changes nothing.
     pub(crate) async fn cover(
         &self,
         refund_id: Uuid,

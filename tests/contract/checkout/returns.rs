@@ -397,7 +397,7 @@ async fn return_of_an_erased_buyer_is_paid_by_the_server() {
     assert_eq!(fetch(erase).await.status, 204);
     shop.app = shop.app.restart().await;
     let pool = shop.app.pool();
-    eventually("what is not needed was removed", || async {
+    eventually("the other reference was removed", || async {
         let sql = "SELECT count(*) FROM payment_intents WHERE is_returned";
         let left: i64 = sqlx::query_scalar(sql).fetch_one(pool).await.unwrap();
         (left == 0).then_some(())

@@ -316,9 +316,7 @@ fn order_that_is_applied_again_keeps_the_refunds_of_its_drops() {
         observed: Position(4),
     };
     notices.order_readmitted(&again(&whole));
-    let at = |notices: &Notices| {
-        shown(&notices.order_at(order_id("o"), Position(9)).unwrap()).1
-    };
+    let at = |notices: &Notices| shown(&notices.order_at(order_id("o"), Position(9)).unwrap()).1;
     assert_eq!(at(&notices), [json!(1), json!(1)]);
 
     // This server does not know the sale when the refunds are recorded.

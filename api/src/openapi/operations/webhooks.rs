@@ -304,7 +304,7 @@ fn cancel_job(schemas: &mut Schemas) -> Operation {
     .description(
         "A pending job is given up: later events of its drop or order follow, and a job of a \
              payment needs attention. One that was given up already is closed: it does not need \
-             attention any more. `meaning` states what that means for the money, and how the job \
+             attention any more. `meaning` states the consequence for the money, and how the job \
              is taken up again.",
     )
     .response(job(

@@ -58,7 +58,8 @@ import { learn } from "./clock.js";
  *   status: "pending" | "succeeded" | "failed", requested_at: string,
  *   settled_at: string | null}} MadeRefund
  * @typedef {{id: string, buyer_id: string | null, status: OrderStatus, fulfilment: Fulfilment,
- *   items: OrderItem[], total: Money, refunds: MadeRefund[], late: boolean, payment?: OrderPayment | null,
+ *   items: OrderItem[], total: Money, refunds: MadeRefund[], late: boolean,
+ *   payment?: OrderPayment | null,
  *   tracking: string | null, payment_reference?: string | null, placed_at: string,
  *   expires_at: string, paid_at: string | null, cancelled_at: string | null, position: number,
  *   server_time: string}} Order `payment`: the last payment that a provider took part in

@@ -69,7 +69,7 @@ function act(one, /** @type {"retry" | "cancel"} */ what) {
   });
 }
 
-/** What the cancellation of a job about money means. @type {Record<string, string>} */
+/** The meaning of the cancellation of a job about money. @type {Record<string, string>} */
 const MEANINGS = {
   refund: "The money stays with the shop: it is not returned to the buyer. A retry returns it.",
   payment_without_goods:
