@@ -21,15 +21,11 @@ async fn pay(app: &App, order: &str, scenario: &str) {
     fetch(request.json(&body)).await.ok(201);
 }
 
-async fn append(app: &App, order: &str, event_type: &str, fields: Value) -> i64 {
-    let event = RawEvent::next_of_order(order, event_type, "1.0", fields);
-    event.append(app.pool()).await
-}
-
-/// A shipment of an order that is not paid.
+/// A shipment in a version that no release knows, so it is refused in every state of the order.
 async fn append_impossible(app: &App, order: &str) -> i64 {
     let fields = json!({ "fulfilment": "shipped", "fulfilled_at": now() });
-    append(app, order, "OrderFulfilled", fields).await
+    let event = RawEvent::next_of_order(order, "OrderFulfilled", "7.0", fields);
+    event.append(app.pool()).await
 }
 
 async fn wait_for_quarantined(app: &App, orders: usize) {
@@ -126,7 +122,7 @@ async fn inapplicable_event_stops_one_order_and_is_repaired_online() {
     let found = launch.run(&["log", "check"]).await;
     assert_eq!(found.code, Some(1), "{found:?}");
     let line =
-        format!("order {order} is in quarantine since position {position}, OrderFulfilled 1.0");
+        format!("order {order} is in quarantine since position {position}, OrderFulfilled 7.0");
     assert!(found.stdout.contains(&line), "{found:?}");
     let verdict = launch.run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
@@ -169,21 +165,28 @@ async fn inapplicable_event_stops_one_order_and_is_repaired_online() {
 #[tokio::test]
 async fn jobs_of_withheld_events_follow_when_the_order_is_readmitted() {
     let (first, second) = two_servers().await;
-    let drop = first.create_drop(9, json!({ "hold_seconds": 1 })).await;
-    let order = ordered(&first, &drop).await;
-    let id = text(&order["id"]);
+    let drop = first.create_drop(9, json!({ "hold_seconds": 3600 })).await;
+    let id = text(&ordered(&first, &drop).await["id"]);
     pay(&first, &id, "declines").await;
     let position = append_impossible(&first, &id).await;
     for app in [&first, &second] {
         wait_for_quarantined(app, 1).await;
     }
-    // Its hold expires, and a server that can apply its events ends it.
-    eventually("the hold has expired", || async {
-        (first.stock(&drop).await == [9, 9, 0, 0]).then_some(())
+    // Its drop is cancelled, and a server that can apply its events ends the order.
+    let cancel = first.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
+    fetch(cancel).await.ok(200);
+    let cancelled_at = eventually("the hold is released", || async {
+        let log = first.log().await;
+        log.iter()
+            .find(|event| event.event_type == "HoldReleased")?;
+        let mut drops = log.iter();
+        let cancelled = drops.find(|event| event.event_type == "DropCancelled")?;
+        Some(cancelled.fields()["cancelled_at"].clone())
     })
     .await;
-    let expired = json!({ "expired_at": order["expires_at"] });
-    append(&first, &id, "OrderExpired", expired).await;
+    let fields = json!({ "cancelled_at": cancelled_at, "cause": "drop_cancelled" });
+    let event = RawEvent::next_of_order(&id, "OrderCancelled", "1.0", fields);
+    event.append(first.pool()).await;
     // The follower of the log passes it.
     first.create_drop(1, json!({})).await;
     eventually("the event was passed", || async {
@@ -196,7 +199,7 @@ async fn jobs_of_withheld_events_follow_when_the_order_is_readmitted() {
     void(first.launch(), position, &["--yes"]).await;
     for app in [&first, &second] {
         wait_for_quarantined(app, 0).await;
-        status_becomes(app, &id, "expired").await;
+        status_becomes(app, &id, "cancelled").await;
     }
     job_is(&second, "payment_cancel", "done").await;
     first.audit_verify().await;
