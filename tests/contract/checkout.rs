@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+mod by_hand;
 mod returns;
 
 use std::collections::BTreeMap;
