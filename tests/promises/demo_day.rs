@@ -37,8 +37,8 @@ async fn demo_plays_its_day_once_and_its_log_is_sound() {
         "paid in time",
         "declined",
         "so the order is paid",
-        "refunded",
-        "waitlist",
+        "the money went back",
+        "offered to the waitlist",
     ]) {
         assert!(outcome.contains(words), "{outcome}");
     }

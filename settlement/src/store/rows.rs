@@ -182,8 +182,10 @@ pub(super) async fn insert_intent(
     intent: &IntentRow,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT INTO payment_intents (intent, payment_id, order_id, provider, provider_reference) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (intent) DO NOTHING",
+        "INSERT INTO payment_intents (intent, payment_id, order_id, provider, provider_reference, is_returned) \
+         VALUES ($1, $2, $3, $4, $5, EXISTS (SELECT 1 FROM payment_jobs j \
+             WHERE j.intent = $1 AND j.kind = 'refund' AND j.cause <> 'return')) \
+         ON CONFLICT (intent) DO NOTHING",
     )
     .bind(&intent.intent)
     .bind(intent.payment_id)
