@@ -108,7 +108,8 @@ async fn pay(node: &Node, order_id: OrderId) -> Result<(), CommandError> {
 
 #[tokio::test(start_paused = true)]
 async fn order_leaves_quarantine_on_every_node_when_the_position_is_void() {
-    let faults: [(Fault, fn(&mut StoredEvent)); 5] = [
+    type Change = fn(&mut StoredEvent);
+    let faults: [(Fault, Change); 5] = [
         (Fault::Contradiction, |_| {}),
         (Fault::UnknownType, |event| {
             event.event_type = "OrderPainted".into();
