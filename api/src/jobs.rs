@@ -5,11 +5,13 @@
 //! Limit: deliveries of webhooks are jobs if they are pending, were given up, or needed more than
 //! one attempt.
 
+mod money;
+
 use ::webhooks::store::{Changed, Delivery, Matter};
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::values::{Position, Timestamp, parse_uuid};
 use schemars::JsonSchema;
@@ -80,9 +82,15 @@ pub(crate) struct JobBody {
     next_attempt_at: Option<Timestamp>,
     /// Why the last attempt failed.
     last_error: Option<String>,
+    /// The meaning of a job that was given up, and the next step; null for other jobs.
+    meaning: Option<String>,
     /// The log position of the event that caused the job.
     position: Position,
 }
+
+/// The meaning of a delivery that an administrator has cancelled.
+const CANCELLED_DELIVERY: &str = "The webhook is not delivered, and later events of its drop or \
+                                  order follow. A retry delivers it.";
 
 impl From<Delivery> for JobBody {
     fn from(delivery: Delivery) -> Self {
@@ -95,6 +103,7 @@ impl From<Delivery> for JobBody {
             attempts: delivery.attempts,
             next_attempt_at: delivery.next_attempt_at,
             last_error: delivery.last_error,
+            meaning: delivery.is_cancelled.then(|| CANCELLED_DELIVERY.to_owned()),
             position: delivery.position,
         }
     }
@@ -104,6 +113,7 @@ impl From<payments::Job> for JobBody {
     fn from(job: payments::Job) -> Self {
         Self {
             id: job.id,
+            meaning: money::meaning(&job),
             kind: job.kind.into(),
             subject: order(job.order_id),
             status: job.status,
@@ -148,13 +158,18 @@ enum MatterKind {
     PaymentCancel,
     /// Money arrived for a payment that the log does not have.
     PaymentUnknown,
+    /// A person has returned money at the provider, and no refund of the order accounts for it.
+    ProviderRefund,
+    /// The buyer disputes a payment at their bank.
+    Dispute,
 }
 
 /// A matter that needs an administrator.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Matter")]
 pub(crate) struct MatterBody {
-    /// The id of the job or of the resource.
+    /// The id of the job or of the resource. One of the kind `provider_refund` or `dispute` is no
+    /// job; it is closed at `/v1/admin/needs-attention/{id}/close`.
     id: Uuid,
     kind: MatterKind,
     /// The path of the resource that the matter is about.
@@ -220,6 +235,22 @@ impl From<payments::Matter> for MatterBody {
             since,
             detail,
             position: job.position,
+        }
+    }
+}
+
+impl MatterBody {
+    fn of_withdrawal(app: &App, open: &payments::OpenWithdrawal) -> Self {
+        Self {
+            id: open.withdrawal.id,
+            kind: match open.withdrawal.kind {
+                payments::WithdrawalKind::Refund => MatterKind::ProviderRefund,
+                payments::WithdrawalKind::Dispute => MatterKind::Dispute,
+            },
+            subject: order(open.withdrawal.order_id),
+            since: open.since,
+            detail: money::withdrawal_detail(open),
+            position: money::position_of(app, open),
         }
     }
 }
@@ -396,6 +427,10 @@ pub(crate) async fn needs_attention(
     let mut found: Vec<MatterBody> = of_webhooks.map(MatterBody::from).collect();
     let of_payments = of_payments.map_err(failed)?.into_iter();
     found.extend(of_payments.map(MatterBody::from));
+    let withdrawals = app.settlement.store().open_withdrawals(before, most).await;
+    let withdrawals = withdrawals.map_err(failed)?;
+    let withdrawals = withdrawals.iter();
+    found.extend(withdrawals.map(|open| MatterBody::of_withdrawal(&app, open)));
     found.sort_by_key(|matter| std::cmp::Reverse((matter.since, matter.id)));
     let page: Page<MatterBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
@@ -407,8 +442,47 @@ async fn since(app: &App, id: Uuid) -> Result<Timestamp, Problem> {
     if let Some(since) = payment.map_err(failed)? {
         return Ok(since);
     }
+    let withdrawal = app.settlement.store().withdrawn_since(id).await;
+    if let Some(since) = withdrawal.map_err(failed)? {
+        return Ok(since);
+    }
     let delivery = app.webhooks.store().matter_since(id).await;
     let since = delivery.map_err(failed)?;
     // A matter has the id of its job or of its endpoint.
     since.ok_or_else(|| unknown_start("a matter"))
+}
+
+/// The id of a matter in the path. A value that is not a UUID gets the same problem as an unknown
+/// one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MatterPath(Uuid);
+
+impl FromRequestParts<App> for MatterPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| no_matter())?;
+        parse_uuid(&id).map(Self).map_err(|_| no_matter())
+    }
+}
+
+fn no_matter() -> Problem {
+    let detail = "No refund or dispute at a provider has this id. The matter of a job is closed by \
+                  cancelling the job.";
+    Problem::new(Code::MatterNotFound, detail)
+}
+
+/// `POST /v1/admin/needs-attention/{id}/close`
+pub(crate) async fn close_matter(
+    State(app): State<App>,
+    _: Admin,
+    MatterPath(id): MatterPath,
+) -> Result<StatusCode, Problem> {
+    let closed = app.settlement.store().close_withdrawal(id).await;
+    match closed.map_err(failed)? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(no_matter()),
+    }
 }

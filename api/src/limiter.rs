@@ -32,7 +32,7 @@ use domain::OrderEvent;
 use domain::values::KeyDigest;
 use engine::{Accepted, Clock, CommandError, Observer, SystemClock};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
-use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
 
 pub(crate) use self::address::Origin;
 use self::address::{Client, TrustedProxies, UnlimitedNetworks};
@@ -515,6 +515,13 @@ impl Observer for Limiter {
         self.state().open.forget(*drop_id, events);
         let new = |event: &&RecordedEvent| event.position > readmitted.observed;
         self.follow(readmitted.events.iter().filter(new));
+    }
+
+    fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
+        let observed = readmitted.observed;
+        let known = |event: &RecordedOrderEvent| event.position <= observed;
+        let first = readmitted.events.partition_point(known);
+        self.follow_orders(&readmitted.events[first..]);
     }
 }
 

@@ -4,6 +4,7 @@
 //! a hold's id grants the right to buy.
 
 mod list;
+mod made_refunds;
 pub(crate) mod payment;
 pub(crate) mod refunds;
 
@@ -26,6 +27,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::list::{OrdersReader, list};
+use self::made_refunds::{MadeRefundBody, made_refunds};
 use self::payment::OrderPaymentBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
@@ -115,6 +117,8 @@ pub(crate) struct OrderBody {
     /// The payment with a provider that bought the order, otherwise the last one that was started;
     /// null if there is none.
     pub(crate) payment: Option<OrderPaymentBody>,
+    /// The refunds, in the order of their requests: of units, and of money that bought nothing.
+    pub(crate) refunds: Vec<MadeRefundBody>,
     /// True if the payment arrived after `expires_at` and was honoured.
     pub(crate) late: bool,
     /// The carrier's identifier of the parcel; null if there is none, and after the erasure of the
@@ -159,6 +163,7 @@ impl OrderBody {
             items: row.items.iter().enumerate().map(item).collect(),
             total: row.total,
             payment: row.payments.shown().map(OrderPaymentBody::from),
+            refunds: made_refunds(&row),
             late: row.late,
             placed_at: row.placed_at,
             expires_at: row.expires_at,

@@ -85,6 +85,7 @@ codes! {
     WebhookNotFound = "webhook_not_found", NOT_FOUND, "Webhook endpoint not found";
     DeliveryNotFound = "delivery_not_found", NOT_FOUND, "Delivery not found";
     JobNotFound = "job_not_found", NOT_FOUND, "Job not found";
+    MatterNotFound = "matter_not_found", NOT_FOUND, "Matter not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
         method";
     /// The body was received too slowly.

@@ -82,7 +82,11 @@ pub enum Content {
         aggregate_id: String,
     },
     /// Content that cannot be decoded, or that contradicts its columns.
-    Unreadable { aggregate_id: String, fault: Fault },
+    Unreadable {
+        aggregate_id: String,
+        is_of_order: bool,
+        fault: Fault,
+    },
 }
 
 /// The personal data of an event.
@@ -164,6 +168,7 @@ pub fn examine(page: &Page, knows_private: bool) -> ExaminedPage {
 fn content(event: EventRef<'_>, knows_private: bool) -> Content {
     let unreadable = |fault: Fault| Content::Unreadable {
         aggregate_id: event.aggregate_id.to_owned(),
+        is_of_order: false,
         fault,
     };
     match decode(event) {
@@ -218,6 +223,7 @@ fn content(event: EventRef<'_>, knows_private: bool) -> Content {
 fn order_content(event: EventRef<'_>, knows_private: bool) -> Content {
     let unreadable = |fault: Fault| Content::Unreadable {
         aggregate_id: event.aggregate_id.to_owned(),
+        is_of_order: true,
         fault,
     };
     let mut recorded = match decode_order(event) {

@@ -238,7 +238,7 @@ fn voids_in(path: &Path) -> Result<Voids, AuditError> {
         voids.extend(voided_by(&stored).map(|position| Voided {
             at: stored.position,
             position,
-            drop_id: None,
+            stream: None,
         }));
     }
     Ok(voids)

@@ -285,6 +285,18 @@ impl Verifier {
                 None
             }
             Content::Drop { recorded, .. } => Some(recorded.drop_id),
+            Content::Unreadable {
+                aggregate_id,
+                is_of_order: true,
+                ..
+            } => {
+                let order_id: Option<OrderId> = aggregate_id.parse().ok();
+                let named = order_id.filter(|order_id| order_id.to_string() == *aggregate_id);
+                if let Some(order_id) = named {
+                    self.ledger.skip_void_of_order(order_id, sequence);
+                }
+                None
+            }
             Content::Unreadable { aggregate_id, .. } => {
                 let drop_id: Option<DropId> = aggregate_id.parse().ok();
                 drop_id.filter(|drop_id| is_named(*drop_id, aggregate_id))

@@ -229,6 +229,28 @@ impl Orders {
         self.settle(order_id);
         self.quarantined.insert(order_id, refused);
     }
+
+    /// The orders in quarantine, and the event that put each there.
+    pub(super) fn all_quarantined(&self) -> impl Iterator<Item = (OrderId, &RefusedEvent)> {
+        let all = self.quarantined.iter();
+        all.map(|(order_id, refused)| (*order_id, &**refused))
+    }
+
+    /// Takes an order out of quarantine, without state: its events are applied again from the
+    /// first. Returns the event that had put it there.
+    pub(super) fn readmit(&mut self, order_id: OrderId) -> Option<Arc<RefusedEvent>> {
+        self.settle(order_id);
+        self.orders.remove(&order_id);
+        self.quarantined.remove(&order_id)
+    }
+
+    /// Notes an order that is pending: one of its holds may have ended while it was not followed.
+    pub(super) fn note_pending(&mut self, order_id: OrderId) {
+        let order = self.orders.get(&order_id);
+        if order.is_some_and(|order| order.aggregate.is_pending()) {
+            self.ended.insert(order_id);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Quarantined drops in the engine's state: they have no aggregate and no due work, and their
-//! requests get an error of their own.
+//! Quarantined drops and orders in the engine's state: nothing is decided about them, and their
+//! requests get an error of their own. See [`super::orders`] for the state of the orders.
 //!
 //! Promise: nothing is decided about a quarantined drop, and none of its holds expires. A
 //! readmitted drop starts from scratch in a new slot, so hints about its former state cannot apply
@@ -13,6 +13,7 @@ use domain::order::OrderStatus;
 use domain::values::{DropId, HoldId, OrderId, Position, Sequence, WaitlistId};
 use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
+use infrastructure::log::StreamId;
 use infrastructure::quarantine::{Fault, RefusedEvent};
 
 use super::buyer_index::BuyerIndex;
@@ -30,11 +31,18 @@ impl State {
         self.quarantined.get(&drop_id)
     }
 
-    /// The drops that are in quarantine because of `fault`.
-    pub(super) fn quarantined_by(&self, fault: Fault) -> impl Iterator<Item = (DropId, Position)> {
-        let quarantined = self.quarantined.iter();
-        let by_fault = quarantined.filter(move |(_, refused)| refused.fault == fault);
-        by_fault.map(|(drop_id, refused)| (*drop_id, refused.position))
+    /// The drops and orders that are in quarantine because of `fault`.
+    pub(super) fn quarantined_by(
+        &self,
+        fault: Fault,
+    ) -> impl Iterator<Item = (StreamId, Position)> {
+        let drops = self.quarantined.iter();
+        let drops = drops.map(|(drop_id, refused)| (StreamId::Drop(*drop_id), &**refused));
+        let orders = self.orders.all_quarantined();
+        let orders = orders.map(|(order_id, refused)| (StreamId::Order(order_id), refused));
+        let by_fault = drops.chain(orders);
+        let by_fault = by_fault.filter(move |(_, refused)| refused.fault == fault);
+        by_fault.map(|(stream, refused)| (stream, refused.position))
     }
 
     /// Puts a drop into quarantine and discards its state.

@@ -9,6 +9,7 @@ mod due_work;
 mod interactions;
 mod keys;
 mod memory;
+mod order_quarantine;
 mod orders;
 mod outages;
 mod payments;

@@ -52,6 +52,19 @@ pub struct Readmitted {
     pub observed: Position,
 }
 
+/// All events of an order, to be applied from the first; as [`Readmitted`].
+#[derive(Debug)]
+pub struct ReadmittedOrder {
+    pub order_id: OrderId,
+    /// Its events without the void ones, up to the head, or up to the next one that cannot be
+    /// applied.
+    pub events: Vec<RecordedOrderEvent>,
+    /// The next event that cannot be applied, if any: the order then stays in quarantine.
+    pub refused: Option<Arc<RefusedEvent>>,
+    /// Observers already know the events up to this position.
+    pub observed: Position,
+}
+
 /// The newest committed batches. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Feed {
@@ -112,6 +125,15 @@ impl Feed {
         }
     }
 
+    /// Records that an order is applied again, up to the next refused event, if any.
+    pub fn readmit_order(&self, readmitted: &ReadmittedOrder) {
+        let mut exceptions = self.change_exceptions();
+        exceptions.quarantined_orders.remove(&readmitted.order_id);
+        if let Some(refused) = &readmitted.refused {
+            exceptions.quarantine(refused);
+        }
+    }
+
     /// Reports whether a drop is in quarantine.
     #[must_use]
     pub fn is_quarantined(&self, drop_id: DropId) -> bool {
@@ -138,7 +160,7 @@ impl Feed {
             .voids
             .iter()
             .filter(|voided| after < voided.at && voided.at <= until);
-        within.filter_map(|voided| voided.drop_id).collect()
+        within.filter_map(Voided::drop_id).collect()
     }
 
     /// Discards the kept batches, which contain personal data: followers read the log, which may

@@ -34,7 +34,7 @@ pub use self::event_ref::EventRef;
 pub use self::parts::{Part, Parts};
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
-use crate::quarantine::{Voided, drop_of, voided_by};
+use crate::quarantine::{Voided, stream_of, voided_by};
 
 /// Maximum size of one append, in bytes: a hundredth of PostgreSQL's message limit, and fast to
 /// send.
@@ -59,6 +59,16 @@ pub enum StreamId {
 }
 
 impl StreamId {
+    /// Returns the stream with this type and id, as stored in the log; `None` for other streams.
+    #[must_use]
+    pub fn stored(aggregate_type: &str, aggregate_id: &str) -> Option<Self> {
+        match aggregate_type {
+            AGGREGATE_TYPE => aggregate_id.parse().ok().map(Self::Drop),
+            order::AGGREGATE_TYPE => aggregate_id.parse().ok().map(Self::Order),
+            _ => None,
+        }
+    }
+
     /// Returns the aggregate type, as stored in the log.
     #[must_use]
     pub const fn aggregate_type(self) -> &'static str {
@@ -255,25 +265,25 @@ pub trait EventLog: Clone + Send + Sync + 'static {
                 Some(Voided {
                     at: event.position,
                     position,
-                    drop_id: events.get(index).and_then(drop_of),
+                    stream: events.get(index).and_then(stream_of),
                 })
             };
             Ok(events.iter().filter_map(void).collect())
         }
     }
 
-    /// One drop's events up to `until`, in position order.
+    /// The events of one drop or order up to `until`, in position order.
     ///
     /// # Errors
     /// [`LogError`].
     fn stream(
         &self,
-        drop_id: DropId,
+        stream: StreamId,
         until: Position,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send {
         async move {
             let mut events = self.read(Position(0), usize::MAX).await?;
-            events.retain(|event| event.position <= until && drop_of(event) == Some(drop_id));
+            events.retain(|event| event.position <= until && stream_of(event) == Some(stream));
             Ok(events)
         }
     }

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng};
 use uuid::{Builder, Uuid};
 
 use crate::erasure::Erased;
-use crate::feed::{Committed, Feed, Readmitted};
+use crate::feed::{Committed, Feed, Readmitted, ReadmittedOrder};
 
 /// A source of time.
 pub trait Clock: Clone + Send + Sync + 'static {
@@ -135,6 +135,9 @@ pub trait Observer: Send + 'static {
     /// A drop was applied again from its first event, up to the position of the last
     /// [`Observer::committed`].
     fn readmitted(&mut self, _: &Readmitted) {}
+
+    /// The same for an order.
+    fn order_readmitted(&mut self, _: &ReadmittedOrder) {}
 }
 
 impl Observer for Feed {
@@ -148,6 +151,10 @@ impl Observer for Feed {
 
     fn readmitted(&mut self, readmitted: &Readmitted) {
         self.readmit(readmitted);
+    }
+
+    fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
+        self.readmit_order(readmitted);
     }
 }
 
@@ -165,5 +172,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn readmitted(&mut self, readmitted: &Readmitted) {
         self.0.readmitted(readmitted);
         self.1.readmitted(readmitted);
+    }
+
+    fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
+        self.0.order_readmitted(readmitted);
+        self.1.order_readmitted(readmitted);
     }
 }

@@ -1,13 +1,13 @@
 //! Events that cannot be applied, and their consequence: the event's drop is quarantined on this
 //! node, and everything else continues.
 //!
-//! An order has a quarantine of its own: its requests get 503, and its holds stay with their drops.
+//! An order has a quarantine of its own, which it leaves as a drop does: its requests get 503, and
+//! its holds stay with their drops.
 //!
 //! Promise: an event that this program cannot apply is never skipped silently. It names its drop,
 //! its position and the reason, and from there on nothing of that drop is applied until the
 //! position is declared void ([`domain::incident`]) or a program that can apply it is started.
-//! Limit: an order leaves its quarantine only when the server starts again. This concerns one
-//! stream. A broken chain concerns the whole log ([`LogError`]).
+//! Limit: this concerns one stream. A broken chain concerns the whole log ([`LogError`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use domain::values::{DropId, OrderId, Position, Sequence};
 
 use crate::codec::{RecordedEvent, RecordedOrderEvent};
 use crate::error::LogError;
-use crate::log::EventRef;
+use crate::log::{EventRef, StreamId};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -82,6 +82,31 @@ pub struct RefusedEvent {
 }
 
 impl RefusedEvent {
+    /// The drop or order; `None` when the stream is neither.
+    #[must_use]
+    pub fn stream_id(&self) -> Option<StreamId> {
+        let drop = self.drop_id.map(StreamId::Drop);
+        drop.or(self.order_id.map(StreamId::Order))
+    }
+
+    /// The word for its stream: `drop` or `order`.
+    #[must_use]
+    pub const fn subject(&self) -> &'static str {
+        match self.order_id {
+            Some(_) => "order",
+            None => "drop",
+        }
+    }
+
+    /// The aggregate type of its stream.
+    #[must_use]
+    pub const fn aggregate_type(&self) -> &'static str {
+        match self.order_id {
+            Some(_) => order::AGGREGATE_TYPE,
+            None => AGGREGATE_TYPE,
+        }
+    }
+
     /// A stored event that cannot be decoded.
     pub(crate) fn stored(stored: EventRef<'_>, fault: Fault, reason: String) -> Self {
         let id: Option<uuid::Uuid> = stored.aggregate_id.parse().ok();
@@ -167,9 +192,20 @@ pub struct Voided {
     pub at: Position,
     /// The void position.
     pub position: Position,
-    /// The drop whose event has this position; `None` if it belongs to no drop and nothing follows
-    /// from it.
-    pub drop_id: Option<DropId>,
+    /// The stream whose event has this position; `None` if it is neither a drop's nor an order's,
+    /// and nothing follows from it.
+    pub stream: Option<StreamId>,
+}
+
+impl Voided {
+    /// The drop whose event has the void position; `None` for another stream.
+    #[must_use]
+    pub fn drop_id(&self) -> Option<DropId> {
+        match self.stream? {
+            StreamId::Drop(drop_id) => Some(drop_id),
+            StreamId::Order(_) => None,
+        }
+    }
 }
 
 /// The position that a `PositionVoided` event declares void; `None` for every other event.
@@ -193,12 +229,11 @@ pub fn voided_by<'a>(stored: impl Into<EventRef<'a>>) -> Option<Position> {
     }
 }
 
-/// The drop of a stored event; `None` for other streams.
+/// The drop or order of a stored event; `None` for other streams.
 #[must_use]
-pub fn drop_of<'a>(stored: impl Into<EventRef<'a>>) -> Option<DropId> {
+pub fn stream_of<'a>(stored: impl Into<EventRef<'a>>) -> Option<StreamId> {
     let stored: EventRef<'a> = stored.into();
-    let is_drop = stored.aggregate_type == AGGREGATE_TYPE;
-    is_drop.then(|| stored.aggregate_id.parse().ok()).flatten()
+    StreamId::stored(stored.aggregate_type, stored.aggregate_id)
 }
 
 /// Every void position.

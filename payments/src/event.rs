@@ -43,6 +43,32 @@ pub enum EventKind {
     RefundFailed {
         refund_reference: String,
         refund_id: Option<Uuid>,
+        amount: Money,
         reason: String,
     },
+    /// A refund was requested, and its outcome is not known yet.
+    RefundPending {
+        refund_reference: String,
+        refund_id: Option<Uuid>,
+        amount: Money,
+    },
+    /// The refunds of the payment have changed; the event does not report which.
+    RefundsChanged,
+    /// The buyer disputes the payment at their bank, or the dispute has another state.
+    Disputed {
+        /// The provider's reference of the dispute.
+        dispute_reference: String,
+        amount: Money,
+        state: DisputeState,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisputeState {
+    /// The bank has not decided. The provider has usually taken the amount from the shop.
+    Open,
+    /// The shop keeps the money.
+    Won,
+    /// The buyer keeps the money.
+    Lost,
 }

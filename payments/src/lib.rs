@@ -29,7 +29,7 @@ pub mod stripe;
 pub use amounts::AmountRefused;
 pub use demo::{Demo, Scenario};
 pub use error::{PaymentError, WebhookError};
-pub use event::{EventKind, ProviderEvent};
+pub use event::{DisputeState, EventKind, ProviderEvent};
 pub use provider::{
     Intent, IntentState, PaymentProvider, PaymentToStart, Provider, Refund, RefundState,
     RefundToMake, StartedPayment,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::error::WebhookError;
-use super::event::{EventKind, ProviderEvent};
+use super::event::{DisputeState, EventKind, ProviderEvent};
 use super::provider::{Intent, IntentState, Refund, RefundState};
 
 /// The largest response or webhook that is read.
@@ -72,6 +72,23 @@ pub struct RefundObject {
     charge: Option<Reference>,
     #[serde(default)]
     metadata: Metadata,
+}
+
+/// A charge of which something was refunded. Its amounts do not name the refund.
+#[derive(Debug, Deserialize)]
+struct ChargeObject {
+    id: String,
+    payment_intent: Option<Reference>,
+}
+
+#[derive(Debug, Deserialize)]
+struct DisputeObject {
+    id: String,
+    amount: i64,
+    currency: String,
+    status: String,
+    payment_intent: Option<Reference>,
+    charge: Option<Reference>,
 }
 
 /// An id, or the object with it if the account expands it.
@@ -212,7 +229,20 @@ pub fn events(body: &[u8], to_money: ToMoney) -> Result<Vec<ProviderEvent>, Webh
         // Older versions of the API send only the last of these.
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let refund = serde_json::from_str(object).map_err(unreadable("refund"))?;
-            of_refund(refund, to_money)?
+            Some(of_refund(refund, to_money)?)
+        }
+        // Its refund has events of its own, to which an account may not be subscribed.
+        "charge.refunded" => {
+            let charge = serde_json::from_str(object).map_err(unreadable("charge"))?;
+            Some(of_charge(charge))
+        }
+        "charge.dispute.created"
+        | "charge.dispute.updated"
+        | "charge.dispute.closed"
+        | "charge.dispute.funds_withdrawn"
+        | "charge.dispute.funds_reinstated" => {
+            let dispute = serde_json::from_str(object).map_err(unreadable("dispute"))?;
+            Some(of_dispute(dispute, to_money)?)
         }
         _ => None,
     };
@@ -282,7 +312,7 @@ fn of_intent(
     }))
 }
 
-fn of_refund(object: RefundObject, to_money: ToMoney) -> Result<Option<Parts>, WebhookError> {
+fn of_refund(object: RefundObject, to_money: ToMoney) -> Result<Parts, WebhookError> {
     let refund = object
         .refund(to_money)
         .ok_or(WebhookError::unreadable("amount"))?;
@@ -293,7 +323,11 @@ fn of_refund(object: RefundObject, to_money: ToMoney) -> Result<Option<Parts>, W
         state,
     } = refund;
     let kind = match state {
-        RefundState::Pending => return Ok(None),
+        RefundState::Pending => EventKind::RefundPending {
+            refund_reference,
+            refund_id,
+            amount,
+        },
         RefundState::Succeeded => EventKind::Refunded {
             refund_reference,
             refund_id,
@@ -302,6 +336,7 @@ fn of_refund(object: RefundObject, to_money: ToMoney) -> Result<Option<Parts>, W
         RefundState::Failed { reason } => EventKind::RefundFailed {
             refund_reference,
             refund_id,
+            amount,
             reason,
         },
     };
@@ -310,10 +345,42 @@ fn of_refund(object: RefundObject, to_money: ToMoney) -> Result<Option<Parts>, W
         .or(object.charge)
         .map(Reference::into_id)
         .ok_or(WebhookError::unreadable("payment of the refund"))?;
-    Ok(Some(Parts {
+    Ok(Parts {
         payment_id: id(object.metadata.payment_id.as_ref()),
         order_id: id(object.metadata.order_id.as_ref()),
         provider_reference,
         kind,
-    }))
+    })
+}
+
+fn of_charge(object: ChargeObject) -> Parts {
+    let provider_reference = object.payment_intent.map(Reference::into_id);
+    Parts {
+        payment_id: None,
+        order_id: None,
+        provider_reference: provider_reference.unwrap_or(object.id),
+        kind: EventKind::RefundsChanged,
+    }
+}
+
+fn of_dispute(object: DisputeObject, to_money: ToMoney) -> Result<Parts, WebhookError> {
+    let amount = to_money(object.amount, &object.currency);
+    let provider_reference = object.payment_intent.or(object.charge);
+    Ok(Parts {
+        payment_id: None,
+        order_id: None,
+        provider_reference: provider_reference
+            .map(Reference::into_id)
+            .ok_or(WebhookError::unreadable("payment of the dispute"))?,
+        kind: EventKind::Disputed {
+            dispute_reference: object.id,
+            amount: amount.ok_or(WebhookError::unreadable("amount"))?,
+            state: match object.status.as_str() {
+                "won" | "warning_closed" | "prevented" => DisputeState::Won,
+                "lost" => DisputeState::Lost,
+                // Evidence may be submitted or is examined, and statuses to come.
+                _ => DisputeState::Open,
+            },
+        },
+    })
 }

@@ -4,8 +4,8 @@ use domain::values::{Currency, Money, Timestamp};
 use hyper::HeaderMap;
 use payments::signature::{HEADER, sign};
 use payments::{
-    EventKind, PaymentProvider, ProviderEvent, Secret, SignatureInvalid, Stripe, StripeSettings,
-    WebhookError,
+    DisputeState, EventKind, PaymentProvider, ProviderEvent, Secret, SignatureInvalid, Stripe,
+    StripeSettings, WebhookError,
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -118,7 +118,7 @@ fn events_about_intents_carry_their_payment_and_amount() {
 }
 
 #[test]
-fn events_about_refunds_report_only_their_outcome() {
+fn events_about_refunds_report_their_state_and_who_made_them() {
     let refunded = EventKind::Refunded {
         refund_reference: "re_1".into(),
         refund_id: Some(Uuid::from_u128(12)),
@@ -141,13 +141,19 @@ fn events_about_refunds_report_only_their_outcome() {
         let expected = EventKind::RefundFailed {
             refund_reference: "re_1".into(),
             refund_id: Some(Uuid::from_u128(12)),
+            amount: money(500, "JPY"),
             reason: expected.into(),
         };
         assert_eq!(one(&event("refund.failed", refund(changes))).kind, expected);
     }
     for status in [json!("pending"), json!("requires_action"), json!(null)] {
         let pending = event("refund.created", refund(json!({ "status": status })));
-        assert_eq!(receive(pending.to_string().as_bytes()).unwrap(), []);
+        let expected = EventKind::RefundPending {
+            refund_reference: "re_1".into(),
+            refund_id: Some(Uuid::from_u128(12)),
+            amount: money(500, "JPY"),
+        };
+        assert_eq!(one(&pending).kind, expected);
     }
     // Made by a person at the provider, of an expanded intent, or of a charge without an intent.
     let by_hand =
@@ -166,6 +172,47 @@ fn events_about_refunds_report_only_their_outcome() {
         refund(json!({ "payment_intent": null })),
     ));
     assert_eq!(of_charge.provider_reference, "ch_1");
+    // An event about the charge does not name its refund, nor who made it.
+    for (intent, reference) in [(json!("pi_1"), "pi_1"), (json!(null), "ch_1")] {
+        let charge = json!({ "id": "ch_1", "payment_intent": intent, "amount_refunded": 500 });
+        let changed = one(&event("charge.refunded", charge));
+        assert_eq!(changed.provider_reference, reference);
+        assert_eq!(changed.kind, EventKind::RefundsChanged);
+    }
+}
+
+#[test]
+fn events_about_disputes_report_who_keeps_the_money() {
+    for (status, state) in [
+        ("needs_response", DisputeState::Open),
+        ("under_review", DisputeState::Open),
+        ("warning_needs_response", DisputeState::Open),
+        ("a status to come", DisputeState::Open),
+        ("won", DisputeState::Won),
+        ("warning_closed", DisputeState::Won),
+        ("lost", DisputeState::Lost),
+    ] {
+        let dispute = json!({
+            "id": "dp_1", "amount": 500, "currency": "jpy", "charge": "ch_1", "payment_intent": "pi_1",
+            "status": status,
+        });
+        for kind in [
+            "created",
+            "updated",
+            "closed",
+            "funds_withdrawn",
+            "funds_reinstated",
+        ] {
+            let disputed = one(&event(&format!("charge.dispute.{kind}"), dispute.clone()));
+            assert_eq!(disputed.provider_reference, "pi_1");
+            let expected = EventKind::Disputed {
+                dispute_reference: "dp_1".into(),
+                amount: money(500, "JPY"),
+                state,
+            };
+            assert_eq!(disputed.kind, expected);
+        }
+    }
 }
 
 #[test]

@@ -201,7 +201,7 @@ async fn left_out<F: Table>(
             .await?;
     let voided = postgres::voided(connection).await?.into_iter();
     let late = voided.filter(|voided| i64::try_from(voided.at.0).is_ok_and(|at| at > checkpoint));
-    let late = late.filter_map(|voided| voided.drop_id);
+    let late = late.filter_map(|voided| voided.drop_id());
     Ok(marked.into_iter().map(DropId).chain(late).collect())
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Promise: a list is read from the index of its most selective filter, newest order first; an
 //! erased buyer is in no index and in no row.
-//! Limit: all orders are kept, at some 450 bytes, 70 for each item, and 300 for each payment.
+//! Limit: all orders are kept, at some 450 bytes, 70 for each item, and 300 for each payment
+//! and 80 for each refund of units.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -14,7 +15,8 @@ use domain::order::{
     CancelCause, FulfilmentStep, OrderEvent, OrderItem, OrderPurchase, ShownStatus,
 };
 use domain::values::{
-    BuyerId, DropId, HoldId, Money, OrderId, PaymentReference, Position, Timestamp, Tracking,
+    BuyerId, DropId, HoldId, Money, OrderId, PaymentReference, Position, Quantity, RefundId,
+    Timestamp, Tracking,
 };
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 
@@ -52,6 +54,8 @@ pub struct OrderRow {
     pub buyer: Option<BuyerRow>,
     /// `None` after an erasure, or if none was sent. Of a provider's payment, its intent's.
     pub payment_reference: Option<PaymentReference>,
+    /// The refunds of its purchases, in the order of the log for each drop.
+    pub returns: Vec<ReturnRow>,
     /// With payment providers, and the refunds of their money.
     pub payments: OrderPayments,
     /// `None` after an erasure, or if none was sent.
@@ -74,6 +78,16 @@ impl OrderRow {
         let mut others = self.payments.references();
         self.payment_reference.as_ref() == Some(reference) || others.any(|of| of == reference)
     }
+}
+
+/// Units of an order that were refunded. Those of several items have one id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReturnRow {
+    pub refund_id: RefundId,
+    pub hold_id: HoldId,
+    pub quantity: Quantity,
+    pub amount: Money,
+    pub refunded_at: Timestamp,
 }
 
 /// The restrictions of a list.
@@ -250,6 +264,7 @@ impl Orders {
                 fulfilled_at: None,
                 buyer,
                 payment_reference: None,
+                returns: vec![],
                 payments: OrderPayments::default(),
                 tracking: None,
             };
@@ -334,6 +349,13 @@ impl Orders {
         if let Some((_, refunded)) = items.find(|(item, _)| item.hold_id == event.hold_id) {
             *refunded += event.quantity.get();
         }
+        row.returns.push(ReturnRow {
+            refund_id: event.refund_id,
+            hold_id: event.hold_id,
+            quantity: event.quantity,
+            amount: event.amount,
+            refunded_at: event.refunded_at,
+        });
         row.position = row.position.max(position);
         let (placed, before) = (row.placed_position, row.status);
         row.status = status_of_paid(row);
@@ -361,6 +383,7 @@ impl Orders {
             for (item, refunded) in row.items.iter().zip(&mut row.refunded) {
                 if item.drop_id == drop_id {
                     *refunded = 0;
+                    row.returns.retain(|made| made.hold_id != item.hold_id);
                 }
             }
             let before = row.status;

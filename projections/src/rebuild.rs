@@ -315,7 +315,7 @@ impl Rebuild {
                 .iter()
                 .filter(|voided| voided.position <= saved && saved < voided.at);
             let (left_out, _) = table.left_out();
-            for drop_id in late.filter_map(|voided| voided.drop_id) {
+            for drop_id in late.filter_map(|voided| voided.drop_id()) {
                 left_out.invalidate(drop_id);
             }
         }
@@ -375,7 +375,7 @@ impl Rebuild {
         }
         let all = PostgresLog::new(self.pool.clone()).voided().await;
         for voided in all.map_err(|error| self.unreadable(error))? {
-            let drop_id = voided.drop_id;
+            let drop_id = voided.drop_id();
             if !self.voids.add(voided) {
                 continue;
             }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
-use infrastructure::log::{EventLog, Head};
+use infrastructure::log::{EventLog, Head, StreamId};
 use infrastructure::sql_values::{from_sql, to_sql};
 use infrastructure::sqlstate::SqlState;
 use sqlx::{Executor, PgConnection, PgPool};
@@ -300,7 +300,7 @@ impl<L: EventLog> Runner<L> {
             .filter(|(drop_id, _)| !self.feed.is_quarantined(*drop_id))
             .collect();
         for (drop_id, from) in &due {
-            let stream = self.log.stream(*drop_id, reached).await;
+            let stream = self.log.stream(StreamId::Drop(*drop_id), reached).await;
             let stream = stream.map_err(unreadable::<F>)?;
             let is_void = |position| self.feed.is_void(position);
             let refused = excluded::fold_stream::<F>(connection, *drop_id, *from, &stream, is_void);

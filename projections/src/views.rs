@@ -23,7 +23,7 @@ use domain::values::{
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::erasure::Erased;
-use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
 use infrastructure::ports::Observer;
 use infrastructure::quarantine::RefusedEvent;
 use tokio::sync::watch;
@@ -474,6 +474,21 @@ impl Observer for Views {
             hot.apply_or_say(recorded);
         }
     }
+
+    fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
+        let order_id = readmitted.order_id;
+        let mut hot = self.write();
+        hot.quarantined_orders.remove(&order_id);
+        hot.orders.remove(order_id);
+        if let Some(refused) = &readmitted.refused {
+            hot.quarantined_orders.insert(order_id, Arc::clone(refused));
+            return;
+        }
+        for recorded in &readmitted.events {
+            hot.orders.apply(recorded, recorded.position);
+        }
+        hot.refund_again(order_id);
+    }
 }
 
 impl Views {
@@ -599,6 +614,19 @@ impl Hot {
                 event: event.clone(),
             };
             self.adjustments.insert(event.adjustment_id, view);
+        }
+    }
+
+    /// Applies the refunds of an order's purchases that were recorded before.
+    fn refund_again(&mut self, order_id: OrderId) {
+        let refunds = self.refunds.values();
+        let refunds =
+            refunds.filter(|made| self.orders.of_hold(made.event.hold_id) == Some(order_id));
+        let refunds: Vec<_> = refunds
+            .map(|made| (made.event.clone(), made.position))
+            .collect();
+        for (event, position) in &refunds {
+            self.orders.refund(event, *position);
         }
     }
 

@@ -12,7 +12,13 @@ use crate::store::{Derived, JobKind, NewJob, Start};
 
 /// Returns the rows and jobs that follow from a batch, in the order of its events.
 pub(crate) fn derived(batch: &Committed) -> Vec<Derived> {
-    batch.orders.iter().flat_map(of_event).collect()
+    let mut rows: Vec<Derived> = batch.orders.iter().flat_map(of_event).collect();
+    let withheld = batch.withheld_orders.iter();
+    rows.extend(withheld.map(|(position, order_id)| Derived::Withheld {
+        order_id: order_id.0,
+        position: *position,
+    }));
+    rows
 }
 
 /// Returns the id of the job that captures an intent, or reports that its payment is unknown.

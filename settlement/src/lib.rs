@@ -18,6 +18,7 @@ pub mod providers;
 mod schedule;
 pub mod service;
 pub mod store;
+mod withdrawals;
 mod worker;
 
 pub use self::providers::Providers;

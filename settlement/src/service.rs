@@ -22,8 +22,8 @@ use engine::{
 };
 use hyper::HeaderMap;
 use payments::{
-    EventKind, IntentState, PaymentError, PaymentProvider, PaymentToStart, Provider, ProviderEvent,
-    Secret, WebhookError,
+    DisputeState, EventKind, IntentState, PaymentError, PaymentProvider, PaymentToStart, Provider,
+    ProviderEvent, Secret, WebhookError,
 };
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -31,7 +31,8 @@ use uuid::Uuid;
 
 use crate::derive::job_of;
 use crate::providers::Providers;
-use crate::store::{IntentRow, JobKind, NewJob, Start, Store};
+use crate::store::{IntentRow, JobKind, NewJob, Start, Store, WithdrawalKind, WithdrawalState};
+use crate::withdrawals::Report;
 
 /// The reason of a payment that ended without money: its intent was cancelled.
 pub(crate) const CANCELLED: &str = "canceled";
@@ -90,6 +91,15 @@ pub enum WebhookRefused {
 pub(crate) struct Subject {
     pub(crate) order_id: Uuid,
     pub(crate) payment_id: Uuid,
+}
+
+/// An event about an intent itself.
+#[derive(Debug)]
+enum IntentEvent {
+    Authorised(Money),
+    Captured(Money),
+    Failed(String),
+    Cancelled,
 }
 
 impl Settlement {
@@ -207,28 +217,67 @@ impl Settlement {
             kind,
             ..
         } = event;
-        let settled = match kind {
-            EventKind::Refunded { refund_id, .. } => Some((refund_id, None)),
-            EventKind::RefundFailed {
+        let name = provider.name();
+        let kind = match kind {
+            EventKind::RefundsChanged => {
+                return self.refunds_changed(provider, &provider_reference).await;
+            }
+            EventKind::Disputed {
+                dispute_reference,
+                amount,
+                state,
+            } => {
+                let report = Report {
+                    kind: WithdrawalKind::Dispute,
+                    reference: dispute_reference,
+                    amount,
+                    state: match state {
+                        DisputeState::Open => WithdrawalState::Pending,
+                        DisputeState::Lost => WithdrawalState::Done,
+                        DisputeState::Won => WithdrawalState::Undone,
+                    },
+                };
+                return self.withdrawn(provider, &provider_reference, report).await;
+            }
+            EventKind::Refunded {
+                refund_reference,
                 refund_id,
-                ref reason,
-                ..
-            } => Some((refund_id, Some(FailureCode::or_unknown(reason)))),
-            EventKind::Authorised { .. }
-            | EventKind::Succeeded { .. }
-            | EventKind::Failed { .. }
-            | EventKind::Cancelled => None,
+                amount,
+            } => {
+                let made = (refund_reference, amount, WithdrawalState::Done);
+                return self
+                    .refunded(provider, &provider_reference, refund_id, made, None)
+                    .await;
+            }
+            EventKind::RefundPending {
+                refund_reference,
+                refund_id: None,
+                amount,
+            } => {
+                let made = (refund_reference, amount, WithdrawalState::Pending);
+                return self
+                    .refunded(provider, &provider_reference, None, made, None)
+                    .await;
+            }
+            // The worker looks at the refunds that it makes.
+            EventKind::RefundPending { .. } => return Ok(()),
+            EventKind::RefundFailed {
+                refund_reference,
+                refund_id,
+                amount,
+                reason,
+            } => {
+                let made = (refund_reference, amount, WithdrawalState::Undone);
+                let failure = Some(FailureCode::or_unknown(&reason));
+                return self
+                    .refunded(provider, &provider_reference, refund_id, made, failure)
+                    .await;
+            }
+            EventKind::Authorised { amount } => IntentEvent::Authorised(amount),
+            EventKind::Succeeded { amount } => IntentEvent::Captured(amount),
+            EventKind::Failed { reason } => IntentEvent::Failed(reason),
+            EventKind::Cancelled => IntentEvent::Cancelled,
         };
-        if let Some((refund_id, failure)) = settled {
-            let Some(operation_id) = refund_id else {
-                info!(
-                    "{} event {id}: a refund that was made there",
-                    provider.name()
-                );
-                return Ok(());
-            };
-            return self.settle_operation(operation_id, failure).await;
-        }
         let subject = match order_id.zip(payment_id) {
             Some((order_id, payment_id)) => Some(Subject {
                 order_id,
@@ -238,26 +287,67 @@ impl Settlement {
         };
         // An intent that another program of the account has started.
         let Some(subject) = subject else {
+            info!("{name} event {id}: of a payment that another program has started");
             return Ok(());
         };
         let reference = reference_of(&provider_reference)?;
+        let intent = IntentDigest::new(&name_of(provider), &reference);
         match kind {
-            EventKind::Authorised { amount } | EventKind::Succeeded { amount } => {
+            IntentEvent::Authorised(amount) => {
                 self.money_arrived(provider, subject, reference, amount)
                     .await
             }
-            EventKind::Failed { reason } => {
+            IntentEvent::Captured(amount) => {
+                self.money_arrived(provider, subject, reference, amount)
+                    .await?;
+                self.look_at_capture(intent, true).await
+            }
+            IntentEvent::Failed(reason) => {
                 let reason = FailureCode::or_unknown(&reason);
                 self.failed(provider, subject, reference, reason).await
             }
-            EventKind::Cancelled | EventKind::Refunded { .. } | EventKind::RefundFailed { .. } => {
+            IntentEvent::Cancelled => {
                 let reason = FailureCode::or_unknown(CANCELLED);
-                self.failed(provider, subject, reference, reason).await
+                self.failed(provider, subject, reference, reason).await?;
+                self.look_at_capture(intent, false).await
             }
         }
     }
 
-    async fn subject_of(
+    /// Records the state of a refund: of one that this log requested, or of a person's.
+    async fn refunded(
+        &self,
+        provider: &Provider,
+        payment_reference: &str,
+        refund_id: Option<Uuid>,
+        (reference, amount, state): (String, Money, WithdrawalState),
+        failure: Option<FailureCode>,
+    ) -> Result<(), WebhookRefused> {
+        if let Some(operation_id) = refund_id {
+            return self.settle_operation(operation_id, failure).await;
+        }
+        let report = Report {
+            kind: WithdrawalKind::Refund,
+            reference,
+            amount,
+            state,
+        };
+        self.withdrawn(provider, payment_reference, report).await
+    }
+
+    async fn look_at_capture(
+        &self,
+        intent: IntentDigest,
+        is_captured: bool,
+    ) -> Result<(), WebhookRefused> {
+        let intent = intent.bytes();
+        let looked = self.store.look_at_capture(&intent, is_captured);
+        looked.await.map_err(WebhookRefused::Database)?;
+        self.wake();
+        Ok(())
+    }
+
+    pub(crate) async fn subject_of(
         &self,
         provider: &Provider,
         reference: &str,
@@ -297,13 +387,7 @@ impl Settlement {
             None => {}
         }
         let intent = IntentDigest::new(&name_of(provider), &reference);
-        let row = IntentRow {
-            intent: intent.bytes().to_vec(),
-            payment_id: subject.payment_id,
-            order_id: subject.order_id,
-            provider: provider.name().to_owned(),
-            provider_reference: reference.as_str().to_owned(),
-        };
+        let row = intent_row(provider, subject, &reference);
         let kept = self.store.keep_intent(&row).await;
         kept.map_err(WebhookRefused::Database)?;
         match self.succeeded(provider, subject, reference, amount).await {
@@ -451,6 +535,22 @@ pub(crate) fn is_unknown(error: &CommandError) -> bool {
 
 pub(crate) fn name_of(provider: &Provider) -> ProviderName {
     ProviderName::new(provider.name()).expect("names of providers are lower-case letters")
+}
+
+/// The row that keeps the reference of an intent.
+pub(crate) fn intent_row(
+    provider: &Provider,
+    subject: Subject,
+    reference: &PaymentReference,
+) -> IntentRow {
+    let intent = IntentDigest::new(&name_of(provider), reference);
+    IntentRow {
+        intent: intent.bytes().to_vec(),
+        payment_id: subject.payment_id,
+        order_id: subject.order_id,
+        provider: provider.name().to_owned(),
+        provider_reference: reference.as_str().to_owned(),
+    }
 }
 
 fn reference_of(text: &str) -> Result<PaymentReference, WebhookError> {

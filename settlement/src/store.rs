@@ -5,6 +5,9 @@
 //! that holds its lease, and by no other.
 //! Limit: a lease is by the database's clock; work on a job must end before it.
 
+mod rows;
+mod withdrawals;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,9 +15,18 @@ use domain::values::{Currency, Money, Position, Timestamp};
 use infrastructure::sql_values::{position_in, time_in, to_sql};
 use payments::Secret;
 use sqlx::postgres::PgRow;
-use sqlx::{Executor, PgConnection, PgPool, Row as _};
+use sqlx::{PgPool, Row as _};
 use uuid::Uuid;
 
+use self::rows::{fail_refund, insert_intent};
+pub(crate) use self::withdrawals::Coverage;
+pub use self::withdrawals::{OpenWithdrawal, Withdrawal, WithdrawalKind, WithdrawalState};
+
+/// The cause of a refund whose units were sold.
+pub(crate) const RETURN: &str = "return";
+/// Days after its start for which the reference of a payment that bought is kept although its buyer
+/// was erased: a bank may take a payment back for 540 days.
+pub const KEPT_REFERENCE_DAYS: i32 = 540;
 /// How long a server may work on a job without renewing its lease, in seconds.
 pub(crate) const LEASE_SECONDS: f64 = 15.0;
 /// Days after which jobs that are done are removed.
@@ -75,7 +87,10 @@ pub struct Job {
     pub last_error: Option<String>,
     /// Of the event that caused the job.
     pub position: Position,
+    /// An administrator has given it up.
     pub is_cancelled: bool,
+    /// An administrator has cancelled it after it was given up: it needs no attention.
+    pub is_closed: bool,
     pub created_at: Timestamp,
     pub finished_at: Option<Timestamp>,
 }
@@ -141,6 +156,15 @@ pub(crate) enum Derived {
         refund_id: Uuid,
         failure: Option<String>,
     },
+    /// An event of this order cannot be applied here, so nothing follows from it yet.
+    Withheld {
+        order_id: Uuid,
+        position: Position,
+    },
+    /// The rows of the withheld events of this order were derived.
+    Readmitted {
+        order_id: Uuid,
+    },
 }
 
 /// How work on a job ended.
@@ -149,6 +173,11 @@ pub(crate) enum Finish {
     Done,
     /// Another party has to act first; not a failed attempt.
     Wait(Duration),
+    /// The same, with the reason.
+    WaitFor {
+        pause: Duration,
+        reason: String,
+    },
     /// Attempt it again after a pause.
     Again {
         pause: Duration,
@@ -191,7 +220,7 @@ pub enum Changed {
 
 const JOB: &str = "
 SELECT id, kind, order_id, payment_id, intent, provider, amount, currency, cause, operation_id, status, attempts,
-       next_attempt_at, last_error, position, cancelled_at, created_at, finished_at
+       next_attempt_at, last_error, position, cancelled_at, closed_at, created_at, finished_at
   FROM payment_jobs";
 
 const START: &str = "
@@ -224,53 +253,6 @@ impl Store {
             .fetch_one(&self.0)
             .await?;
         Ok(Secret::new(seed))
-    }
-
-    /// Returns the position up to which everything of the log has its rows.
-    pub(crate) async fn position(&self) -> Result<Position, sqlx::Error> {
-        let row = sqlx::query("SELECT position FROM payment_follower")
-            .fetch_one(&self.0)
-            .await?;
-        position_in(&row, "position")
-    }
-
-    /// Stores the rows that follow from the events after `from` up to `to`, unless another server
-    /// has done that already. Returns false then.
-    pub(crate) async fn follow(
-        &self,
-        from: Position,
-        to: Position,
-        derived: &[Derived],
-    ) -> Result<bool, sqlx::Error> {
-        let mut transaction = self.0.begin().await?;
-        // Derived from the log: a lost commit is derived again. So it does not wait for a standby.
-        transaction
-            .execute("SET LOCAL synchronous_commit = local")
-            .await?;
-        let moved = sqlx::query("UPDATE payment_follower SET position = $2 WHERE position = $1")
-            .bind(to_sql(from))
-            .bind(to_sql(to))
-            .execute(&mut *transaction)
-            .await?;
-        if moved.rows_affected() == 0 {
-            return Ok(false);
-        }
-        // Ends of orders are many and mostly without payments, so they are applied together. The
-        // successes before and after them then count alike: no payment with money is cancelled.
-        let mut ended = (vec![], vec![]);
-        for one in derived {
-            if let Derived::OrderEnded { order_id, position } = one {
-                ended.0.push(*order_id);
-                ended.1.push(to_sql(*position));
-            } else {
-                apply(&mut transaction, one).await?;
-            }
-        }
-        if !ended.0.is_empty() {
-            cancel_rest(&mut transaction, ended).await?;
-        }
-        transaction.commit().await?;
-        Ok(true)
     }
 
     /// Records that the provider has answered the start of a payment.
@@ -346,6 +328,28 @@ impl Store {
         Ok(status.await?.unwrap_or_else(|| "done".to_owned()))
     }
 
+    /// The provider reports that an intent was captured or cancelled: looks at it now. A capture
+    /// that was given up is attempted again, because a person may have made it at the provider.
+    pub(crate) async fn look_at_capture(
+        &self,
+        intent: &[u8],
+        is_captured: bool,
+    ) -> Result<(), sqlx::Error> {
+        let sql = format!(
+            "UPDATE payment_jobs SET status = 'pending', next_attempt_at = {NOW}, finished_at = NULL, \
+                    cancelled_at = NULL, closed_at = NULL, \
+                    attempts = CASE status WHEN 'pending' THEN attempts ELSE 0 END \
+              WHERE intent = $1 AND kind = 'payment_capture' \
+                AND (status = 'pending' OR $2 AND status = 'failed')"
+        );
+        sqlx::query(&sql)
+            .bind(intent)
+            .bind(is_captured)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
     /// Returns `None` if a payment has no cancellation; otherwise whether a server works on it now.
     pub(crate) async fn cancellation(&self, payment_id: Uuid) -> Result<Option<bool>, sqlx::Error> {
         sqlx::query_scalar(
@@ -411,6 +415,9 @@ impl Store {
         let (status, pause, error, is_attempt, is_operation) = match finish {
             Finish::Done => ("done", None, None, true, false),
             Finish::Wait(pause) => ("pending", Some(*pause), None, false, false),
+            Finish::WaitFor { pause, reason } => {
+                ("pending", Some(*pause), Some(reason), false, false)
+            }
             Finish::Again { pause, error } => ("pending", Some(*pause), Some(error), true, false),
             Finish::Failed {
                 error,
@@ -515,8 +522,8 @@ impl Store {
     /// [`sqlx::Error`].
     pub async fn retry(&self, id: Uuid) -> Result<Changed, sqlx::Error> {
         let sql = format!(
-            "UPDATE payment_jobs SET next_attempt_at = {NOW}, cancelled_at = NULL, finished_at = NULL, \
-                    attempts = CASE status WHEN 'pending' THEN attempts ELSE 0 END, \
+            "UPDATE payment_jobs SET next_attempt_at = {NOW}, cancelled_at = NULL, closed_at = NULL, \
+                    finished_at = NULL, attempts = CASE status WHEN 'pending' THEN attempts ELSE 0 END, \
                     operation_id = CASE WHEN operation_failed THEN $2 ELSE operation_id END, \
                     operation_failed = false, status = 'pending' \
               WHERE id = $1 AND status <> 'done'"
@@ -526,13 +533,15 @@ impl Store {
             .await
     }
 
-    /// Gives a pending job up, and closes one that was given up.
+    /// Gives a pending job up, so that it needs attention, and closes one that was given up, so
+    /// that it needs none. Either can be retried.
     ///
     /// # Errors
     /// [`sqlx::Error`].
     pub async fn cancel(&self, id: Uuid) -> Result<Changed, sqlx::Error> {
         let sql = format!(
             "UPDATE payment_jobs SET status = 'failed', next_attempt_at = NULL, cancelled_at = {NOW}, \
+                    closed_at = CASE status WHEN 'pending' THEN NULL ELSE coalesce(closed_at, {NOW}) END, \
                     finished_at = coalesce(finished_at, {NOW}), lease_holder = NULL, lease_until = NULL \
               WHERE id = $1 AND status <> 'done'"
         );
@@ -549,7 +558,7 @@ impl Store {
         })
     }
 
-    /// Returns the jobs that were given up and not cancelled, and money without goods that is not
+    /// Returns the jobs that were given up and not closed, and money without goods that is not
     /// returned yet; newest first. `after` is the time and id of the last one of the page before.
     ///
     /// # Errors
@@ -560,7 +569,7 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Matter>, sqlx::Error> {
         let sql = "SELECT * FROM (SELECT j.*, coalesce(j.finished_at, j.created_at) AS since FROM payment_jobs j \
-                WHERE j.cancelled_at IS NULL \
+                WHERE j.closed_at IS NULL \
                   AND (j.status = 'failed' OR j.status = 'pending' AND j.cause <> 'return')) matters \
               WHERE $1::timestamptz IS NULL OR (since, id) < ($1, $2) \
               ORDER BY since DESC, id DESC LIMIT $3";
@@ -608,167 +617,31 @@ impl Store {
         // The column holds the order of an erased buyer where it does not hold a drop.
         const IS_SETTLED: &str = "EXISTS (SELECT 1 FROM erasures e WHERE e.drop_id = r.order_id) \
             AND NOT EXISTS (SELECT 1 FROM payment_jobs j \
-                WHERE j.order_id = r.order_id AND (j.status = 'pending' OR j.cancelled_at IS NULL \
+                WHERE j.order_id = r.order_id AND (j.status = 'pending' OR j.closed_at IS NULL \
                   AND j.status = 'failed'))";
         let starts = format!(
             "UPDATE payment_starts r SET provider_reference = NULL \
               WHERE provider_reference IS NOT NULL AND {IS_SETTLED} \
                 AND (succeeded OR EXISTS (SELECT 1 FROM payment_jobs j WHERE j.id = r.payment_id))"
         );
-        let intents = format!("DELETE FROM payment_intents r WHERE {IS_SETTLED}");
-        for sql in [starts, intents] {
+        // Goods that were bought may still be returned, and their payment disputed.
+        let intents = format!(
+            "DELETE FROM payment_intents r WHERE {IS_SETTLED} \
+                AND (r.is_returned OR NOT EXISTS (SELECT 1 FROM payment_starts s \
+                    WHERE s.payment_id = r.payment_id \
+                      AND s.started_at > clock_timestamp() - make_interval(days => {KEPT_REFERENCE_DAYS})))"
+        );
+        let withdrawals = "DELETE FROM payment_withdrawals w \
+              WHERE EXISTS (SELECT 1 FROM erasures e WHERE e.drop_id = w.order_id) \
+                AND NOT EXISTS (SELECT 1 FROM payment_intents i WHERE i.intent = w.intent)"
+            .to_owned();
+        for sql in [starts, intents, withdrawals] {
             sqlx::query(&sql).execute(&self.0).await?;
         }
         Ok(())
     }
 }
 
-async fn apply(connection: &mut PgConnection, derived: &Derived) -> Result<(), sqlx::Error> {
-    match derived {
-        Derived::Started(start) => {
-            sqlx::query(
-                "INSERT INTO payment_starts (payment_id, order_id, provider, amount, currency) \
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT (payment_id) DO NOTHING",
-            )
-            .bind(start.payment_id)
-            .bind(start.order_id)
-            .bind(&start.provider)
-            .bind(start.amount.amount)
-            .bind(start.amount.currency.code())
-            .execute(connection)
-            .await?;
-        }
-        Derived::Succeeded {
-            payment_id,
-            order_id,
-            intent,
-            provider_reference,
-        } => {
-            sqlx::query("UPDATE payment_starts SET succeeded = true WHERE payment_id = $1")
-                .bind(payment_id)
-                .execute(&mut *connection)
-                .await?;
-            sqlx::query(
-                "INSERT INTO payment_intents (intent, payment_id, order_id, provider, provider_reference) \
-                 SELECT $1, $2, $3, s.provider, $4 FROM payment_starts s \
-                  WHERE s.payment_id = $2 AND $4::text IS NOT NULL ON CONFLICT (intent) DO NOTHING",
-            )
-            .bind(intent)
-            .bind(payment_id)
-            .bind(order_id)
-            .bind(provider_reference)
-            .execute(connection)
-            .await?;
-        }
-        Derived::Job(job) => insert_job(connection, job).await?,
-        // See `cancel_rest`.
-        Derived::OrderEnded { .. } => {}
-        Derived::RefundSettled {
-            refund_id,
-            failure: Some(reason),
-        } => fail_refund(connection, "id", *refund_id, reason).await?,
-        Derived::RefundSettled {
-            refund_id,
-            failure: None,
-        } => {
-            let sql = format!(
-                "UPDATE payment_jobs SET status = 'done', next_attempt_at = NULL, \
-                        lease_holder = NULL, lease_until = NULL, finished_at = coalesce(finished_at, {NOW}), \
-                        attempts = greatest(attempts, 1) \
-                  WHERE id = $1 AND kind = 'refund' AND status <> 'done'"
-            );
-            sqlx::query(&sql)
-                .bind(refund_id)
-                .execute(connection)
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// Adds a cancellation for each payment without money of orders that have ended.
-async fn cancel_rest(
-    connection: &mut PgConnection,
-    (orders, positions): (Vec<Uuid>, Vec<i64>),
-) -> Result<(), sqlx::Error> {
-    let sql = format!(
-        "INSERT INTO payment_jobs (id, kind, order_id, payment_id, provider, amount, currency, status, \
-             next_attempt_at, position) \
-         SELECT s.payment_id, 'payment_cancel', s.order_id, s.payment_id, s.provider, s.amount, s.currency, \
-                'pending', {NOW}, ended.position \
-           FROM UNNEST($1::uuid[], $2::bigint[]) AS ended (order_id, position) \
-           JOIN payment_starts s ON s.order_id = ended.order_id AND NOT s.succeeded \
-         ON CONFLICT (id) DO NOTHING"
-    );
-    sqlx::query(&sql)
-        .bind(orders)
-        .bind(positions)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn insert_intent(
-    connection: &mut PgConnection,
-    intent: &IntentRow,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO payment_intents (intent, payment_id, order_id, provider, provider_reference) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (intent) DO NOTHING",
-    )
-    .bind(&intent.intent)
-    .bind(intent.payment_id)
-    .bind(intent.order_id)
-    .bind(&intent.provider)
-    .bind(&intent.provider_reference)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn insert_job(connection: &mut PgConnection, job: &NewJob) -> Result<(), sqlx::Error> {
-    let sql = format!(
-        "INSERT INTO payment_jobs (id, kind, order_id, payment_id, intent, provider, amount, currency, cause, \
-             operation_id, status, next_attempt_at, position) \
-         SELECT $1, $2, $3, $4, $5, \
-                coalesce((SELECT provider FROM payment_starts WHERE payment_id = $4), 'unknown'), \
-                $6, $7, $8, CASE WHEN $2 = 'refund' THEN $1 END, 'pending', {NOW}, $9 \
-         ON CONFLICT (id) DO NOTHING"
-    );
-    sqlx::query(&sql)
-        .bind(job.id)
-        .bind(job.kind.name())
-        .bind(job.order_id)
-        .bind(job.payment_id)
-        .bind(&job.intent)
-        .bind(job.amount.amount)
-        .bind(job.amount.currency.code())
-        .bind(job.cause)
-        .bind(to_sql(job.position))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Gives up a pending refund whose `column` is `id`.
-async fn fail_refund(
-    connection: &mut PgConnection,
-    column: &str,
-    id: Uuid,
-    reason: &str,
-) -> Result<(), sqlx::Error> {
-    let sql = format!(
-        "UPDATE payment_jobs SET status = 'failed', next_attempt_at = NULL, lease_holder = NULL, \
-                lease_until = NULL, operation_failed = true, finished_at = {NOW}, attempts = attempts + 1, \
-                last_error = 'the provider failed the refund: ' || $2 \
-          WHERE {column} = $1 AND kind = 'refund' AND status = 'pending'"
-    );
-    sqlx::query(&sql)
-        .bind(id)
-        .bind(reason)
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 fn money_in(row: &PgRow) -> Result<Money, sqlx::Error> {
@@ -806,6 +679,7 @@ fn job(row: &PgRow) -> Result<Job, sqlx::Error> {
         last_error: row.try_get("last_error")?,
         position: position_in(row, "position")?,
         is_cancelled: time_in(row, "cancelled_at")?.is_some(),
+        is_closed: time_in(row, "closed_at")?.is_some(),
         created_at: time_in(row, "created_at")?.unwrap_or_default(),
         finished_at: time_in(row, "finished_at")?,
     })

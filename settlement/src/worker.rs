@@ -7,13 +7,14 @@
 
 use std::time::Duration;
 
-use domain::values::{FailureCode, PaymentReference, Position};
+use domain::values::{FailureCode, Money, OrderId, PaymentReference, Position, Sequence};
 use engine::CommandError;
 use hyper::HeaderMap;
 use hyper::header::HeaderValue;
+use infrastructure::codec::{Recorded, read_any};
 use infrastructure::error::LogError;
-use infrastructure::feed::Feed;
-use infrastructure::log::EventLog;
+use infrastructure::feed::{Committed, Feed};
+use infrastructure::log::{EventLog, StreamId};
 use payments::demo::Delivery;
 use payments::{
     IntentState, PaymentError, PaymentProvider, PaymentToStart, Provider, RefundState, RefundToMake,
@@ -28,8 +29,8 @@ use uuid::Uuid;
 
 use crate::derive::derived;
 use crate::schedule::{LOOK_AGAIN, pause_after};
-use crate::service::{CANCELLED, Settlement, Subject, UNKNOWN, is_unknown};
-use crate::store::{Derived, Finish, Job, JobKind};
+use crate::service::{CANCELLED, Settlement, Subject, UNKNOWN, intent_row, is_unknown};
+use crate::store::{Coverage, Derived, Finish, Job, JobKind, RETURN};
 
 /// How often due jobs are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -48,6 +49,10 @@ const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How long a stopping worker waits for its jobs.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// Why a refund waits.
+const UNDECIDED: &str =
+    "the money is in a refund or dispute at the provider that is not decided yet";
+
 /// Why an attempt at a job did not succeed.
 #[derive(Debug, thiserror::Error)]
 enum JobError {
@@ -59,6 +64,8 @@ enum JobError {
     Database(#[source] sqlx::Error),
     #[error("{0}")]
     Impossible(&'static str),
+    #[error("only {captured} of {due} was captured at the provider")]
+    Short { captured: Money, due: Money },
 }
 
 /// Returns the messages of an error and its causes, in one line.
@@ -90,14 +97,18 @@ impl JobError {
                 | CommandError::Undecided,
             )
             | Self::Database(_) => true,
-            Self::Impossible(_) => false,
+            Self::Impossible(_) | Self::Short { .. } => false,
         }
     }
 
     fn required_pause(&self) -> Option<Duration> {
         match self {
             Self::Provider(PaymentError::Retryable { retry_after, .. }) => *retry_after,
-            Self::Provider(_) | Self::Engine(_) | Self::Database(_) | Self::Impossible(_) => None,
+            Self::Provider(_)
+            | Self::Engine(_)
+            | Self::Database(_)
+            | Self::Impossible(_)
+            | Self::Short { .. } => None,
         }
     }
 }
@@ -142,8 +153,16 @@ impl Settlement {
         let stored = self.store.position().await?;
         self.follow_cut(log, stored).await?;
         let mut position = stored;
+        let withheld = self.store.withheld().await?;
         loop {
             head.borrow_and_update();
+            for (order_id, from) in &withheld {
+                if !feed.is_order_quarantined(OrderId(*order_id)) {
+                    return self
+                        .derive_withheld(log, feed, stored, *order_id, *from)
+                        .await;
+                }
+            }
             let batches = feed.after(log, position, SCAN_EVENTS).await?;
             let rows: Vec<Derived> = batches.iter().flat_map(|batch| derived(batch)).collect();
             if let Some(last) = batches.last() {
@@ -162,6 +181,35 @@ impl Settlement {
         }
     }
 
+    /// Derives the rows of the events of an order that were passed while it was in quarantine.
+    async fn derive_withheld<L: EventLog>(
+        &self,
+        log: &L,
+        feed: &Feed,
+        stored: Position,
+        order_id: Uuid,
+        from: Position,
+    ) -> Result<(), FollowError> {
+        let before = Position(from.0.saturating_sub(1));
+        let stream = StreamId::Order(OrderId(order_id));
+        let start = Sequence::default();
+        let events = log.stream_after(stream, before, start, stored, usize::MAX);
+        let mut batch = Committed::default();
+        for event in events.await? {
+            if let Ok(Some(Recorded::Order(recorded))) = read_any(&event)
+                && !feed.is_void(event.position)
+            {
+                batch.orders.push(recorded);
+            }
+        }
+        let mut rows = derived(&batch);
+        rows.push(Derived::Readmitted { order_id });
+        if self.store.follow(stored, stored, &rows).await? {
+            self.wake();
+        }
+        Ok(())
+    }
+
     /// Goes back to the head of a log that an operator has cut.
     async fn follow_cut<L: EventLog>(&self, log: &L, stored: Position) -> Result<(), FollowError> {
         let head = log.head().await?.position;
@@ -176,7 +224,7 @@ impl Settlement {
         let holder = Uuid::new_v4();
         let mut wake = self.wake.subscribe();
         let mut jobs: JoinSet<()> = JoinSet::new();
-        let mut pruned_at = Instant::now();
+        let mut pruned_at: Option<Instant> = None;
         let mut is_away = false;
         while !stop.is_cancelled() {
             wake.borrow_and_update();
@@ -195,8 +243,8 @@ impl Settlement {
                 }
                 Err(_) => {}
             }
-            if pruned_at.elapsed() >= PRUNE_EVERY {
-                pruned_at = Instant::now();
+            if pruned_at.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                pruned_at = Some(Instant::now());
                 if let Err(error) = self.store.prune().await {
                     warn!(%error, "cannot remove old jobs of payments");
                 }
@@ -245,7 +293,7 @@ impl Settlement {
                     job.id
                 );
             }
-            Finish::Done | Finish::Wait(_) => {}
+            Finish::Done | Finish::Wait(_) | Finish::WaitFor { .. } => {}
         }
         if let Err(error) = self.store.finish(job.id, holder, &finish).await {
             // The lease ends, and the attempt is repeated.
@@ -272,7 +320,8 @@ impl Settlement {
         let reference = self.store.reference(intent).await;
         let reference = reference.map_err(JobError::Database)?;
         reference.ok_or(JobError::Impossible(
-            "the provider's reference of the payment was erased",
+            "the provider's reference of the payment was erased: find the payment at the provider by the order's id \
+             in its metadata, settle it there, and cancel this job",
         ))
     }
 
@@ -280,7 +329,12 @@ impl Settlement {
         let reference = self.reference(job).await?;
         let captured = provider.capture(&reference, job.amount).await;
         match captured.map_err(JobError::Provider)?.state {
-            IntentState::Succeeded { .. } => Ok(Finish::Done),
+            IntentState::Succeeded { amount } if amount == job.amount => Ok(Finish::Done),
+            // A person has captured another amount.
+            IntentState::Succeeded { amount } => Err(JobError::Short {
+                captured: amount,
+                due: job.amount,
+            }),
             IntentState::Unpaid
             | IntentState::Processing
             | IntentState::Authorised { .. }
@@ -316,10 +370,13 @@ impl Settlement {
         let reference = PaymentReference::new(&reference)
             .map_err(|_| JobError::Impossible("the provider's reference is not one"))?;
         let recorded = match state {
-            IntentState::Authorised { amount } | IntentState::Succeeded { amount } => self
-                .succeeded(provider, subject, reference, amount)
-                .await
-                .map(drop),
+            IntentState::Authorised { amount } | IntentState::Succeeded { amount } => {
+                let row = intent_row(provider, subject, &reference);
+                let kept = self.store.keep_intent(&row).await;
+                kept.map_err(JobError::Database)?;
+                let recorded = self.succeeded(provider, subject, reference, amount).await;
+                recorded.map(drop)
+            }
             IntentState::Cancelled => {
                 let reason = FailureCode::or_unknown(CANCELLED);
                 self.ended(provider, subject, reference, reason).await
@@ -373,10 +430,24 @@ impl Settlement {
     async fn refund(&self, provider: &Provider, job: &Job) -> Worked {
         let reference = self.reference(job).await?;
         let is_captured = match job.cause.as_deref() {
-            Some("return") => match self.capture_status(job).await?.as_str() {
+            Some(RETURN) => match self.capture_status(job).await?.as_str() {
                 "pending" => return Ok(Finish::Wait(UNTIL_CAPTURED)),
                 "done" => true,
-                _ => return Err(JobError::Impossible("the payment was not captured")),
+                // Given up: the intent itself shows whether there is money to return.
+                _ => {
+                    let found = provider.look_up(&reference).await;
+                    match found.map_err(JobError::Provider)?.state {
+                        IntentState::Succeeded { .. } => true,
+                        IntentState::Cancelled => false,
+                        IntentState::Unpaid
+                        | IntentState::Processing
+                        | IntentState::Authorised { .. } => {
+                            return Err(JobError::Impossible(
+                                "the payment was not captured: retry its capture first",
+                            ));
+                        }
+                    }
+                }
             },
             // Money without goods was never captured here, but the intent may capture by itself.
             _ => {
@@ -397,17 +468,40 @@ impl Settlement {
         }
         let operation_id = job.operation_id.unwrap_or(job.id);
         let known = provider.refunds(&reference).await;
-        let known = known.map_err(JobError::Provider)?.into_iter();
+        let known = known.map_err(JobError::Provider)?;
         let made = known
-            .into_iter()
+            .iter()
             .find(|refund| refund.refund_id == Some(operation_id));
-        let state = match made {
-            Some(refund) => refund.state,
+        let state = match made.map(|refund| refund.state.clone()) {
+            Some(state) => state,
             None => {
+                // A person may have returned the money at the provider.
+                let subject = Subject {
+                    order_id: job.order_id,
+                    payment_id: job.payment_id,
+                };
+                let kept = self.keep_all(provider, subject, &reference, known).await;
+                kept.map_err(JobError::Database)?;
+                let intent = job.intent.as_deref().unwrap_or_default();
+                let covered = self.store.cover(job.id, intent, job.amount).await;
+                let Coverage { amount, is_pending } = covered.map_err(JobError::Database)?;
+                if is_pending {
+                    return Ok(Finish::WaitFor {
+                        pause: LOOK_AGAIN,
+                        reason: UNDECIDED.to_owned(),
+                    });
+                }
+                let rest = Money {
+                    amount: job.amount.amount - amount,
+                    ..job.amount
+                };
+                if rest.amount == 0 {
+                    return self.settled(job, None).await;
+                }
                 let refund = RefundToMake {
                     refund_id: operation_id,
                     provider_reference: &reference,
-                    amount: job.amount,
+                    amount: rest,
                 };
                 let made = provider.refund(refund).await;
                 made.map_err(JobError::Provider)?.state

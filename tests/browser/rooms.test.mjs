@@ -14,6 +14,7 @@ import {
   eventually,
   expectText,
   launch,
+  open,
   openDashboard,
   openRoom,
   order,
@@ -388,6 +389,33 @@ test("jobs are retried and cancelled, and a receiver that is gone needs attentio
     .click();
   await page.waitForURL(`**/admin/webhooks?endpoint=${endpoint.id}`);
   await expectText(row(page, endpoint), /Disabled receiver is gone/);
+});
+
+test("a refund that failed is cancelled after a confirmation that says where the money is", async (t) => {
+  const drop = await createDrop();
+  const order = await api("POST", "/v1/orders", {
+    buyer_id: "a buyer",
+    items: [{ drop_id: drop.id }],
+  });
+  await api("POST", `/v1/orders/${order.id}/payments`, { scenario: "refund_fails" });
+  await eventually("the order is paid", async () => {
+    return (await api("GET", `/v1/orders/${order.id}`)).status === "paid";
+  });
+  await api("POST", `/v1/orders/${order.id}/refunds`, { reason: "sent back" });
+  const page = await openRoom(t, "/admin/attention");
+  const matter = page.locator("#matters tr", { hasText: `Order ${order.id.slice(0, 8)}` });
+  await expectText(matter, /was not returned/);
+  await matter.getByRole("button", { name: /^Cancel/ }).click();
+  await expectText(dialogOf(page), /money stays with the shop.*A retry returns it.*leaves "Open/s);
+  await dialogOf(page).getByRole("button", { name: "Keep the job" }).click();
+  await matter.getByRole("button", { name: /^Cancel/ }).click();
+  await dialogOf(page).getByRole("button", { name: "Cancel the job" }).click();
+  await matter.waitFor({ state: "detached" });
+  await expectText(page.locator("toast-list"), /stays with the shop/);
+  const shown = await openRoom(t, `/admin/orders/${order.id}`);
+  await expectText(shown.locator("#facts"), /Refund.*for 1 unit, requested .*, not returned yet/);
+  const receipt = await open(t, `/orders/${order.id}`);
+  await expectText(receipt.locator("order-sheet"), /for 1 unit, requested .*, not returned yet/);
 });
 
 test("the rooms need a session, and lead to the sign-in page without one", async (t) => {

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+mod by_hand;
 mod provider;
 mod refunds;
+mod returns;
 
 use std::collections::BTreeMap;
 

@@ -162,6 +162,8 @@ async fn reader_sees_the_views_and_not_the_log() {
         "SELECT * FROM webhook_lanes",
         "SELECT * FROM webhook_order_lanes",
         "SELECT * FROM payment_jobs",
+        "SELECT * FROM payment_withdrawals",
+        "SELECT * FROM payment_coverage",
         "UPDATE live_stock SET sold = 0",
         "INSERT INTO sales_timeline SELECT * FROM sales_timeline",
     ] {

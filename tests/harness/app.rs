@@ -255,6 +255,13 @@ impl App {
         self.process.stderr()
     }
 
+    /// Its standard output so far.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        let written = self.process.stdout.lock();
+        written.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until it has written `words` to standard error. A separate thread writes the log
     /// lines, so a line can follow the response that it is about.
     ///
@@ -326,6 +333,7 @@ impl App {
 struct Process {
     child: Child,
     status: Option<ExitStatus>,
+    stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
     /// The lock file of a private Postgres, which can outlive its owner briefly.
     postmaster: Option<PathBuf>,
@@ -345,9 +353,15 @@ impl Process {
             .map(|dir| Path::new(dir).join("postgres/postmaster.pid"));
         let mut child = command.spawn().expect("the program can be started");
         let (first_line, line) = mpsc::channel();
-        if let Some(stdout) = child.stdout.take() {
+        let stdout: Arc<Mutex<String>> = Arc::default();
+        if let Some(pipe) = child.stdout.take() {
+            let stdout = Arc::clone(&stdout);
             thread::spawn(move || {
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                    let mut written = stdout.lock().unwrap_or_else(PoisonError::into_inner);
+                    written.push_str(&line);
+                    written.push('\n');
+                    drop(written);
                     let _ended = first_line.send(line);
                 }
             });
@@ -360,6 +374,7 @@ impl Process {
         let process = Self {
             child,
             status: None,
+            stdout,
             stderr,
             postmaster,
         };

@@ -4,10 +4,13 @@
 use serde_json::{Value, json};
 use sqlx::{Executor, PgPool};
 
-/// An arbitrary event of a drop.
+/// An arbitrary event of a drop or of an order.
 #[derive(Debug, Clone)]
 pub struct RawEvent {
+    /// The id of the drop or order.
     pub drop: String,
+    /// `Drop` or `Order`.
+    pub aggregate_type: &'static str,
     /// Its sequence; `None` means the next one.
     pub sequence: Option<i64>,
     /// The value of `event_type`.
@@ -25,11 +28,21 @@ impl RawEvent {
     pub fn next(drop: &str, event_type: &str, version: &str, fields: Value) -> Self {
         Self {
             drop: drop.to_owned(),
+            aggregate_type: "Drop",
             sequence: None,
             event_type: event_type.to_owned(),
             version: version.to_owned(),
             payload: json!({ event_type: fields }),
             private: None,
+        }
+    }
+
+    /// The next event of an order's stream.
+    #[must_use]
+    pub fn next_of_order(order: &str, event_type: &str, version: &str, fields: Value) -> Self {
+        Self {
+            aggregate_type: "Order",
+            ..Self::next(order, event_type, version, fields)
         }
     }
 
@@ -50,7 +63,7 @@ impl RawEvent {
         let position = sqlx::query_scalar(
             "WITH moved AS (
                  UPDATE log_head SET position = at.position, recorded_at = at.recorded_at,
-                        hash = event_hash(at.hash, at.position, at.recorded_at, 'Drop', $1, at.sequence, $3, $4, $5, '{}')
+                        hash = event_hash(at.hash, at.position, at.recorded_at, $7, $1, at.sequence, $3, $4, $5, '{}')
                    FROM (SELECT position + 1 AS position, hash,
                                 greatest(date_trunc('milliseconds', clock_timestamp()), recorded_at) AS recorded_at,
                                 coalesce($2, (SELECT max(sequence) + 1 FROM events WHERE aggregate_id = $1)) AS sequence
@@ -58,7 +71,7 @@ impl RawEvent {
                  RETURNING at.position, at.recorded_at, at.sequence, log_head.hash)
              INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                                  position, recorded_at, hash, private)
-             SELECT 'Drop', $1, sequence, $3, $4, $5::json, '{}'::json, position, recorded_at, hash, $6::json FROM moved
+             SELECT $7, $1, sequence, $3, $4, $5::json, '{}'::json, position, recorded_at, hash, $6::json FROM moved
              RETURNING position",
         )
         .bind(&self.drop)
@@ -67,6 +80,7 @@ impl RawEvent {
         .bind(&self.version)
         .bind(self.payload.to_string())
         .bind(self.private.as_ref().map(Value::to_string))
+        .bind(self.aggregate_type)
         .fetch_one(&mut *transaction)
         .await
         .expect("the owner may insert");

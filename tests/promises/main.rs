@@ -4,6 +4,7 @@
 mod clock;
 mod connections;
 mod crash;
+mod demo_day;
 mod due_work;
 mod erasure;
 mod expiry;
@@ -12,6 +13,7 @@ mod heads;
 mod hostile_clients;
 mod log_lines;
 mod log_refused;
+mod order_quarantine;
 mod orders;
 mod oversell;
 mod payments;

@@ -12,7 +12,7 @@ use domain::DropEvent;
 use domain::event::PurchaseRefunded;
 use domain::values::{DropId, LowStock, OrderId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
-use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
 use infrastructure::ports::Observer;
 
 use crate::orders::{OrderFacts, Orders};
@@ -202,6 +202,9 @@ impl Observer for Notices {
         for recorded in &committed.orders {
             state.orders.apply(recorded);
         }
+        for refused in &committed.quarantined {
+            state.orders.quarantined.extend(refused.order_id);
+        }
         for recorded in &committed.events {
             state.apply(recorded);
         }
@@ -214,6 +217,12 @@ impl Observer for Notices {
         for recorded in &readmitted.events {
             state.apply(recorded);
         }
+    }
+
+    fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
+        let is_whole = readmitted.refused.is_none();
+        let orders = &mut self.write().orders;
+        orders.readmit(readmitted.order_id, &readmitted.events, is_whole);
     }
 }
 

@@ -5,7 +5,7 @@
 //! Limit: every order of the log stays in memory: its items, and some 30 bytes for each of its
 //! events and refunds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::event::PurchaseRefunded;
 use domain::order::{FulfilmentStep, OrderEvent, OrderItem, OrderStatus, ShownStatus};
@@ -111,6 +111,19 @@ pub(crate) struct Orders {
     of_hold: HashMap<HoldId, (OrderId, u8)>,
     /// The orders with refunds of each drop, whose events may be applied again.
     refunded: HashMap<DropId, Vec<OrderId>>,
+    /// Orders whose events are not all known, because this server cannot apply one of them.
+    pub(crate) quarantined: HashSet<OrderId>,
+    /// Refunds that may be of an order in quarantine. Empty while there is none.
+    unattributed: Vec<Refund>,
+}
+
+/// A refund of a purchase.
+#[derive(Debug, Clone, Copy)]
+struct Refund {
+    position: Position,
+    drop_id: DropId,
+    hold_id: HoldId,
+    units: u32,
 }
 
 impl Orders {
@@ -174,19 +187,61 @@ impl Orders {
 
     /// Adds a refund of an order's purchase.
     pub(crate) fn refund(&mut self, recorded: &RecordedEvent, refund: &PurchaseRefunded) {
-        let Some(&(order_id, item)) = self.of_hold.get(&refund.hold_id) else {
+        self.refund_units(Refund {
+            position: recorded.position,
+            drop_id: recorded.drop_id,
+            hold_id: refund.hold_id,
+            units: refund.quantity.get(),
+        });
+    }
+
+    fn refund_units(&mut self, refund: Refund) {
+        let of_hold = self.of_hold.get(&refund.hold_id).copied();
+        let is_known = of_hold.is_some_and(|(order_id, _)| !self.quarantined.contains(&order_id));
+        if !is_known && !self.quarantined.is_empty() {
+            self.unattributed.push(refund);
+        }
+        let Some((order_id, item)) = of_hold.filter(|_| is_known) else {
             return;
         };
         if let Some(order) = self.orders.get_mut(&order_id) {
-            let step = Step::Refunded(item, refund.quantity.get());
-            order.add(recorded.position, step);
-            let orders = self.refunded.entry(recorded.drop_id).or_default();
+            order.add(refund.position, Step::Refunded(item, refund.units));
+            let orders = self.refunded.entry(refund.drop_id).or_default();
             orders.push(order_id);
+        }
+    }
+
+    /// Applies the events of an order from the first. Its refunds, which are events of its drops,
+    /// are kept.
+    pub(crate) fn readmit(
+        &mut self,
+        order_id: OrderId,
+        events: &[RecordedOrderEvent],
+        is_whole: bool,
+    ) {
+        let before = self.orders.remove(&order_id);
+        for recorded in events {
+            self.apply(recorded);
+        }
+        if let Some((before, order)) = before.zip(self.orders.get_mut(&order_id)) {
+            for (position, step) in before.steps {
+                if matches!(step, Step::Refunded(..)) {
+                    order.add(position, step);
+                }
+            }
+        }
+        match is_whole {
+            true => self.quarantined.remove(&order_id),
+            false => self.quarantined.insert(order_id),
+        };
+        for refund in std::mem::take(&mut self.unattributed) {
+            self.refund_units(refund);
         }
     }
 
     /// Removes all refunds of a drop, whose events follow again.
     pub(crate) fn forget_refunds(&mut self, drop_id: DropId) {
+        self.unattributed.retain(|refund| refund.drop_id != drop_id);
         for order_id in self.refunded.remove(&drop_id).unwrap_or_default() {
             if let Some(order) = self.orders.get_mut(&order_id) {
                 let items = &order.items;

@@ -6,7 +6,7 @@ use domain::DropEvent;
 use domain::order::{OrderEvent, OrderStatus};
 use engine::Observer;
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
-use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGaugeVec, Opts, Registry};
 
 use super::registered;
@@ -205,5 +205,11 @@ impl Observer for EventCounts {
         let new = |event: &&RecordedEvent| event.position > readmitted.observed;
         let events = readmitted.events.iter().filter(new);
         events.for_each(|event| self.count(event));
+    }
+
+    fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
+        let events = readmitted.events.iter();
+        let new = events.filter(|event| event.position > readmitted.observed);
+        new.for_each(|event| self.count_order(event));
     }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{Position, Timestamp};
 use infrastructure::erasure::Erased;
 use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent, Turn};
+use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent, StreamId, Turn};
 use infrastructure::quarantine::Voided;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
@@ -159,8 +159,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         voided
     }
 
-    async fn stream(&self, drop_id: DropId, until: Position) -> Result<Vec<StoredEvent>, LogError> {
-        let stream = self.log.stream(drop_id, until).await;
+    async fn stream(
+        &self,
+        stream: StreamId,
+        until: Position,
+    ) -> Result<Vec<StoredEvent>, LogError> {
+        let stream = self.log.stream(stream, until).await;
         self.appends.observed(&stream);
         stream
     }

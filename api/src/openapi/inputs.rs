@@ -20,7 +20,7 @@ use crate::drops::purchases::PurchasePath;
 use crate::extract::{
     Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params, RawBody,
 };
-use crate::jobs::JobPath;
+use crate::jobs::{JobPath, MatterPath};
 use crate::limiter::Origin;
 use crate::orders::{OrderPath, OrdersReader};
 use crate::problem::Code;
@@ -88,6 +88,7 @@ adds! {
     DeliveryPath => |operation| operation.problems(&[Code::WebhookNotFound, Code::DeliveryNotFound]);
     EndpointPath => |operation| operation.problems(&[Code::WebhookNotFound]);
     JobPath => |operation| operation.problems(&[Code::JobNotFound]);
+    MatterPath => |operation| operation.problems(&[Code::MatterNotFound]);
     EntryPath => |operation| operation.problems(&[Code::WaitlistEntryNotFound]);
     HoldPath => |operation| operation.problems(&[Code::HoldNotFound]);
     OrderPath => |operation| operation.problems(&[Code::OrderNotFound, Code::OrderQuarantined]);

@@ -274,6 +274,7 @@ fn members(code: Code) -> Vec<Member> {
         | Code::WebhookNotFound
         | Code::DeliveryNotFound
         | Code::JobNotFound
+        | Code::MatterNotFound
         | Code::WebhookDisabled
         | Code::JobDone
         | Code::MethodNotAllowed

@@ -151,7 +151,7 @@ impl List for Orders {
     type Row = OrderBody;
 
     const NAME: &'static str = "orders";
-    const HEAD: &'static str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n";
+    const HEAD: &'static str = "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount,refund_requested_at,refund_settled_at\r\n";
 
     async fn next(&mut self, most: usize) -> Result<Vec<OrderBody>, Problem> {
         let page = self.slice(most)?;
@@ -167,6 +167,10 @@ impl List for Orders {
         let fulfilment = fulfilment.map_err(|error| Problem::internal(&error))?;
         for item in &order.items {
             let Money { amount, currency } = item.total;
+            let last = order.refunds.iter().rev();
+            let last = last.into_iter().find(|refund| refund.has(item.hold_id));
+            let requested_at = last.map(|refund| refund.requested_at);
+            let settled_at = last.and_then(|refund| refund.settled_at);
             lines.add(&[
                 order.id.to_string(),
                 order.status.name().to_owned(),
@@ -186,6 +190,8 @@ impl List for Orders {
                 order.position.to_string(),
                 item.refunded.quantity.to_string(),
                 item.refunded.amount.amount.to_string(),
+                requested_at.map_or_else(String::new, |at| at.to_string()),
+                settled_at.map_or_else(String::new, |at| at.to_string()),
             ])?;
         }
         Ok(())

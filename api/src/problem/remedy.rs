@@ -67,6 +67,9 @@ impl Code {
                 "List the endpoint's deliveries again: old ones are removed from the list"
             }
             Self::JobNotFound => "List the jobs again: old ones are removed from the list",
+            Self::MatterNotFound => {
+                "Cancel the job of the matter instead, or list the matters again"
+            }
             Self::MethodNotAllowed => "Use one of the methods that the header Allow lists",
             Self::RequestTimeout => "Send the same request again, over a faster connection",
             Self::SoldOut => {

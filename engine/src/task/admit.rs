@@ -1,10 +1,10 @@
 //! Applies the log's events one by one: void events have no effect, and an event that cannot be
-//! applied puts its drop into quarantine.
+//! applied puts its drop or order into quarantine.
 //!
 //! Promise: after every part, the state is that of the log without void events and holds nothing of
-//! quarantined drops; observers learn of both. Void positions are read before any event is applied,
-//! at a start and with each part that is followed.
-//! Limit: a drop is readmitted by reading its whole stream again.
+//! quarantined drops and orders; observers learn of both. Void positions are read before any event
+//! is applied, at a start and with each part that is followed.
+//! Limit: a drop or order is readmitted by reading its whole stream again.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -14,28 +14,28 @@ use std::sync::{Arc, Once};
 
 use domain::erasure;
 use domain::values::{DropId, OrderId, Position};
-use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, read};
+use infrastructure::codec::{Recorded, RecordedEvent, RecordedOrderEvent, read, read_any};
 use infrastructure::error::LogError;
-use infrastructure::feed::{Committed, Readmitted};
-use infrastructure::log::{EventLog, Part, StoredEvent};
+use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
+use infrastructure::log::{EventLog, Part, StoredEvent, StreamId};
 use infrastructure::ports::{Clock, Ids, Observer};
-use infrastructure::quarantine::{Fault, RefusedEvent, Voided, drop_of, voided_by};
+use infrastructure::quarantine::{Fault, RefusedEvent, Voided, stream_of, voided_by};
 use tracing::{error, info};
 
 use super::Engine;
 
 /// Changes of void positions in a part of the log: the newly declared ones, and the streams of
-/// the drops that must be applied again because of them.
+/// the drops and orders that must be applied again because of them.
 #[derive(Debug, Default)]
 pub(super) struct VoidChanges {
     pub(super) voided: Vec<Voided>,
-    pub(super) streams: BTreeMap<DropId, Vec<StoredEvent>>,
+    pub(super) streams: BTreeMap<StreamId, Vec<StoredEvent>>,
 }
 
 impl VoidChanges {
-    /// Reports whether this drop is applied again from its first event.
-    pub(super) fn rereads(&self, drop_id: Option<DropId>) -> bool {
-        drop_id.is_some_and(|drop_id| self.streams.contains_key(&drop_id))
+    /// Reports whether this stream is applied again from its first event.
+    pub(super) fn rereads(&self, stream: Option<StreamId>) -> bool {
+        stream.is_some_and(|stream| self.streams.contains_key(&stream))
     }
 }
 
@@ -67,18 +67,18 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 continue;
             }
             let here = tail.iter().find(|event| event.position == position);
-            let drop_id = match here {
-                Some(event) => drop_of(event),
+            let stream = match here {
+                Some(event) => stream_of(event),
                 None => {
                     let before = Position(position.0.saturating_sub(1));
-                    self.log.read(before, 1).await?.first().and_then(drop_of)
+                    self.log.read(before, 1).await?.first().and_then(stream_of)
                 }
             };
             let at = stored.position;
             changes.voided.push(Voided {
                 at,
                 position,
-                drop_id,
+                stream,
             });
         }
         let Some(until) = tail.last().map(|last| last.position) else {
@@ -89,27 +89,30 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             .voided
             .iter()
             .filter(|voided| voided.position <= self.head.position);
-        let mut drops: BTreeSet<DropId> = applied.filter_map(|voided| voided.drop_id).collect();
+        let mut again: BTreeSet<StreamId> = applied.filter_map(|voided| voided.stream).collect();
         // An erasure removes personal data, and with it possibly the reason of a quarantine.
         let erases = |stored: &StoredEvent| stored.aggregate_type == erasure::AGGREGATE_TYPE;
         if tail.iter().any(erases) {
-            drops.extend(self.readable_again().await?);
+            again.extend(self.readable_again().await?);
         }
-        for drop_id in drops {
-            let stream = self.log.stream(drop_id, until).await?;
-            changes.streams.insert(drop_id, stream);
+        for stream in again {
+            let events = self.log.stream(stream, until).await?;
+            changes.streams.insert(stream, events);
         }
         Ok(changes)
     }
 
-    /// Returns the drops in quarantine whose unreadable event can be read now.
-    async fn readable_again(&self) -> Result<Vec<DropId>, LogError> {
+    /// Returns the drops and orders in quarantine whose unreadable event can be read now.
+    async fn readable_again(&self) -> Result<Vec<StreamId>, LogError> {
         let mut readable = vec![];
-        for (drop_id, position) in self.state.quarantined_by(Fault::Unreadable) {
+        for (stream, position) in self.state.quarantined_by(Fault::Unreadable) {
             let before = Position(position.0.saturating_sub(1));
             let stored = self.log.read(before, 1).await?;
-            if stored.first().is_some_and(|stored| read(stored).is_ok()) {
-                readable.push(drop_id);
+            if stored
+                .first()
+                .is_some_and(|stored| read_any(stored).is_ok())
+            {
+                readable.push(stream);
             }
         }
         Ok(readable)
@@ -321,14 +324,47 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "drop {drop_id} is readmitted: all of its events were applied again"
             );
         }
-        let observed = before.map_or(observed, |before| {
-            Position(before.position.0.saturating_sub(1))
-        });
         Readmitted {
             drop_id,
             events,
             refused,
-            observed,
+            observed: observed_before(before.as_deref(), observed),
+        }
+    }
+
+    /// Applies an order's events from the first; as [`Self::readmit`].
+    pub(super) fn readmit_order(
+        &mut self,
+        order_id: OrderId,
+        stream: &[StoredEvent],
+        observed: Position,
+    ) -> ReadmittedOrder {
+        let before = self.state.orders.readmit(order_id);
+        let mut taken = Committed::default();
+        let mut events = vec![];
+        for stored in stream {
+            match read_any(stored) {
+                Ok(Some(Recorded::Order(recorded))) => {
+                    events.extend(self.admit_order(recorded, &mut taken));
+                }
+                Ok(Some(Recorded::Drop(_)) | None) => {}
+                Err(refused) => self.quarantine_unreadable(*refused, &mut taken),
+            }
+        }
+        let refused = taken.quarantined.pop();
+        if refused.is_none() {
+            // Its holds may have ended meanwhile.
+            self.state.orders.note_pending(order_id);
+            info!(
+                order.id = %order_id,
+                "order {order_id} is readmitted: all of its events were applied again"
+            );
+        }
+        ReadmittedOrder {
+            order_id,
+            events,
+            refused,
+            observed: observed_before(before.as_deref(), observed),
         }
     }
 
@@ -351,6 +387,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             ))
         })
     }
+}
+
+/// The position up to which observers know the events of a stream: that before the refused event.
+fn observed_before(refused: Option<&RefusedEvent>, observed: Position) -> Position {
+    refused.map_or(observed, |refused| {
+        Position(refused.position.0.saturating_sub(1))
+    })
 }
 
 thread_local! {

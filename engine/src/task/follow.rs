@@ -2,8 +2,8 @@
 //! observers.
 //!
 //! Promise: every event once, in order, each hash recomputed. An event that cannot be applied puts
-//! its drop into quarantine ([`super::admit`]). A hash that does not match is corruption with a
-//! position, and nothing from that position on is applied, at a start as well as later.
+//! its drop or order into quarantine ([`super::admit`]). A hash that does not match is corruption
+//! with a position, and nothing from that position on is applied, at a start as well as later.
 //!
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
@@ -15,7 +15,7 @@ use domain::values::{DropId, Position};
 use domain::{DropEvent, erasure};
 use infrastructure::codec::{Recorded, RecordedEvent, read_any};
 use infrastructure::error::LogError;
-use infrastructure::log::{EventLog, Head, Part, StoredEvent, chain};
+use infrastructure::log::{EventLog, Head, Part, StoredEvent, StreamId, chain};
 use infrastructure::ports::{Clock, Ids, Observer};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -158,9 +158,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for stored in tail {
             part.head = stored.head();
             match read_any(stored) {
-                // Read again from the first event of its drop.
-                Ok(Some(Recorded::Drop(recorded))) if changes.rereads(Some(recorded.drop_id)) => {}
-                Err(refused) if changes.rereads(refused.drop_id) => {}
+                // Read again from the first event of its stream.
+                Ok(Some(Recorded::Drop(recorded)))
+                    if changes.rereads(Some(StreamId::Drop(recorded.drop_id))) => {}
+                Ok(Some(Recorded::Order(recorded)))
+                    if changes.rereads(Some(StreamId::Order(recorded.order_id))) => {}
+                Err(refused) if changes.rereads(refused.stream_id()) => {}
                 Ok(Some(Recorded::Drop(recorded))) => part.events.push(recorded),
                 Ok(Some(Recorded::Order(recorded))) => part.orders.push(recorded),
                 Ok(None) => {}
@@ -171,9 +174,17 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let observed = self.head.position;
         let committed = self.apply_part(part, changes.voided);
         self.held_back.push(HeldBack::Committed(committed));
-        for (drop_id, stream) in changes.streams {
-            let readmitted = self.readmit(drop_id, &stream, observed);
-            self.held_back.push(HeldBack::Readmitted(readmitted));
+        // Drops first: the end of a readmitted order follows from its holds.
+        for (id, stream) in changes.streams {
+            let readmitted = match id {
+                StreamId::Drop(drop_id) => {
+                    HeldBack::Readmitted(self.readmit(drop_id, &stream, observed))
+                }
+                StreamId::Order(order_id) => {
+                    HeldBack::OrderReadmitted(self.readmit_order(order_id, &stream, observed))
+                }
+            };
+            self.held_back.push(readmitted);
         }
     }
 

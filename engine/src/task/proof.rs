@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use infrastructure::erasure::Erased;
 use infrastructure::error::LogError;
-use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
 use infrastructure::log::EventLog;
 use infrastructure::ports::{Clock, Ids, Observer};
 use tokio::time::sleep;
@@ -32,6 +32,7 @@ pub(super) enum HeldBack {
     Committed(Arc<Committed>),
     Erased(Vec<Erased>),
     Readmitted(Readmitted),
+    OrderReadmitted(ReadmittedOrder),
 }
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
@@ -56,6 +57,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 HeldBack::Committed(committed) => self.observer.committed(&committed),
                 HeldBack::Erased(erased) => self.observer.erased(&erased),
                 HeldBack::Readmitted(readmitted) => self.observer.readmitted(&readmitted),
+                HeldBack::OrderReadmitted(readmitted) => {
+                    self.observer.order_readmitted(&readmitted)
+                }
             }
         }
     }

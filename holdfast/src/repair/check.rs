@@ -2,7 +2,7 @@
 //!
 //! Promise: reads only. It reports exactly the events that a server of this release refuses.
 //! Limit: it needs as much memory as a server on the same log, and reports only the first refused
-//! event of each drop.
+//! event of each drop and order.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +60,7 @@ impl Report {
         self.broken.is_none() && self.refused.is_empty()
     }
 
-    /// One line for the chain, and one for each drop in quarantine, with the next step.
+    /// One line for the chain, and one for each drop or order in quarantine, with the next step.
     fn lines(&self) -> Vec<String> {
         let Head { position, hash, .. } = self.head;
         if let Some((at, reason)) = &self.broken {
@@ -75,7 +75,7 @@ impl Report {
             "the chain is sound: {position} events, head {position} {hash}"
         )];
         if self.refused.is_empty() {
-            lines.push("no drop is in quarantine".to_owned());
+            lines.push("no drop and no order is in quarantine".to_owned());
         }
         for refused in &self.refused {
             let described = describe(refused);
@@ -103,10 +103,7 @@ pub(super) fn describe(refused: &RefusedEvent) -> String {
         reason,
         ..
     } = refused;
-    let kind = match refused.order_id {
-        Some(_) => "order",
-        None => "drop",
-    };
+    let kind = refused.subject();
     let event = format!(
         "{kind} {stream} is in quarantine since position {position}, {event_type} {event_version}: {fault}"
     );
@@ -150,7 +147,7 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, RepairError> {
     Ok(ExitCode::from(u8::from(!report.is_sound())))
 }
 
-/// Collects the drops that a server would quarantine.
+/// Collects the drops and orders that a server would quarantine.
 #[derive(Debug, Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Arc<RefusedEvent>>>>);
 
@@ -175,9 +172,18 @@ pub(super) async fn check(pool: &LogPool) -> Result<Report, RepairError> {
         }
         Err(error) => return Err(error.into()),
     };
-    let admitted: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
+    let mut admitted: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
         .fetch_all(&**pool)
         .await?;
+    // The database may be one of a release without orders.
+    let has_orders: bool =
+        sqlx::query_scalar("SELECT to_regproc('known_order_event_types') IS NOT NULL")
+            .fetch_one(&**pool)
+            .await?;
+    if has_orders {
+        let of_orders = sqlx::query_scalar("SELECT unnest(known_order_event_types())");
+        admitted.extend(of_orders.fetch_all(&**pool).await?);
+    }
     let mut report = Report {
         head,
         admitted,

@@ -1,7 +1,7 @@
 //! `holdfast log void`: declares that the event at one position has no effect.
 //!
 //! Promise: only an event that this release refuses can be declared void. Running servers apply its
-//! drop again when they read the record; no restart is needed. Limit: requests that were
+//! drop or order again when they read the record; no restart is needed. Limit: requests that were
 //! acknowledged because of the event are not undone.
 
 use std::process::ExitCode;
@@ -53,8 +53,9 @@ async fn void(pool: &LogPool, args: &VoidArgs) -> Result<Vec<String>, RepairErro
     let report = check(pool).await?;
     let refused = refused_at(&report, position, args.force)?;
     let later: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM events WHERE aggregate_type = 'Drop' AND aggregate_id = $1 AND position > $2",
+        "SELECT count(*) FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND position > $3",
     )
+    .bind(refused.aggregate_type())
     .bind(&refused.stream)
     .bind(to_sql(position))
     .fetch_one(&mut *connection)
@@ -62,7 +63,8 @@ async fn void(pool: &LogPool, args: &VoidArgs) -> Result<Vec<String>, RepairErro
     let mut lines = vec![
         describe(refused),
         format!(
-            "the event at position {position} stays in the log and loses its effect; {later} later events of the drop are applied again"
+            "the event at position {position} stays in the log and loses its effect; {later} later events of the {} are applied again",
+            refused.subject()
         ),
     ];
     if !args.repair.yes {
@@ -100,7 +102,7 @@ fn refused_at(
         .find(|refused| refused.position == position);
     let Some(refused) = found else {
         let why = format!(
-            "no drop is in quarantine because of position {position}; declaring an applied event void would change the state of its drop"
+            "neither a drop nor an order is in quarantine because of position {position}; declaring an applied event void would change the state of its stream"
         );
         return Err(RepairError::Refused(why));
     };

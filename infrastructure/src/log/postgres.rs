@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::values::{DropId, Position, Sequence, Timestamp};
+use domain::values::{Position, Sequence, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Executor, Postgres};
@@ -232,12 +232,16 @@ impl EventLog for PostgresLog {
             .map_err(unavailable)
     }
 
-    async fn stream(&self, drop_id: DropId, until: Position) -> Result<Vec<StoredEvent>, LogError> {
+    async fn stream(
+        &self,
+        stream: StreamId,
+        until: Position,
+    ) -> Result<Vec<StoredEvent>, LogError> {
         let mut events = vec![];
         let mut after = -1;
         loop {
             let page = self
-                .in_time(streams::page(&self.readers, drop_id, after, until))
+                .in_time(streams::page(&self.readers, stream, after, until))
                 .await
                 .map_err(unavailable)?;
             let Some(last) = page.last() else { break };

@@ -227,7 +227,7 @@ async fn leave_out_late(
     let all = all.map_err(|source| SwapError::Projection(ProjectionError::Log { name, source }))?;
     let (left_out, _) = table.left_out();
     for voided in all {
-        if let Some(drop_id) = voided.drop_id
+        if let Some(drop_id) = voided.drop_id()
             && !voids.contains(voided.position)
         {
             left_out.invalidate(drop_id);

@@ -187,19 +187,25 @@ async fn refund_that_the_provider_failed_is_retried_as_another_one() {
     let Changed::Done(job) = store.cancel(id(30)).await.unwrap() else {
         panic!("it is cancelled");
     };
-    assert!(job.is_cancelled);
+    // It stays a matter until it is cancelled once more: the buyer does not have the money.
+    assert_eq!((job.is_cancelled, job.is_closed), (true, false));
+    assert_eq!(store.needs_attention(None, 10).await.unwrap().len(), 1);
+    let Changed::Done(job) = store.cancel(id(30)).await.unwrap() else {
+        panic!("it is closed");
+    };
+    assert_eq!((job.is_cancelled, job.is_closed), (true, true));
     assert!(store.needs_attention(None, 10).await.unwrap().is_empty());
+    let Changed::Done(job) = store.retry(id(30)).await.unwrap() else {
+        panic!("it can be taken up again");
+    };
+    assert_eq!((job.is_cancelled, job.is_closed), (false, false));
     assert_eq!(store.cancel(id(31)).await.unwrap(), Changed::NotFound);
 }
 
 #[tokio::test]
 async fn references_of_erased_buyers_stay_while_a_job_needs_them() {
     let (store, pool) = with_refund().await;
-    sqlx::query("INSERT INTO erasures (position, drop_id, buyer) VALUES (1, $1, $1)")
-        .bind(id(1))
-        .execute(&pool)
-        .await
-        .unwrap();
+    erase(&pool).await;
     store.prune().await.unwrap();
     assert!(store.reference(&[1; 16]).await.unwrap().is_some());
     let holder = Uuid::new_v4();
@@ -207,6 +213,166 @@ async fn references_of_erased_buyers_stay_while_a_job_needs_them() {
     store.finish(id(30), holder, &Finish::Done).await.unwrap();
     store.prune().await.unwrap();
     assert!(store.reference(&[1; 16]).await.unwrap().is_none());
+}
+
+/// Erases the buyer of the order.
+async fn erase(pool: &PgPool) {
+    sqlx::query("INSERT INTO erasures (position, drop_id, buyer) VALUES (1, $1, $1)")
+        .bind(id(1))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn references_of_sales_of_erased_buyers_stay_until_no_bank_takes_them_back() {
+    let (store, pool) = store().await;
+    let rows = [start(10), succeeded(10)];
+    store.follow(Position(0), Position(9), &rows).await.unwrap();
+    erase(&pool).await;
+    let age = async |days: i32| {
+        sqlx::query(
+            "UPDATE payment_starts SET started_at = clock_timestamp() - make_interval(days => $1)",
+        )
+        .bind(days)
+        .execute(&pool)
+        .await
+        .unwrap();
+        store.prune().await.unwrap();
+        store.reference(&[1; 16]).await.unwrap()
+    };
+    assert!(age(KEPT_REFERENCE_DAYS - 1).await.is_some());
+    assert!(age(KEPT_REFERENCE_DAYS + 1).await.is_none());
+}
+
+fn withdrawal(number: u128, amount: i64, state: WithdrawalState) -> Withdrawal {
+    Withdrawal {
+        id: id(number),
+        kind: WithdrawalKind::Refund,
+        provider: "demo".to_owned(),
+        provider_reference: format!("re_{number}"),
+        intent: vec![1; 16],
+        order_id: id(1),
+        payment_id: id(10),
+        amount: Money { amount, ..money() },
+        state,
+    }
+}
+
+#[tokio::test]
+async fn states_of_a_withdrawal_only_move_forward() {
+    use WithdrawalState::{Done, Pending, Undone};
+    let (store, _) = store().await;
+    let report = async |state| store.withdrawn(&withdrawal(50, 500, state)).await.unwrap();
+    let open = async || {
+        let open = store.open_withdrawals(None, 10).await.unwrap();
+        open.iter()
+            .map(|one| one.withdrawal.state)
+            .collect::<Vec<_>>()
+    };
+    for (state, changes, left) in [
+        (Pending, true, vec![Pending]),
+        (Pending, false, vec![Pending]),
+        (Done, true, vec![Done]),
+        (Pending, false, vec![Done]),
+        (Undone, true, vec![]),
+        (Done, false, vec![]),
+    ] {
+        assert_eq!(report(state).await, changes, "{state:?}");
+        assert_eq!(open().await, left, "{state:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_unit_of_a_withdrawal_pays_one_refund() {
+    let (store, _) = with_refund().await;
+    for (number, amount) in [(50, 500), (51, 700)] {
+        let done = withdrawal(number, amount, WithdrawalState::Done);
+        store.withdrawn(&done).await.unwrap();
+    }
+    let cover = async |refund: u128, amount: i64| {
+        let amount = Money { amount, ..money() };
+        let covered = store.cover(id(refund), &[1; 16], amount).await.unwrap();
+        (covered.amount, covered.is_pending)
+    };
+    for _ in 0..2 {
+        assert_eq!(cover(30, 600).await, (600, false));
+    }
+    for _ in 0..2 {
+        assert_eq!(cover(31, 900).await, (600, false), "the rest");
+    }
+    assert_eq!(cover(32, 1).await, (0, false));
+    assert!(store.open_withdrawals(None, 10).await.unwrap().is_empty());
+    // Of another intent, or in another currency.
+    let other = store.cover(id(33), &[2; 16], money()).await.unwrap();
+    assert_eq!(other.amount, 0);
+    // One of them comes to nothing: the refund that is not made yet is paid otherwise.
+    let undone = withdrawal(51, 700, WithdrawalState::Undone);
+    store.withdrawn(&undone).await.unwrap();
+    let (covered, _) = cover(30, 600).await;
+    assert!(covered <= 500, "{covered}");
+}
+
+#[tokio::test]
+async fn closed_withdrawal_pays_nothing_more_and_a_pending_one_is_waited_for() {
+    let (store, _) = with_refund().await;
+    let begun = withdrawal(50, 500, WithdrawalState::Pending);
+    store.withdrawn(&begun).await.unwrap();
+    let cover = async |refund: u128| {
+        let covered = store.cover(id(refund), &[1; 16], money()).await.unwrap();
+        (covered.amount, covered.is_pending)
+    };
+    assert_eq!(cover(30).await, (500, true));
+    assert_eq!(store.open_withdrawals(None, 10).await.unwrap()[0].used, 500);
+    assert!(store.close_withdrawal(id(50)).await.unwrap());
+    assert!(store.open_withdrawals(None, 10).await.unwrap().is_empty());
+    assert_eq!(cover(30).await, (500, true), "earlier coverage stays");
+    let done = withdrawal(51, 500, WithdrawalState::Done);
+    store.withdrawn(&done).await.unwrap();
+    assert!(store.close_withdrawal(id(51)).await.unwrap());
+    assert_eq!(cover(31).await, (0, false));
+    assert!(!store.close_withdrawal(id(52)).await.unwrap());
+}
+
+#[tokio::test]
+async fn capture_that_was_given_up_is_looked_at_when_the_provider_reports_it() {
+    let (store, _) = store().await;
+    let capture = Derived::Job(NewJob {
+        id: id(40),
+        kind: JobKind::Capture,
+        order_id: id(1),
+        payment_id: id(10),
+        intent: Some(vec![1; 16]),
+        amount: money(),
+        cause: None,
+        position: Position(8),
+    });
+    let rows = [start(10), succeeded(10), capture];
+    store.follow(Position(0), Position(9), &rows).await.unwrap();
+    let status = async || store.job(id(40)).await.unwrap().unwrap().status;
+    store.cancel(id(40)).await.unwrap();
+    store.look_at_capture(&[1; 16], false).await.unwrap();
+    assert_eq!(status().await, "failed");
+    store.look_at_capture(&[1; 16], true).await.unwrap();
+    assert_eq!(status().await, "pending");
+}
+
+#[tokio::test]
+async fn withheld_order_is_stored_with_its_first_event_until_it_is_derived() {
+    let (store, _) = store().await;
+    let withheld = |position| Derived::Withheld {
+        order_id: id(1),
+        position: Position(position),
+    };
+    let rows = [withheld(4), withheld(7)];
+    store.follow(Position(0), Position(7), &rows).await.unwrap();
+    assert_eq!(store.withheld().await.unwrap(), [(id(1), Position(4))]);
+    let rows = [start(10), Derived::Readmitted { order_id: id(1) }];
+    // Of a position that another server has stored meanwhile, nothing is derived.
+    assert!(!store.follow(Position(6), Position(6), &rows).await.unwrap());
+    assert!(store.follow(Position(7), Position(7), &rows).await.unwrap());
+    assert_eq!(store.withheld().await.unwrap(), []);
+    assert!(store.start(id(10)).await.unwrap().is_some());
 }
 
 #[tokio::test]

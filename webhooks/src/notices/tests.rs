@@ -10,6 +10,7 @@ use domain::testing::{
 };
 use domain::values::Sequence;
 use infrastructure::codec::RecordedOrderEvent;
+use infrastructure::quarantine::{Fault, RefusedEvent};
 use serde_json::{Value, json};
 
 use super::*;
@@ -290,6 +291,47 @@ fn refunds_of_a_drop_that_is_applied_again_count_once() {
     };
     assert_eq!(refunded(vec![refunds[1].clone()]), [json!(1), json!(1)]);
     assert_eq!(refunded(vec![]), [json!(1), json!(0)], "its refund is void");
+}
+
+#[test]
+fn order_that_is_applied_again_keeps_the_refunds_of_its_drops() {
+    let (mut notices, refunds) = refunded_order();
+    let items = [order_item("a", "h1", 1), order_item("b", "h2", 2)];
+    let of_order = |position, event| RecordedOrderEvent {
+        position: Position(position),
+        recorded_at: second(9),
+        order_id: order_id("o"),
+        sequence: Sequence(position),
+        event,
+        private: None,
+    };
+    let whole = [
+        of_order(1, order_placed(items)),
+        of_order(2, order_paid(items)),
+    ];
+    let again = |events: &[RecordedOrderEvent]| ReadmittedOrder {
+        order_id: order_id("o"),
+        events: events.to_vec(),
+        refused: None,
+        observed: Position(4),
+    };
+    notices.order_readmitted(&again(&whole));
+    let at = |notices: &Notices| shown(&notices.order_at(order_id("o"), Position(9)).unwrap()).1;
+    assert_eq!(at(&notices), [json!(1), json!(1)]);
+
+    // This server does not know the sale when the refunds are recorded.
+    let mut notices = Notices::default();
+    let bad = of_order(2, order_paid(items));
+    let refused = RefusedEvent::recorded_of_order(&bad, Fault::UnknownVersion, "");
+    notices.committed(&Arc::new(Committed {
+        orders: vec![whole[0].clone()],
+        quarantined: vec![Arc::new(refused)],
+        events: refunds.to_vec(),
+        ..Committed::default()
+    }));
+    assert_eq!(at(&notices), [json!(0), json!(0)]);
+    notices.order_readmitted(&again(&whole));
+    assert_eq!(at(&notices), [json!(1), json!(1)]);
 }
 
 /// The messages of an order's history, one event a position.

@@ -40,7 +40,7 @@ fn example() -> Value {
             "drop_id": DROP_ID, "hold_id": HOLD_ID, "purchase_id": null, "quantity": 1, "price": price, "total": price,
             "refunded": { "quantity": 0, "amount": { "amount": 0, "currency": "EUR" } },
         }],
-        "total": price, "payment": null, "late": false, "tracking": null, "placed_at": NOON, "expires_at": A_MINUTE_LATER, "paid_at": null,
+        "total": price, "payment": null, "refunds": [], "late": false, "tracking": null, "placed_at": NOON, "expires_at": A_MINUTE_LATER, "paid_at": null,
         "cancelled_at": null, "position": 17, "server_time": NOON,
     })
 }
@@ -84,7 +84,7 @@ fn list(schemas: &mut Schemas) -> Operation {
     let example = json!({ "data": [example()], "has_more": false });
     let csv = json!({
         "schema": { "type": "string" },
-        "example": "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount\r\n",
+        "example": "order_id,status,fulfilment,buyer_id,drop_id,hold_id,purchase_id,quantity,amount,currency,placed_at,paid_at,payment_reference,tracking,position,refunded_quantity,refunded_amount,refund_requested_at,refund_settled_at\r\n",
     });
     let page = ResponseSpec::new(200, "Orders, newest first.")
         .json(schemas.response::<Page<OrderBody>>(), example)
@@ -102,7 +102,8 @@ fn list(schemas: &mut Schemas) -> Operation {
     .description(
         "Permitted to an admin, and to a buyer's token for the orders of that buyer. With \
              `Accept: text/csv` the response is a CSV file with a line for each item, of all \
-             orders if `limit` is absent; `amount` is in minor units. A cell that a spreadsheet \
+             orders if `limit` is absent; `amount` is in minor units. The times of a refund are those of the newest refund of \
+             the item. A cell that a spreadsheet \
              would evaluate as a formula is prefixed with a single quote.",
     )
     .parameter("If-None-Match")

@@ -31,6 +31,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         retry_job(schemas),
         cancel_job(schemas),
         needs_attention(schemas),
+        close_matter(schemas),
     ];
     let described = |operation: Operation| {
         let operation = operation.tag("Webhooks and jobs");
@@ -67,7 +68,17 @@ fn example_job() -> Value {
     json!({
         "id": DELIVERY_ID, "kind": "webhook", "subject": format!("/v1/admin/webhooks/{ENDPOINT_ID}"),
         "status": "pending", "cancelled": false, "attempts": 1, "next_attempt_at": NOON,
-        "last_error": "503 Service Unavailable", "position": 17,
+        "last_error": "503 Service Unavailable", "meaning": null, "position": 17,
+    })
+}
+
+fn cancelled_job() -> Value {
+    json!({
+        "id": DELIVERY_ID, "kind": "refund", "subject": format!("/v1/orders/{ENDPOINT_ID}"),
+        "status": "failed", "cancelled": true, "attempts": 1, "next_attempt_at": null,
+        "last_error": null, "position": 17,
+        "meaning": "199.99 USD stays with the shop: it is not returned to the buyer. A retry returns it. \
+                    needs-attention lists it; cancel the job there to close the entry.",
     })
 }
 
@@ -259,14 +270,14 @@ fn jobs(schemas: &mut Schemas) -> Operation {
         "List jobs, newest event first",
     )
     .description(
-        "Deliveries of webhooks that are pending, were given up, or needed more than one \
-             attempt. Jobs of other kinds do not exist yet.",
+        "The work that follows from payments, and deliveries of webhooks that are pending, were \
+             given up, or needed more than one attempt.",
     )
     .conditional_response(ResponseSpec::new(200, "A page of jobs.").json(page, example))
 }
 
-fn job(schemas: &mut Schemas, description: &str) -> ResponseSpec {
-    ResponseSpec::new(200, description).json(schemas.response::<JobBody>(), example_job())
+fn job(schemas: &mut Schemas, description: &str, example: Value) -> ResponseSpec {
+    ResponseSpec::new(200, description).json(schemas.response::<JobBody>(), example)
 }
 
 fn retry_job(schemas: &mut Schemas) -> Operation {
@@ -278,7 +289,7 @@ fn retry_job(schemas: &mut Schemas) -> Operation {
         "Attempt a job now",
     )
     .description("A job of a payment that is done cannot be attempted again.")
-    .response(job(schemas, "The job, which is due now."))
+    .response(job(schemas, "The job, which is due now.", example_job()))
     .problems(&[Code::JobDone])
 }
 
@@ -291,10 +302,16 @@ fn cancel_job(schemas: &mut Schemas) -> Operation {
         "Give a job up",
     )
     .description(
-        "A pending job is given up, and later events of its drop follow. One that was given \
-             up already is closed: it does not need attention any more.",
+        "A pending job is given up: later events of its drop or order follow, and a job of a \
+             payment needs attention. One that was given up already is closed: it does not need \
+             attention any more. `meaning` states the consequence for the money, and how the job \
+             is taken up again.",
     )
-    .response(job(schemas, "The job, which is cancelled."))
+    .response(job(
+        schemas,
+        "The job, which is cancelled.",
+        cancelled_job(),
+    ))
     .problems(&[Code::JobDone])
 }
 
@@ -313,4 +330,22 @@ fn needs_attention(schemas: &mut Schemas) -> Operation {
         "List matters that need an administrator, newest first",
     )
     .conditional_response(ResponseSpec::new(200, "A page of matters.").json(page, example))
+}
+
+fn close_matter(schemas: &mut Schemas) -> Operation {
+    Operation::post(
+        schemas,
+        "/v1/admin/needs-attention/{id}/close",
+        jobs::close_matter,
+        "closeMatter",
+        "Close the matter of a refund or dispute at a provider",
+    )
+    .description(
+        "The money is accounted for otherwise: later refunds of the order are paid by the \
+             server. Closing again has no effect.",
+    )
+    .response(ResponseSpec::new(
+        204,
+        "The matter is closed, now or earlier.",
+    ))
 }

@@ -9,7 +9,14 @@ import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
 import { nameOrUnnamed } from "../lib/foreign.js";
 import { clock, count, duration, exact, money, units } from "../lib/format.js";
-import { FULFILMENT, ORDER_STATUS, orderStatusOf, refundedOf, shortId } from "../lib/order.js";
+import {
+  FULFILMENT,
+  ORDER_STATUS,
+  orderStatusOf,
+  refundWords,
+  refundedOf,
+  shortId,
+} from "../lib/order.js";
 import { isOpen, paymentWords } from "../lib/payment.js";
 import { button, disarm } from "../lib/press.js";
 
@@ -308,6 +315,9 @@ export class OrderSheet extends HTMLElement {
         refunded.quantity > 0 &&
           `${money(refunded.amount)} for ${units(refunded.quantity, "unit")}`,
       ],
+      ...order.refunds.map(
+        (refund) => /** @type {[string, string]} */ (["Refund", refundWords(refund)]),
+      ),
       ["You paid", refunded.quantity > 0 && money(kept)],
       ["Delivery", order.paid_at !== null && FULFILMENT[order.fulfilment]],
       ["Tracking", order.tracking],

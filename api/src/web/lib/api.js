@@ -54,15 +54,19 @@ import { learn } from "./clock.js";
  * @typedef {"unfulfilled" | "processing" | "shipped" | "delivered"} Fulfilment
  * @typedef {{id: string, provider: string, status: string, amount: Money,
  *   provider_reference?: string | null, late?: boolean}} OrderPayment
+ * @typedef {{id: string, amount: Money, quantity: number, cause: string,
+ *   status: "pending" | "succeeded" | "failed", requested_at: string,
+ *   settled_at: string | null}} MadeRefund
  * @typedef {{id: string, buyer_id: string | null, status: OrderStatus, fulfilment: Fulfilment,
- *   items: OrderItem[], total: Money, late: boolean, payment?: OrderPayment | null,
+ *   items: OrderItem[], total: Money, refunds: MadeRefund[], late: boolean,
+ *   payment?: OrderPayment | null,
  *   tracking: string | null, payment_reference?: string | null, placed_at: string,
  *   expires_at: string, paid_at: string | null, cancelled_at: string | null, position: number,
  *   server_time: string}} Order `payment`: the last payment that a provider took part in
  * @typedef {"pending" | "failed" | "done"} JobStatus
  * @typedef {{id: string, kind: string, subject: string, status: JobStatus, cancelled: boolean,
  *   attempts: number, next_attempt_at: string | null, last_error: string | null,
- *   position: number}} Job
+ *   meaning: string | null, position: number}} Job
  * @typedef {{id: string, kind: string, subject: string, since: string, detail: string,
  *   position: number}} Matter
  * @typedef {{id: string, url: string, event_types: string[] | null, description: string | null,

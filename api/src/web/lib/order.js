@@ -2,6 +2,7 @@
 
 import { callForPage } from "./api.js";
 import { until } from "./clock.js";
+import { exact, money, units } from "./format.js";
 
 /**
  * @typedef {import("./api.js").Order} Order
@@ -37,6 +38,20 @@ export function orderStatusOf({ status, expires_at }) {
 /** Returns whether the order was paid, also if it was refunded since. @param {Order} order */
 export function wasPaid({ paid_at }) {
   return paid_at !== null;
+}
+
+/**
+ * The times of a refund in words: when it was requested, and when the money was returned.
+ * @param {import("./api.js").MadeRefund} refund
+ */
+export function refundWords({ amount, quantity, status, requested_at, settled_at }) {
+  const what = quantity > 0 ? `${money(amount)} for ${units(quantity, "unit")}` : money(amount);
+  const requested = `requested ${exact(requested_at)}`;
+  if (status === "succeeded" && settled_at !== null)
+    return `${what}, ${requested}, returned ${exact(settled_at)}`;
+  if (status === "failed" && settled_at !== null)
+    return `${what}, ${requested}, not returned yet: failed ${exact(settled_at)}`;
+  return `${what}, ${requested}, being returned`;
 }
 
 /** The units and the money that were refunded. @param {Order} order */

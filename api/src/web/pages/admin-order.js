@@ -10,6 +10,7 @@ import {
   ORDER_STATUS,
   namesOf,
   orderStatusOf,
+  refundWords,
   refundedOf,
   shortHold,
   shortId,
@@ -183,6 +184,10 @@ function showFacts(order, status) {
       "Refunded",
       refunded.quantity > 0 && `${money(refunded.amount)}, ${units(refunded.quantity, "unit")}`,
     ],
+    ...order.refunds.map(
+      (refund) =>
+        /** @type {[string, import("../lib/dom.js").Child]} */ (["Refund", refundWords(refund)]),
+    ),
     ["Net", refunded.quantity > 0 && money(net)],
     ["Fulfilment", wasPaid(order) && FULFILMENT[order.fulfilment]],
     ["Tracking", order.tracking && h("bdi", {}, isolate(order.tracking))],

@@ -7,6 +7,7 @@ import { shortId } from "../lib/order.js";
 import { attempt, keepFresh, pager, queryOf, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
 import { RecordTable, badge, part, rowButton } from "../elements/record-table.js";
+import { openDialog } from "../elements/form-dialog.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
 
@@ -29,6 +30,8 @@ const KINDS = {
   payment_capture: "Capture of a payment",
   payment_unknown: "Unknown payment",
   payment_without_goods: "Payment without goods",
+  provider_refund: "Refund at the provider",
+  dispute: "Dispute",
   push: "Push message",
 };
 /** @type {Record<import("../lib/api.js").JobStatus, string>} */
@@ -66,13 +69,81 @@ function act(one, /** @type {"retry" | "cancel"} */ what) {
   });
 }
 
+/** The meaning of the cancellation of a job about money. @type {Record<string, string>} */
+const MEANINGS = {
+  refund: "The money stays with the shop: it is not returned to the buyer. A retry returns it.",
+  payment_without_goods:
+    "The money stays with the shop: it is not returned to the buyer. A retry returns it.",
+  payment_capture:
+    "The money of the sale is not taken: the units are sold without it. A retry takes it, while " +
+    "the buyer's bank still reserves it.",
+  payment_cancel:
+    "The payment stays open at the provider: money that arrives is returned. A retry cancels it.",
+  payment_unknown:
+    "The money stays at the provider: the log has no payment for it. A retry looks for the " +
+    "payment again.",
+};
+const STAYS_LISTED =
+  'The entry stays under "Open matters" until it is cancelled there or succeeds.';
+const IS_CLOSED = 'The entry leaves "Open matters"; the job stays in the list of jobs.';
+
+/** The kind of a matter whose job is still pending. */
+const MONEY_PENDING = "payment_without_goods";
+
+/** Cancels a job, after a confirmation if it is about money. @param {Job | Matter} one */
+async function cancel(one) {
+  const meaning = MEANINGS[one.kind];
+  if (meaning === undefined) {
+    await act(one, "cancel");
+    return;
+  }
+  const isPending = "status" in one ? one.status === "pending" : one.kind === MONEY_PENDING;
+  openDialog(
+    `Cancel: ${kindWords(one.kind)}`,
+    [h("p", {}, meaning), h("p", {}, isPending ? STAYS_LISTED : IS_CLOSED)],
+    { words: "Cancel the job", kind: "danger", keep: "Keep the job" },
+    async () => {
+      /** @type {Job} */
+      const job = await call(`/v1/admin/jobs/${one.id}/cancel`, { method: "POST" });
+      refresh();
+      return job.meaning ?? "The job is cancelled.";
+    },
+  );
+}
+/** The button of a matter that is not a job. @param {Matter} one */
+function closeButton(one) {
+  return rowButton("Close", `${kindWords(one.kind)} ${shortId(one.id)}`, () =>
+    openDialog(
+      `Close: ${kindWords(one.kind)}`,
+      [
+        h("p", {}, "The money is accounted for otherwise, and no units come back for it."),
+        h("p", {}, "Later refunds of the order are paid by the server again."),
+      ],
+      { words: "Close the entry", kind: "danger", keep: "Keep the entry" },
+      async () => {
+        await call(`/v1/admin/needs-attention/${one.id}/close`, { method: "POST" });
+        refresh();
+        return "The entry is closed.";
+      },
+    ),
+  );
+}
+
 /** The buttons of a job that can be attempted again. @param {Job | Matter} one */
 function buttons(one) {
   const subject = `${kindWords(one.kind)} ${shortId(one.id)}`;
   return [
     rowButton("Retry", subject, () => act(one, "retry")),
-    rowButton("Cancel", subject, () => act(one, "cancel")),
+    rowButton("Cancel", subject, () => cancel(one)),
   ];
+}
+
+/** The buttons of a matter. @param {Matter} matter */
+function matterButtons(matter) {
+  // An endpoint is not a job: it is enabled again in its own room.
+  if (matter.kind === "webhook_endpoint") return null;
+  if (matter.kind === "provider_refund" || matter.kind === "dispute") return closeButton(matter);
+  return buttons(matter);
 }
 
 matters.begin("Matters that need attention", [
@@ -87,9 +158,7 @@ matters.begin("Matters that need attention", [
   {
     words: "Actions",
     kind: "actions",
-    // An endpoint is not a job: it is enabled again in its own room.
-    cell: (/** @type {Matter} */ matter) =>
-      matter.kind === "webhook_endpoint" ? null : buttons(matter),
+    cell: matterButtons,
   },
 ]);
 

@@ -1,9 +1,8 @@
 //! Single streams of the log: one drop's or order's, and the log's own incidents. Both use the
 //! primary key.
 
-use domain::AGGREGATE_TYPE;
 use domain::incident;
-use domain::values::{DropId, Position, Sequence, Timestamp};
+use domain::values::{Position, Sequence, Timestamp};
 use sqlx::postgres::PgExecutor;
 use sqlx::{PgPool, Row};
 
@@ -28,27 +27,26 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
  WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND position > $4 AND position <= $5
  ORDER BY sequence LIMIT $6";
 
-/// The drop of the void event is joined: its position is unique.
+/// The stream of the void event is joined: its position is unique.
 const VOIDED: &str = "
-SELECT i.position, i.event_type, i.event_version, i.payload::text,
-       (SELECT v.aggregate_id FROM events v
-         WHERE v.aggregate_type = $3
-           AND v.position = CASE WHEN i.payload -> i.event_type ->> 'position' ~ '^[0-9]{1,18}$'
-                                 THEN (i.payload -> i.event_type ->> 'position')::bigint END)
+SELECT i.position, i.event_type, i.event_version, i.payload::text, v.aggregate_type, v.aggregate_id
   FROM events i
- WHERE i.aggregate_type = $1 AND i.aggregate_id = $2 AND i.event_type = $4
+  LEFT JOIN events v
+    ON v.position = CASE WHEN i.payload -> i.event_type ->> 'position' ~ '^[0-9]{1,18}$'
+                         THEN (i.payload -> i.event_type ->> 'position')::bigint END
+ WHERE i.aggregate_type = $1 AND i.aggregate_id = $2 AND i.event_type = $3
  ORDER BY i.sequence";
 
-/// The next events of a drop's stream, in stream order.
+/// The next events of a stream, in stream order.
 pub(super) async fn page(
     pool: &PgPool,
-    drop_id: DropId,
+    stream: StreamId,
     after: i64,
     until: Position,
 ) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let rows = sqlx::query(STREAM)
-        .bind(AGGREGATE_TYPE)
-        .bind(drop_id.to_string())
+        .bind(stream.aggregate_type())
+        .bind(stream.aggregate_id())
         .bind(after)
         .bind(to_sql(until.0))
         .bind(PAGE)
@@ -86,13 +84,16 @@ pub async fn voided(database: impl PgExecutor<'_>) -> Result<Vec<Voided>, sqlx::
     let rows = sqlx::query(VOIDED)
         .bind(incident::AGGREGATE_TYPE)
         .bind(incident::STREAM)
-        .bind(AGGREGATE_TYPE)
         .bind(incident::POSITION_VOIDED)
         .fetch_all(database)
         .await?;
     let mut voided = vec![];
     for row in &rows {
-        let (at, stream): (i64, Option<String>) = (row.try_get(0)?, row.try_get(4)?);
+        let at: i64 = row.try_get(0)?;
+        let (kind, id): (Option<&str>, Option<&str>) = (row.try_get(4)?, row.try_get(5)?);
+        let stream = kind
+            .zip(id)
+            .and_then(|(kind, id)| StreamId::stored(kind, id));
         let at = Position(at.unsigned_abs());
         let incident = EventRef {
             position: at,
@@ -110,7 +111,7 @@ pub async fn voided(database: impl PgExecutor<'_>) -> Result<Vec<Voided>, sqlx::
         voided.extend(voided_by(incident).map(|position| Voided {
             at,
             position,
-            drop_id: stream.and_then(|stream| stream.parse().ok()),
+            stream,
         }));
     }
     Ok(voided)
