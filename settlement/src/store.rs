@@ -5,6 +5,8 @@
 //! that holds its lease, and by no other.
 //! Limit: a lease is by the database's clock; work on a job must end before it.
 
+mod open;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
