@@ -140,15 +140,15 @@ async fn stream_of_unknown_orders_is_refused_before_it_starts() {
     let drop = app.create_drop(5, json!({})).await;
     let order = ordered(&app, "ann", &drop).await;
     let unknown = "0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4";
-    let refused = app.get(&format!("/v1/stream?orders={order},{unknown}"));
-    refused.await.problem(404, "order_not_found");
+    let path = format!("/v1/stream?orders={order},{unknown}");
+    app.get(&path).await.problem(404, "order_not_found");
     for malformed in ["x", "0197d3f2", &format!("{order},x")] {
         let refused = app.get(&format!("/v1/stream?orders={malformed}")).await;
         let problem = refused.problem(400, "invalid_query");
         assert_eq!(problem["errors"][0]["pointer"], "/orders", "{problem}");
     }
-    let drop_unknown = app.get(&format!("/v1/stream?orders={order}&drops={unknown}"));
-    drop_unknown.await.problem(404, "drop_not_found");
+    let path = format!("/v1/stream?orders={order}&drops={unknown}");
+    app.get(&path).await.problem(404, "drop_not_found");
 }
 
 #[tokio::test]

@@ -181,7 +181,8 @@ impl StreamHub {
             changed.drops.extend(views.turned(last_check, now));
             last_check = now;
             // So do orders past their deadline, while their expiry cannot be recorded.
-            if now.millis() - orders_checked.millis() >= CLOCK_CHECK.as_millis() as i64 {
+            let since_check = (now.millis() - orders_checked.millis()).max(0);
+            if u128::from(since_check.unsigned_abs()) >= CLOCK_CHECK.as_millis() {
                 let watched = self.0.watched_orders.all();
                 let over = views.orders_over(&watched, orders_checked, now);
                 changed.orders.extend(over);

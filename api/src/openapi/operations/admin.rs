@@ -188,7 +188,7 @@ fn read_buyer(schemas: &mut Schemas) -> Operation {
         schemas,
         "/v1/admin/buyers/{buyer_id}",
         buyer::read,
-        "readBuyer",
+        "readBuyerOfAllDrops",
         "Read one buyer over all drops",
     )
     .description(

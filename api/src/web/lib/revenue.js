@@ -1,8 +1,8 @@
 // The revenue of drops, as the server adds it up: by drop and by time, with the units next to the
 // money.
 //
-// The amounts are those of the purchases: a price that changed since does not count. A refund counts
-// at the time of its purchase, as in the metrics.
+// The amounts are those of the purchases: a price that changed since does not count. A refund
+// counts at the time of its purchase, as in the metrics.
 
 import { call } from "./api.js";
 import { queryOf } from "./room.js";

@@ -9,8 +9,9 @@
  * @typedef {import("./api.js").Waiting} Waiting
  * @typedef {import("./api.js").Order} Order
  * @typedef {{onDrop: (drop: Drop, id: string) => void, onEntry?: (news: Waiting) => void,
- *   onOrder?: (order: Order) => void, onHeard?: () => void, onLost?: () => void, onRefused?: (code: string, drop: string) => void}}
- *   Listener `onHeard`: data was received; `onRefused`: the server returned a problem; `drop`: the
+ *   onOrder?: (order: Order) => void, onHeard?: () => void, onLost?: () => void,
+ *   onRefused?: (code: string, drop: string) => void}} Listener `onHeard`: data was received;
+ *   `onRefused`: the server returned a problem; `drop`: the
  *   drop in quarantine that caused it, if any
  */
 

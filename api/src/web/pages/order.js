@@ -18,8 +18,8 @@ import "../elements/toast-list.js";
 /** @typedef {import("../lib/api.js").Order} Order */
 
 /**
- * The interval of reads while the stream does not carry the order: while a result is expected, while
- * the order waits, and after that.
+ * The interval of reads while the stream does not carry the order: while a result is expected,
+ * while the order waits, and after that.
  */
 const [EXPECTED_MS, WAITING_MS, OVER_MS] = [1000, 3000, 15_000];
 /** The pause after a read that was outdated when it arrived. */
