@@ -1,7 +1,5 @@
 //! docs/CONTRACT.md on revenue: money and units by drop and time, as the log has them.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use std::collections::BTreeMap;
 
 use harness::{AUDITOR_KEY, App, Reply, fetch, key, number, text};

@@ -323,9 +323,11 @@ impl Observer for StreamHub {
 
 /// Returns the holds whose purchases these events refund.
 fn refunded(events: &[RecordedEvent]) -> impl Iterator<Item = HoldId> {
-    events.iter().filter_map(|recorded| match &recorded.event {
-        DropEvent::PurchaseRefunded(event) => Some(event.hold_id),
-        _ => None,
+    events.iter().filter_map(|recorded| {
+        let DropEvent::PurchaseRefunded(event) = &recorded.event else {
+            return None;
+        };
+        Some(event.hold_id)
     })
 }
 
