@@ -4,6 +4,8 @@
 //! present bucket. Limit: the finest resolution is a minute; refusals, which are not in the log,
 //! are counted separately ([`crate::refused`]).
 
+pub(crate) mod buyer;
+pub(crate) mod revenue;
 pub(crate) mod window;
 
 use axum::extract::State;
@@ -157,7 +159,7 @@ pub(crate) async fn metrics(
     let now = app.now();
     // Read before the rows, so that the rows are at least as new.
     let position = app.views.position();
-    let mut buckets = Buckets::ending_at(now, params.window, params.bucket)?;
+    let mut buckets: Buckets = Buckets::ending_at(now, params.window, params.bucket)?;
     buckets.fill(app.views.timeline(None, buckets.from()));
     let total = buckets.total();
     let refused = app.refused.totals(buckets.from());
@@ -228,7 +230,7 @@ pub(crate) async fn timeline(
         .drop_id
         .map(|id| find(&app, id).map(|drop| drop.drop_id))
         .transpose()?;
-    let mut buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
+    let mut buckets: Buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
     buckets.fill(app.views.timeline(drop_id, buckets.from()));
     let buckets: Vec<TimelineBucket> = buckets.iter().map(TimelineBucket::from).collect();
     let media_type = MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)];

@@ -1,10 +1,8 @@
 //! Erasing a buyer: `DELETE /v1/admin/buyers/{buyer_id}`.
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use domain::values::BuyerId;
 use engine::Health;
 use infrastructure::erasure::erase;
 use infrastructure::error::LogError;
@@ -12,18 +10,15 @@ use tracing::warn;
 
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::FRESHNESS_TIMEOUT;
+use crate::extract::{BuyerIdPath, FRESHNESS_TIMEOUT};
 use crate::problem::Problem;
 
 /// `DELETE /v1/admin/buyers/{buyer_id}`: 204, even if the buyer is unknown.
 pub(crate) async fn delete(
     State(app): State<App>,
     _: Admin,
-    path: Result<Path<String>, PathRejection>,
+    BuyerIdPath(buyer_id): BuyerIdPath,
 ) -> Result<Response, Problem> {
-    let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
-    let buyer_id = BuyerId::stored(&buyer_id)
-        .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
     check_log_accepted(&app)?;
     let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;
     let Some(erasure) = erased else {

@@ -296,6 +296,23 @@ impl FromRequestParts<App> for BuyerPath {
     }
 }
 
+/// The buyer id in the path.
+#[derive(Debug, Clone)]
+pub struct BuyerIdPath(pub BuyerId);
+
+impl FromRequestParts<App> for BuyerIdPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let path = Path::<String>::from_request_parts(parts, app).await;
+        let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
+        let buyer_id = BuyerId::stored(&buyer_id);
+        buyer_id
+            .map(Self)
+            .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))
+    }
+}
+
 /// Returns true if the path was rejected because its part `name` is not UTF-8.
 fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {

@@ -7,6 +7,7 @@ mod list;
 mod made_refunds;
 pub(crate) mod payment;
 pub(crate) mod refunds;
+pub(crate) mod state;
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
@@ -14,28 +15,24 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
-use domain::order::{FulfilmentStep, MAX_ITEMS, OrderItem, ShownStatus};
-use domain::values::{
-    BuyerId, DisplayName, DropId, Entered, HoldId, Money, OrderId, PaymentReference, Position,
-    PurchaseId, Quantity, Timestamp, Tracking,
-};
+use domain::order::{FulfilmentStep, MAX_ITEMS};
+use domain::values::{BuyerId, DisplayName, DropId, Entered, OrderId, Quantity, Tracking};
 use engine::{
     Accepted, CancelOrder, CommandError, FulfilOrder, OrderedItem, PlaceOrder, PurchaseOrder,
 };
 use projections::orders::OrderRow;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 pub(crate) use self::list::{OrdersReader, list};
-use self::made_refunds::{MadeRefundBody, made_refunds};
-use self::payment::OrderPaymentBody;
+pub(crate) use self::state::OrderBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
 use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
 use crate::holds::Payment;
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::problem::{Code, Problem};
-use crate::render::{RefundedBody, Representation, conditional_at, insert, private, replayed};
+use crate::render::{Representation, conditional_at, insert, private, replayed};
 
 /// One line of a new order.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -60,122 +57,6 @@ pub(crate) struct NewOrder {
     /// The items. Items of one drop are added up.
     #[schemars(length(min = 1, max = 20))]
     items: Vec<NewOrderItem>,
-}
-
-/// How far a paid order is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Fulfilment {
-    /// The shop has not started.
-    Unfulfilled,
-    /// The shop prepares the goods.
-    Processing,
-    /// The goods are on their way.
-    Shipped,
-    /// The goods arrived.
-    Delivered,
-}
-
-impl From<Option<FulfilmentStep>> for Fulfilment {
-    fn from(step: Option<FulfilmentStep>) -> Self {
-        match step {
-            None => Self::Unfulfilled,
-            Some(FulfilmentStep::Processing) => Self::Processing,
-            Some(FulfilmentStep::Shipped) => Self::Shipped,
-            Some(FulfilmentStep::Delivered) => Self::Delivered,
-        }
-    }
-}
-
-/// One drop's units in an order.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "OrderItem")]
-pub(crate) struct OrderItemBody {
-    drop_id: DropId,
-    hold_id: HoldId,
-    /// The purchase; null until the order is paid.
-    purchase_id: Option<PurchaseId>,
-    quantity: Quantity,
-    /// The price of one unit when the order was placed.
-    price: Money,
-    /// The price of all units.
-    total: Money,
-    refunded: RefundedBody,
-}
-
-/// An order: units of one or more drops for one buyer, paid together.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Order")]
-pub(crate) struct OrderBody {
-    pub(crate) id: OrderId,
-    /// Null after the erasure of the buyer.
-    pub(crate) buyer_id: Option<BuyerId>,
-    pub(crate) status: ShownStatus,
-    pub(crate) fulfilment: Fulfilment,
-    pub(crate) items: Vec<OrderItemBody>,
-    pub(crate) total: Money,
-    /// The payment with a provider that bought the order, otherwise the last one that was started;
-    /// null if there is none.
-    pub(crate) payment: Option<OrderPaymentBody>,
-    /// The refunds, in the order of their requests: of units, and of money that bought nothing.
-    pub(crate) refunds: Vec<MadeRefundBody>,
-    /// True if the payment arrived after `expires_at` and was honoured.
-    pub(crate) late: bool,
-    /// The carrier's identifier of the parcel; null if there is none, and after the erasure of the
-    /// buyer.
-    pub(crate) tracking: Option<Tracking>,
-    /// The shop's identifier of the payment; null if none was sent, and after the erasure of the
-    /// buyer. Included only for an admin.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) payment_reference: Option<Option<PaymentReference>>,
-    pub(crate) placed_at: Timestamp,
-    /// The time at which the order is over unless it is paid.
-    pub(crate) expires_at: Timestamp,
-    pub(crate) paid_at: Option<Timestamp>,
-    pub(crate) cancelled_at: Option<Timestamp>,
-    pub(crate) position: Position,
-    pub(crate) server_time: Timestamp,
-}
-
-impl OrderBody {
-    /// Renders the order as of `now`. An order past its deadline is shown as expired, even before
-    /// the expiry is recorded.
-    pub(crate) fn new(order_id: OrderId, row: OrderRow, now: Timestamp, is_admin: bool) -> Self {
-        let status = row.status_at(now);
-        let is_paid = !row.purchases.is_empty();
-        let is_cancelled = row.status == ShownStatus::Cancelled;
-        let item = |(index, item): (usize, &OrderItem)| OrderItemBody {
-            drop_id: item.drop_id,
-            hold_id: item.hold_id,
-            purchase_id: row
-                .purchases
-                .get(index)
-                .map(|purchase| purchase.purchase_id),
-            quantity: item.quantity,
-            price: item.price,
-            total: item.total(),
-            refunded: RefundedBody::new(item.price, row.refunded.get(index).copied().unwrap_or(0)),
-        };
-        Self {
-            id: order_id,
-            status,
-            fulfilment: row.fulfilment.into(),
-            items: row.items.iter().enumerate().map(item).collect(),
-            total: row.total,
-            payment: row.payments.shown().map(OrderPaymentBody::from),
-            refunds: made_refunds(&row),
-            late: row.late,
-            placed_at: row.placed_at,
-            expires_at: row.expires_at,
-            paid_at: row.ended_at.filter(|_| is_paid),
-            cancelled_at: row.ended_at.filter(|_| is_cancelled),
-            position: row.position,
-            server_time: now,
-            buyer_id: row.buyer.map(|buyer| buyer.buyer_id),
-            tracking: row.tracking,
-            payment_reference: is_admin.then_some(row.payment_reference),
-        }
-    }
 }
 
 /// `POST /v1/orders`

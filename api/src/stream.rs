@@ -14,8 +14,10 @@
 mod entries;
 mod framing;
 mod hub;
+mod orders;
 mod present;
 mod shard;
+mod subjects;
 mod subscriber;
 pub(crate) mod watch;
 

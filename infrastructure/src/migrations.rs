@@ -30,6 +30,7 @@ const FILES: &[(&str, &str)] = files![
     "0012_payments",
     "0013_payment_jobs",
     "0015_facts",
+    "0016_open_payment_jobs",
     "0017_withdrawals",
 ];
 

@@ -1,6 +1,6 @@
 //! The rows of [`Holds`] in compact form, because there are millions while a drop is on sale.
 //!
-//! Promise: the same rows as those of the fold, at about 60 bytes each.
+//! Promise: the same rows as those of the fold, at about 64 bytes each.
 //! Limit: the buyer of a hold is stored in [`Buyers`], which must be the same at every call.
 
 use std::collections::HashMap;
@@ -49,6 +49,8 @@ struct PackedHold {
     id: HoldId,
     buyer: u32,
     purchase: Link,
+    /// The hold of the same buyer before it.
+    previous: Link,
     quantity: PackedQuantity,
     status: HoldStatus,
     placed_at: U48,
@@ -56,7 +58,7 @@ struct PackedHold {
     position: U48,
 }
 
-const _: () = assert!(size_of::<PackedHold>() <= 48);
+const _: () = assert!(size_of::<PackedHold>() <= 52);
 
 /// A purchase, and the index of the hold that was paid for.
 #[derive(Debug)]
@@ -109,6 +111,28 @@ impl DenseHolds {
                 .filter_map(|&index| self.purchased_at(index, buyers))
                 .collect(),
         )
+    }
+
+    /// Returns at most `limit` holds of the buyer at `buyer`, newest first.
+    #[must_use]
+    pub(crate) fn newest_of(
+        &self,
+        buyer: u32,
+        limit: usize,
+        buyers: &Buyers,
+    ) -> Vec<(HoldId, Found)> {
+        let mut newest = vec![];
+        let mut next = buyers.last_hold(buyer);
+        while let Some(index) = next.filter(|_| newest.len() < limit) {
+            let packed = &self.holds[index];
+            // A hidden hold stays linked, but is not found, or found as a later one.
+            let found = self.get(packed.id, buyers);
+            if let Some(found) = found.filter(|found| found.index == index) {
+                newest.push((packed.id, found));
+            }
+            next = packed.previous.get();
+        }
+        newest
     }
 
     fn purchased_at(&self, index: u32, buyers: &Buyers) -> Option<(HoldId, Found)> {
@@ -169,10 +193,12 @@ impl DenseHolds {
             .insert(&hold_id, next, |index| &holds[index].id);
         let buyer = buyers.index_or_insert(row.drop_id, row.buyer);
         buyers.add_units(buyer, row.quantity.get());
+        let previous = buyers.follow_hold(buyer, next);
         self.holds.push(PackedHold {
             id: hold_id,
             buyer,
             purchase: Link::NONE,
+            previous,
             quantity: row.quantity.into(),
             status: row.status,
             placed_at: row.placed_at.into(),
@@ -387,11 +413,26 @@ mod tests {
         assert_eq!((found.0, found.1.position), (hold_id("h1"), Position(5)));
         assert_eq!(dense.purchased(purchase_id("h3"), &buyers), None);
 
+        let of = |dense: &DenseHolds, buyers: &Buyers, name: &str, limit| {
+            let buyer = crate::top_purchasers::BuyerKey {
+                drop_id,
+                buyer: buyer(name),
+            };
+            let index = buyers.index(&buyer).unwrap();
+            let newest = dense.newest_of(index, limit, buyers).into_iter();
+            newest.map(|(hold_id, _)| hold_id).collect::<Vec<_>>()
+        };
+        let of_ann = [hold_id("h3"), hold_id("h1")];
+        assert_eq!(of(&dense, &buyers, "ann", 9), of_ann);
+        assert_eq!(of(&dense, &buyers, "ann", 1), of_ann[..1]);
+        assert_eq!(of(&dense, &buyers, "bob", 9), [hold_id("h2")]);
         dense.hide(drop_id);
+        assert_eq!(of(&dense, &buyers, "ann", 9), []);
         assert_eq!(listed(&dense, &buyers, None, 9), Some(vec![]));
         assert_eq!(dense.purchased(purchase_id("h1"), &buyers), None);
         apply(&mut dense, &mut buyers);
         assert_eq!(listed(&dense, &buyers, None, 9), both);
+        assert_eq!(of(&dense, &buyers, "ann", 9), of_ann, "each once");
         assert!(dense.purchased(purchase_id("h1"), &buyers).is_some());
     }
 

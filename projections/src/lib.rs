@@ -19,6 +19,7 @@ pub mod orders;
 pub mod prices;
 pub mod rebuild;
 pub mod replay;
+pub mod revenue;
 pub mod runner;
 pub mod sales_timeline;
 pub mod table;

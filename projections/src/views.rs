@@ -2,11 +2,14 @@
 //!
 //! Promise: a caller that has received a result from this process's engine finds its own write
 //! here; a reader that knows a later position can wait for it.
-//! Limit: all rows are kept, so memory grows with the log (about 130 bytes per hold of a new
+//! Limit: all rows are kept, so memory grows with the log (about 150 bytes per hold of a new
 //! buyer). The engine waits for the lock that readers hold, so each reader holds it for a bounded
 //! number of rows (docs/decisions/0037-lists-page-before-they-copy.md).
 
+mod buyer;
 mod drops;
+mod orders;
+mod revenue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, RangeInclusive};
@@ -30,6 +33,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::error;
 
+pub use self::buyer::BuyerInDrop;
 pub use self::drops::NoSuchDrop;
 use self::drops::{Drops, Found};
 use crate::buyers::{BuyerRow, Buyers};
@@ -38,8 +42,9 @@ use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
 use crate::live_stock::{LiveStock, LiveStockRow};
-use crate::orders::{OrderFilter, OrderRow, Orders, last_of_batch};
+use crate::orders::{Orders, last_of_batch};
 use crate::prices::{self, Prices};
+use crate::revenue::Revenue;
 use crate::sales_timeline::{MinuteKey, SalesTimeline, SalesTotals};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
 use crate::waitlist::{Block, EntryRow, Waitlists};
@@ -66,6 +71,7 @@ struct Hot {
     timeline: Rows<SalesTimeline>,
     /// The totals of all drops, by minute.
     minutes: BTreeMap<Timestamp, SalesTotals>,
+    revenue: Revenue,
     buyers: Buyers,
     waitlists: Waitlists,
     rankings: HashMap<DropId, Ranking>,
@@ -223,51 +229,6 @@ impl Views {
         self.read().quarantine_like(None, entry_id.prefix())
     }
 
-    /// Returns the order of a purchased hold, if it belongs to one.
-    #[must_use]
-    pub fn order_of_hold(&self, hold_id: HoldId) -> Option<OrderId> {
-        self.read().orders.of_hold(hold_id)
-    }
-
-    /// Returns one order.
-    #[must_use]
-    pub fn order(&self, order_id: OrderId) -> Option<OrderRow> {
-        self.read().orders.get(order_id).cloned()
-    }
-
-    /// Returns the event that put this order into quarantine, if it is in quarantine.
-    #[must_use]
-    pub fn quarantine_of_order(&self, order_id: OrderId) -> Option<Arc<RefusedEvent>> {
-        self.read().quarantined_orders.get(&order_id).cloned()
-    }
-
-    /// Returns at most `limit` orders as of `now`, newest first, starting after `after`. `None` if
-    /// `after` is not an order.
-    #[must_use]
-    pub fn orders(
-        &self,
-        filter: &OrderFilter,
-        after: Option<OrderId>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Option<Vec<(OrderId, OrderRow)>> {
-        let mut before = match after {
-            Some(after) => Some(self.order(after)?.placed_position),
-            None => None,
-        };
-        let mut found = vec![];
-        loop {
-            let left = limit - found.len();
-            let bounds = (ROWS_PER_LOCK, left);
-            let slice = self.read().orders.slice(filter, before, bounds, now);
-            found.extend(slice.found);
-            before = slice.next;
-            if found.len() >= limit || before.is_none() {
-                return Some(found);
-            }
-        }
-    }
-
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
@@ -323,21 +284,7 @@ impl Views {
     /// Returns one waitlist entry.
     #[must_use]
     pub fn entry(&self, entry_id: WaitlistId) -> Option<EntryView> {
-        let hot = self.read();
-        let (row, place) = hot.waitlists.entry(entry_id)?;
-        let key = BuyerKey {
-            drop_id: row.drop_id,
-            buyer: row.buyer,
-        };
-        let drop = hot.drops.get(row.drop_id).filter(|_| place.is_some());
-        let taken = || hot.buyers.taken(&key);
-        Some(EntryView {
-            entry_id,
-            row: row.clone(),
-            place,
-            block: drop.and_then(|drop| Block::of(row.quantity, &drop.row, taken())),
-            buyer: hot.buyers.get(&key),
-        })
+        self.read().entry_view(entry_id)
     }
 
     #[must_use]
@@ -540,6 +487,7 @@ impl Hot {
             }
         }
         remove_range(&mut self.timeline.0, all);
+        self.revenue.remove(drop_id);
         self.rankings.remove(&drop_id);
         self.waitlists.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
@@ -567,6 +515,7 @@ impl Hot {
         if let Some(MinuteKey { minute, .. }) = SalesTimeline::key(recorded.into()) {
             SalesTimeline::change(self.minutes.entry(minute).or_default(), recorded.into())?;
         }
+        self.revenue.apply(recorded.drop_id, &recorded.event);
         self.buyers.apply(recorded.into());
         self.waitlists.apply(recorded)?;
         self.keep_adjustment(recorded);
@@ -591,6 +540,23 @@ impl Hot {
         let minutes = self.timeline.0.range((start, end));
         let minutes = minutes.map(|(key, placed)| (key.minute, placed.row));
         minutes.take(ROWS_PER_LOCK).collect()
+    }
+
+    fn entry_view(&self, entry_id: WaitlistId) -> Option<EntryView> {
+        let (row, place) = self.waitlists.entry(entry_id)?;
+        let key = BuyerKey {
+            drop_id: row.drop_id,
+            buyer: row.buyer,
+        };
+        let drop = self.drops.get(row.drop_id).filter(|_| place.is_some());
+        let taken = || self.buyers.taken(&key);
+        Some(EntryView {
+            entry_id,
+            row: row.clone(),
+            place,
+            block: drop.and_then(|drop| Block::of(row.quantity, &drop.row, taken())),
+            buyer: self.buyers.get(&key),
+        })
     }
 
     /// A cancellation resolves every hold immediately; the events that record this follow later.

@@ -3,7 +3,7 @@
 //!
 //! Promise: the rank of an entry is found in logarithmic time for a waitlist of any length, so
 //! pages may poll often.
-//! Limit: every entry is kept, at about 150 bytes each.
+//! Limit: every entry is kept, at about 250 bytes each.
 
 use std::collections::HashMap;
 
@@ -15,6 +15,7 @@ use infrastructure::codec::RecordedEvent;
 
 use crate::error::CannotApply;
 use crate::live_stock::LiveStockRow;
+use crate::top_purchasers::BuyerKey;
 
 /// One waitlist entry.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,8 @@ pub struct EntryRow {
     pub position: Position,
     /// The number of the entry in its drop, from 1.
     ordinal: usize,
+    /// The entry of the same buyer of the drop before it.
+    previous: Option<WaitlistId>,
 }
 
 /// Why an entry cannot be served by released units, until an administrator changes the stock or the
@@ -73,6 +76,8 @@ impl Block {
 pub struct Waitlists {
     entries: HashMap<WaitlistId, EntryRow>,
     waiting: HashMap<DropId, Ranks>,
+    /// The entry that each buyer of a drop joined last.
+    last_of: HashMap<BuyerKey, WaitlistId>,
 }
 
 impl Waitlists {
@@ -85,10 +90,18 @@ impl Waitlists {
         Some((row, ranks.map(|ranks| ranks.up_to(row.ordinal))))
     }
 
+    /// Returns at most `limit` entries of a buyer of a drop, newest first.
+    pub(crate) fn newest_of(&self, key: &BuyerKey, limit: usize) -> Vec<WaitlistId> {
+        let last = self.last_of.get(key).copied();
+        let before = |id: &WaitlistId| self.entries.get(id)?.previous;
+        std::iter::successors(last, before).take(limit).collect()
+    }
+
     /// Removes every entry of a drop.
     pub fn remove(&mut self, drop_id: DropId) {
         if self.waiting.remove(&drop_id).is_some() {
             self.entries.retain(|_, row| row.drop_id != drop_id);
+            self.last_of.retain(|key, _| key.drop_id != drop_id);
         }
     }
 
@@ -133,6 +146,10 @@ impl Waitlists {
         if self.entries.contains_key(&event.entry_id) {
             return Err(CannotApply("the waitlist entry already exists"));
         }
+        let key = BuyerKey {
+            drop_id,
+            buyer: event.buyer,
+        };
         let row = EntryRow {
             drop_id,
             buyer: event.buyer,
@@ -143,6 +160,7 @@ impl Waitlists {
             removed_by_cancellation: false,
             position,
             ordinal: self.waiting.entry(drop_id).or_default().push(),
+            previous: self.last_of.insert(key, event.entry_id),
         };
         self.entries.insert(event.entry_id, row);
         Ok(())

@@ -12,6 +12,7 @@ use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::Committed;
 use infrastructure::log::Head;
 use infrastructure::ports::Observer;
+use projections::revenue::Resolution;
 use projections::views::{DropView, NoSuchDrop, Views};
 use proptest::prelude::*;
 
@@ -323,4 +324,24 @@ proptest! {
             prop_assert_eq!(world.views.turned(now, earlier), turned);
         }
     }
+}
+
+#[test]
+fn revenue_visits_minutes_and_hours_and_not_purchases() {
+    let mut world = World::default();
+    world.record("d", second(0), drop_scheduled(terms(), 10_000));
+    for number in 0..2_000 {
+        let hold = format!("h{number}");
+        world.record("d", second(0), hold_placed(&hold, 1));
+        world.record("d", second(0), purchase_confirmed(&hold, 1));
+    }
+    for by in [Resolution::Minutes, Resolution::Hours] {
+        let from = Timestamp::from_millis(0);
+        let (rows, visited) = world.visited(|views| views.revenue_rows(None, by, from));
+        assert_eq!((rows.len(), visited), (1, 1));
+        let (_, (_, sums)) = rows[0];
+        assert_eq!((sums.purchases, sums.units), (2_000, 2_000));
+    }
+    let drops = world.views.drops_sold_since(Timestamp::from_millis(0));
+    assert_eq!(drops, [drop_id("d")]);
 }

@@ -13,6 +13,7 @@
 //! Promise: every step may be repeated with one effect, and the remaining work is derived from the
 //! log, so a crash between any two steps loses nothing and does nothing twice.
 
+pub mod counts;
 mod derive;
 pub mod providers;
 mod schedule;

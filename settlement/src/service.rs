@@ -29,6 +29,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::counts::Counts;
 use crate::derive::job_of;
 use crate::providers::Providers;
 use crate::store::{IntentRow, JobKind, NewJob, Start, Store, WithdrawalKind, WithdrawalState};
@@ -45,6 +46,7 @@ pub struct Settlement {
     pub(crate) engine: EngineHandle,
     /// Counts changes of jobs.
     pub(crate) wake: Arc<watch::Sender<u64>>,
+    pub(crate) counts: Counts,
 }
 
 /// A payment that can be made now.
@@ -111,12 +113,19 @@ impl Settlement {
             providers,
             engine,
             wake: Arc::new(watch::Sender::new(0)),
+            counts: Counts::default(),
         }
     }
 
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Returns the numbers about jobs.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     #[must_use]

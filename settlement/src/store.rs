@@ -5,6 +5,7 @@
 //! that holds its lease, and by no other.
 //! Limit: a lease is by the database's clock; work on a job must end before it.
 
+mod open;
 mod rows;
 mod withdrawals;
 
@@ -640,8 +641,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
 }
 
 fn money_in(row: &PgRow) -> Result<Money, sqlx::Error> {

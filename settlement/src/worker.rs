@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use crate::counts::Outcome;
 use crate::derive::derived;
 use crate::schedule::{LOOK_AGAIN, pause_after};
 use crate::service::{CANCELLED, Settlement, Subject, UNKNOWN, intent_row, is_unknown};
@@ -46,6 +47,8 @@ const STORE_AFTER_EVENTS: u64 = 10_000;
 const UNTIL_CAPTURED: Duration = Duration::from_secs(1);
 /// How often old rows are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// How often open jobs are counted for the metrics.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How long a stopping worker waits for its jobs.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -121,6 +124,7 @@ impl Settlement {
         tokio::join!(
             self.follow(log, feed, &stop),
             self.do_jobs(&stop),
+            self.count_open_jobs(&stop),
             self.send_demo_webhooks(&stop),
         );
     }
@@ -153,6 +157,7 @@ impl Settlement {
         let stored = self.store.position().await?;
         self.follow_cut(log, stored).await?;
         let mut position = stored;
+        self.counts.follow_up_to(position);
         let withheld = self.store.withheld().await?;
         loop {
             head.borrow_and_update();
@@ -167,6 +172,9 @@ impl Settlement {
             let rows: Vec<Derived> = batches.iter().flat_map(|batch| derived(batch)).collect();
             if let Some(last) = batches.last() {
                 position = last.head.position;
+            }
+            if rows.is_empty() {
+                self.counts.follow_up_to(position);
             }
             let is_far = position.0.saturating_sub(stored.0) >= STORE_AFTER_EVENTS;
             if !rows.is_empty() || is_far {
@@ -262,6 +270,22 @@ impl Settlement {
         }
     }
 
+    async fn count_open_jobs(&self, stop: &CancellationToken) {
+        let mut wake = self.wake.subscribe();
+        while !stop.is_cancelled() {
+            wake.borrow_and_update();
+            // The worker reports a database that is away.
+            if let Ok(open) = self.store.open_jobs().await {
+                self.counts.set_open(&open);
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = sleep(COUNT_EVERY) => {}
+                _ = wake.changed() => {}
+            }
+        }
+    }
+
     /// Attempts a job for as long as its lease is renewed, and stores how that ended.
     async fn attempt(&self, job: Job, holder: Uuid) {
         let mut renewals = interval(RENEW_EVERY);
@@ -273,6 +297,7 @@ impl Settlement {
                 worked = &mut work => break worked,
                 _ = renewals.tick() => {
                     if !matches!(self.store.renew(job.id, holder).await, Ok(true)) {
+                        self.counts.count(job.kind, Outcome::LeaseLost);
                         return;
                     }
                 }
@@ -282,6 +307,7 @@ impl Settlement {
             Ok(finish) => finish,
             Err(error) => finish_of(&job, &error),
         };
+        self.counts.count(job.kind, Outcome::from(&finish));
         match &finish {
             Finish::Failed { error, .. } => {
                 warn!("{} {} is given up: {error}", job.kind.name(), job.id);

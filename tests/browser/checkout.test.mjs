@@ -88,6 +88,22 @@ test("a cart over two drops becomes one order, and its receipt survives a reload
   assert.deepEqual(data[0].buyer, "Ada");
 });
 
+test("an order that is paid, shipped and refunded elsewhere is shown without reading it", async (t) => {
+  const [drop] = await twoDrops();
+  const page = await fillCart(t, [drop], { expected: [/ERR_FAILED/] });
+  const followed = page.waitForRequest((request) => request.url().includes("orders="));
+  await place(page);
+  const id = await orderPage(page);
+  assert.match((await followed).url(), new RegExp(`/v1/stream\\?drops=${drop.id}&orders=${id}`));
+  await page.route(`**/v1/orders/${id}`, (route) => route.abort());
+  await api("POST", `/v1/orders/${id}/purchase`);
+  await expectText(page.locator("h1"), "Thank you");
+  await api("PATCH", `/v1/orders/${id}`, { fulfilment: "shipped", tracking: "parcel 7" });
+  await expectText(page.locator("order-sheet .pairs"), /Delivery Shipped Tracking parcel 7/);
+  await api("POST", `/v1/orders/${id}/refunds`, { reason: "Returned" });
+  await expectText(page.locator("h1"), "Refunded");
+});
+
 test("an order holds all of its items or none, and names the line that is missing", async (t) => {
   const [one, other] = await twoDrops({ total_stock: 1 });
   const page = await fillCart(t, [one, other], { expected: [/status of 409/] });

@@ -460,6 +460,7 @@ async fn lockout_is_reported_to_every_request_with_a_key_and_to_no_other() {
         (Method::GET, format!("/v1/purchases/{purchase}")),
         (Method::GET, format!("/v1/waitlist/{entry}")),
         (Method::GET, "/v1/stream".to_owned()),
+        (Method::GET, format!("/v1/stream?orders={}", Uuid::new_v4())),
         (Method::GET, "/v1/admin/metrics".to_owned()),
         (Method::POST, format!("/v1/holds/{held}/purchase")),
         (Method::DELETE, format!("/v1/holds/{held}")),
@@ -523,6 +524,7 @@ async fn unknown_ids_are_limited_by_default_and_known_ids_are_not() {
         (Method::GET, format!("/v1/waitlist/{}", unknown())),
         (Method::DELETE, format!("/v1/waitlist/{}", unknown())),
         (Method::GET, format!("/v1/stream?waitlist={}", unknown())),
+        (Method::GET, format!("/v1/stream?orders={}", unknown())),
     ] {
         let reply = send(method, path).await;
         refused(

@@ -470,10 +470,18 @@ async fn empty_parameter_is_rejected_by_name_wherever_it_is() {
 async fn lists_in_a_query_are_bounded_by_their_length_and_have_no_empty_entry() {
     let shop = Shop::open().await;
     let entry = shop.app.joined(&shop.sold_out, "ann", 1).await;
+    let order = shop.app.request(Method::POST, "/v1/orders");
+    let stocked = shop.app.create_drop(1, json!({})).await;
+    let items = json!([{ "drop_id": stocked }]);
+    let order = order
+        .header("idempotency-key", key())
+        .json(&json!({ "buyer_id": "ann", "items": items }));
+    let order = harness::text(&fetch(order).await.ok(201)["id"]);
     for (path, id, most) in [
         ("/v1/drops?ids", &shop.full, 100),
         ("/v1/stream?drops", &shop.full, 200),
         ("/v1/stream?waitlist", &entry, 20),
+        ("/v1/stream?orders", &order, 20),
     ] {
         let name = path.split('?').next_back().unwrap();
         let list = |count: usize| vec![id.as_str(); count].join(",");

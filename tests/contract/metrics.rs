@@ -369,3 +369,87 @@ async fn orders_are_counted_by_status_from_the_log() {
     let app = app.restart().await;
     same(&Scrape::of(&app).await, &counts);
 }
+
+#[tokio::test]
+async fn jobs_of_payments_are_counted_by_kind_and_outcome() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({ "hold_seconds": 3600 })).await;
+    let kinds = [
+        "payment_capture",
+        "payment_cancel",
+        "payment_unknown",
+        "refund",
+    ];
+    let first = Scrape::of(&app).await;
+    for kind in kinds {
+        for outcome in ["done", "waiting", "failed", "given_up", "lease_lost"] {
+            let series = format!(
+                r#"holdfast_payment_job_attempts_total{{kind="{kind}",outcome="{outcome}"}}"#
+            );
+            assert_eq!(first.samples.get(&series), Some(&0.0), "{series}");
+        }
+        for name in [
+            "jobs_pending",
+            "jobs_given_up",
+            "job_oldest_pending_seconds",
+        ] {
+            let series = format!(r#"holdfast_payment_{name}{{kind="{kind}"}}"#);
+            assert_eq!(first.samples.get(&series), Some(&0.0), "{series}");
+        }
+    }
+    // One payment is captured; the return of another one fails at the provider.
+    for (buyer, scenario) in [("ann", "pays"), ("bob", "refund_fails")] {
+        let order = app
+            .request(Method::POST, "/v1/orders")
+            .header("idempotency-key", harness::key());
+        let items = json!([{ "drop_id": drop }]);
+        let order = order.json(&json!({ "buyer_id": buyer, "items": items }));
+        let order = text(&fetch(order).await.ok(201)["id"]);
+        let path = format!("/v1/orders/{order}/payments");
+        let pay = app.request(Method::POST, &path);
+        let pay = pay.header("idempotency-key", harness::key());
+        fetch(pay.json(&json!({ "scenario": scenario })))
+            .await
+            .ok(201);
+        eventually("the order is paid", || async {
+            let order = app.get(&format!("/v1/orders/{order}")).await.ok(200);
+            (order["status"] == "paid").then_some(())
+        })
+        .await;
+        if buyer == "bob" {
+            let refund = app.admin(Method::POST, &format!("/v1/orders/{order}/refunds"));
+            let refund = refund.header("idempotency-key", harness::key());
+            fetch(refund.json(&json!({ "reason": "returned" })))
+                .await
+                .ok(201);
+        }
+    }
+    let head = eventually("the jobs are counted", || async {
+        let scrape = Scrape::of(&app).await;
+        let captured =
+            r#"holdfast_payment_job_attempts_total{kind="payment_capture",outcome="done"}"#;
+        let given_up = r#"holdfast_payment_jobs_given_up{kind="refund"}"#;
+        let lag = "holdfast_payment_follower_lag_events";
+        let is_counted = scrape.get(captured) >= 2.0
+            && scrape.get(given_up) == 1.0
+            && scrape.samples.get(lag) == Some(&0.0);
+        is_counted.then(|| scrape.get("holdfast_log_head_position"))
+    })
+    .await;
+    let settled = Scrape::of(&app).await;
+    assert_eq!(settled.get("holdfast_payment_follower_position"), head);
+    same(
+        &settled,
+        &[
+            (r#"holdfast_payment_jobs_pending{kind="refund"}"#, 0.0),
+            (
+                r#"holdfast_payment_jobs_pending{kind="payment_capture"}"#,
+                0.0,
+            ),
+            (
+                r#"holdfast_payment_job_oldest_pending_seconds{kind="refund"}"#,
+                0.0,
+            ),
+        ],
+    );
+}

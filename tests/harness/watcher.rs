@@ -93,6 +93,19 @@ impl Watcher {
         }
     }
 
+    /// The first `order` event whose data satisfies the condition.
+    ///
+    /// # Panics
+    /// If the stream ends first.
+    pub async fn order(&mut self, mut condition: impl FnMut(&Value) -> bool) -> Frame {
+        loop {
+            let frame = self.frame().await.expect("the stream continues");
+            if frame.event == "order" && condition(&frame.json()) {
+                return frame;
+            }
+        }
+    }
+
     /// The first state of a drop that satisfies the condition.
     ///
     /// # Panics

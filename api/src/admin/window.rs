@@ -3,6 +3,7 @@
 //! Buckets start at multiples of their length since the Unix epoch, so the same bucket has the same
 //! start in every response. Empty buckets are included, because charts need them.
 
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use domain::values::Timestamp;
@@ -13,6 +14,7 @@ use serde::de::{self, Deserialize, Deserializer};
 use crate::problem::Problem;
 
 const MINUTE: u64 = 60;
+const DAY: u64 = 24 * 60 * MINUTE;
 /// Maximum length of a window: 31 days.
 const LONGEST_WINDOW: u64 = 31 * 24 * 60 * MINUTE;
 /// No window's first bucket starts longer ago: it begins at most one bucket before the window, and
@@ -77,15 +79,15 @@ pub(crate) struct Bucket {
     pub(crate) moved: SalesTotals,
 }
 
-/// The buckets of a window, oldest first.
+/// The buckets of a window, oldest first. Each has sums of the type `T`.
 #[derive(Debug)]
-pub(crate) struct Buckets {
+pub(crate) struct Buckets<T = SalesTotals> {
     from: Timestamp,
     length: u64,
-    moved: Vec<SalesTotals>,
+    moved: Vec<T>,
 }
 
-impl Buckets {
+impl<T: Default> Buckets<T> {
     /// Empty buckets: `window` (default: an hour) in lengths of `bucket` (default: a minute in an
     /// hour, longer in longer windows), the last of which contains `now`.
     ///
@@ -98,13 +100,36 @@ impl Buckets {
     ) -> Result<Self, Problem> {
         let window = window.map_or(60 * MINUTE, |window| window.seconds);
         let length = bucket.map_or_else(|| usual_length(window), |bucket| bucket.seconds);
-        let count = window.div_ceil(length);
         if length > window {
             return Err(Problem::invalid_query(
                 "bucket",
                 "must be at most as long as the window",
             ));
         }
+        Self::of(now, window, length)
+    }
+
+    /// Empty buckets from the one that contains `first`, of any age, to the one that contains
+    /// `now`.
+    ///
+    /// # Errors
+    /// 400 when there are too many buckets.
+    pub(crate) fn since(
+        first: Timestamp,
+        now: Timestamp,
+        bucket: Option<Span>,
+    ) -> Result<Self, Problem> {
+        let age = (now.millis() - first.millis()).max(0).unsigned_abs() / 1000;
+        let length = bucket.map_or_else(|| usual_length(age), |bucket| bucket.seconds);
+        let start = |at: Timestamp| at.millis().div_euclid(millis(length));
+        let count = (start(now) - start(first)).max(0).unsigned_abs() + 1;
+        Self::of(now, count.saturating_mul(length), length)
+    }
+
+    /// # Errors
+    /// 400 when there are too many buckets.
+    fn of(now: Timestamp, window: u64, length: u64) -> Result<Self, Problem> {
+        let count = window.div_ceil(length);
         if count > MOST_BUCKETS {
             let detail =
                 format!("yields {count} buckets; choose one that yields at most {MOST_BUCKETS}");
@@ -116,8 +141,17 @@ impl Buckets {
         Ok(Self {
             from: Timestamp::from_millis(running - before),
             length,
-            moved: (0..count).map(|_| SalesTotals::default()).collect(),
+            moved: (0..count).map(|_| T::default()).collect(),
         })
+    }
+
+    /// Returns the same buckets, empty.
+    pub(crate) fn emptied(&self) -> Self {
+        Self {
+            from: self.from,
+            length: self.length,
+            moved: self.moved.iter().map(|_| T::default()).collect(),
+        }
     }
 
     /// Returns the first instant of the first bucket.
@@ -125,9 +159,25 @@ impl Buckets {
         self.from
     }
 
-    /// Adds minutes to their buckets. A minute after the last bucket, from a clock that went back,
-    /// is counted in the last.
-    pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (Timestamp, SalesTotals)>) {
+    /// Returns the length of a bucket in seconds.
+    pub(crate) const fn length_seconds(&self) -> u64 {
+        self.length
+    }
+
+    /// Returns the buckets, each with its first instant.
+    pub(crate) fn starts(&self) -> impl Iterator<Item = (Timestamp, &T)> {
+        let start = |index| self.from.plus_millis(index * millis(self.length));
+        (0..)
+            .zip(&self.moved)
+            .map(move |(index, moved)| (start(index), moved))
+    }
+
+    /// Adds minutes, or other parts of a bucket, to their buckets. A minute after the last bucket,
+    /// from a clock that went back, is counted in the last.
+    pub(crate) fn fill<U>(&mut self, minutes: impl IntoIterator<Item = (Timestamp, U)>)
+    where
+        T: AddAssign<U>,
+    {
         let last = self.moved.len().saturating_sub(1);
         for (minute, moved) in minutes {
             let since = minute.millis() - self.from.millis();
@@ -139,7 +189,9 @@ impl Buckets {
             }
         }
     }
+}
 
+impl Buckets {
     /// Returns the movements in the whole window.
     pub(crate) fn total(&self) -> SalesTotals {
         let mut total = SalesTotals::default();
@@ -150,10 +202,7 @@ impl Buckets {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Bucket> {
-        (0..).zip(&self.moved).map(|(index, &moved)| Bucket {
-            start: self.from.plus_millis(index * millis(self.length)),
-            moved,
-        })
+        self.starts().map(|(start, &moved)| Bucket { start, moved })
     }
 }
 
@@ -163,10 +212,11 @@ fn millis(seconds: u64) -> i64 {
 
 fn usual_length(window: u64) -> u64 {
     let fits = |length: &u64| window.div_ceil(*length) <= USUAL_BUCKETS;
+    let whole_days = || window.div_ceil(USUAL_BUCKETS).div_ceil(DAY) * DAY;
     USUAL_LENGTHS
         .into_iter()
         .find(fits)
-        .unwrap_or(24 * 60 * MINUTE)
+        .unwrap_or_else(whole_days)
 }
 
 #[cfg(test)]
@@ -237,6 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn buckets_since_a_time_contain_it_and_the_present() {
+        let since = |first, now, length: &str| {
+            let (first, now) = (Timestamp::from_millis(first), Timestamp::from_millis(now));
+            let buckets: Buckets = Buckets::since(first, now, Span::parse(length)).unwrap();
+            let starts = buckets.starts().map(|(start, _)| start.millis() / 60_000);
+            starts.collect::<Vec<_>>()
+        };
+        assert_eq!(since(59_999, 60_000, "1m"), [0, 1]);
+        assert_eq!(since(60_000, 60_000, "1m"), [1]);
+        assert_eq!(since(60_000, 0, "1m"), [0], "a clock that went back");
+        assert_eq!(since(0, 3_600_000, "1d"), [0]);
+        let too_many: Result<Buckets, _> = Buckets::since(
+            Timestamp::from_millis(0),
+            Timestamp::from_millis(1440 * 60_000),
+            Span::parse("1m"),
+        );
+        assert!(too_many.is_err());
+    }
+
+    #[test]
     fn minute_from_a_clock_that_went_back_is_not_lost() {
         let mut hour = buckets(7_200_000, "1h", "1m").unwrap();
         hour.fill([sold(9_000_000)]);
@@ -258,5 +328,7 @@ mod tests {
         for (window, length) in [(3600, 60), (7200, 60), (86_400, 900), (604_800, 10_800)] {
             assert_eq!(usual_length(window), length);
         }
+        assert_eq!(usual_length(120 * DAY), DAY);
+        assert_eq!(usual_length(120 * DAY + 1), 2 * DAY);
     }
 }

@@ -38,6 +38,19 @@ pub(crate) struct RecordedPurchase {
     payment_reference: Option<Option<PaymentReference>>,
 }
 
+impl RecordedPurchase {
+    /// For an admin.
+    pub(crate) const fn new(
+        purchase: PurchaseBody,
+        payment_reference: Option<PaymentReference>,
+    ) -> Self {
+        Self {
+            purchase,
+            payment_reference: Some(payment_reference),
+        }
+    }
+}
+
 /// `GET /v1/purchases/{id}`
 pub(crate) async fn read(
     State(app): State<App>,
@@ -178,7 +191,7 @@ async fn slice(
     Ok(recorded.collect())
 }
 
-async fn references(
+pub(crate) async fn references(
     app: &App,
     positions: &[Position],
 ) -> Result<std::collections::HashMap<Position, PaymentReference>, Problem> {

@@ -18,12 +18,14 @@ use crate::checkout::ProviderPath;
 use crate::connections::Handover;
 use crate::drops::purchases::PurchasePath;
 use crate::extract::{
-    Body, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params, RawBody,
+    Body, BuyerIdPath, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params,
+    RawBody,
 };
 use crate::jobs::{JobPath, MatterPath};
 use crate::limiter::Origin;
 use crate::orders::{OrderPath, OrdersReader};
 use crate::problem::Code;
+use crate::stream::watch::Sender;
 use crate::waitlist::EntryPath;
 use crate::webhook_routes::{DeliveryPath, EndpointPath};
 
@@ -84,6 +86,7 @@ adds! {
     Auditor => |operation| operation.access(Access::Auditor);
     Caller => |operation| operation.access(Access::Buyer);
     BuyerPath => |operation| operation.problems(&[Code::DropNotFound, Code::InvalidValue]);
+    BuyerIdPath => |operation| operation.problems(&[Code::InvalidValue]);
     DropPath => |operation| operation.problems(&[Code::DropNotFound]);
     DeliveryPath => |operation| operation.problems(&[Code::WebhookNotFound, Code::DeliveryNotFound]);
     EndpointPath => |operation| operation.problems(&[Code::WebhookNotFound]);
@@ -94,6 +97,8 @@ adds! {
     OrderPath => |operation| operation.problems(&[Code::OrderNotFound, Code::OrderQuarantined]);
     OrdersReader => |operation| operation.access(Access::Buyer);
     PurchasePath => |operation| operation.problems(&[Code::PurchaseNotFound]);
+    // Only orders need credentials.
+    Sender => |operation| operation.access(Access::Buyer);
     ProviderPath => |operation| operation.problems(&[Code::NotFound]);
     IdempotencyKey => |operation| operation.parameter("Idempotency-Key").problems(&[
         Code::IdempotencyKeyRequired,

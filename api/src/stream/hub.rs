@@ -1,4 +1,5 @@
-//! Collects changed drops and serializes them, once for all subscribers.
+//! Collects changed drops and serializes them, once for all subscribers; and the changed orders
+//! that anyone watches, which each of their subscribers reads.
 //!
 //! The hub broadcasts changes to the shards as one [`Tick`] as soon as they happen, and then
 //! gathers changes for [`SHORTEST`]. Each shard decides how often it sends to its subscribers
@@ -14,8 +15,10 @@ use std::time::Duration;
 use async_broadcast::{InactiveReceiver, Receiver, Sender};
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::DropEvent;
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{DropId, HoldId, OrderId, Position, Timestamp};
 use engine::{EngineHandle, Observer};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::erasure::Erased;
 use infrastructure::feed::{Committed, Readmitted};
 use projections::drop_body::DropBody;
 use projections::views::{DropView, Views};
@@ -25,6 +28,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
+use super::orders::Registry;
 use super::present::Present;
 use super::shard::Subscriber;
 use super::subscriber::{CompleteUpTo, Watched};
@@ -35,7 +39,8 @@ pub(super) const BACKLOG: usize = 16;
 /// The shortest time between two ticks: a state that waits to be sent is older than the log by at
 /// most this.
 const SHORTEST: Duration = Duration::from_millis(5);
-/// The longest time between two checks for drops that start or end.
+/// The longest time between two checks for drops that start or end, and for watched orders that
+/// are over.
 const CLOCK_CHECK: Duration = Duration::from_secs(1);
 
 /// The drops that changed within one interval, serialized for any number of subscribers.
@@ -48,6 +53,8 @@ pub(crate) struct Tick {
     pub(super) complete: CompleteUpTo,
     /// One for each changed drop, sorted by drop id.
     frames: Vec<Frame>,
+    /// The watched orders that changed, sorted.
+    orders: Box<[OrderId]>,
     /// The bytes of all frames, each as a chunk ([`Framing::Chunked`]).
     all: Bytes,
 }
@@ -88,6 +95,10 @@ pub(super) struct Changed {
     drops: BTreeSet<DropId>,
     /// The drops among them that were scheduled or readmitted.
     new: BTreeMap<DropId, NewAt>,
+    /// The watched orders that changed.
+    orders: BTreeSet<OrderId>,
+    /// The holds that were refunded, whose orders may be watched.
+    refunded: Vec<HoldId>,
     /// Every change up to this position is among them or was in an earlier tick.
     position: Position,
     /// The `position` of the tick before.
@@ -105,6 +116,7 @@ struct Hub {
     _keeps_open: InactiveReceiver<Arc<Tick>>,
     changed: Mutex<Changed>,
     present: Arc<Present>,
+    watched_orders: Registry,
     wake: Notify,
     inbox_senders: Vec<UnboundedSender<Subscriber>>,
     next_shard: AtomicUsize,
@@ -129,6 +141,7 @@ impl StreamHub {
             _keeps_open: receiver.deactivate(),
             changed: Mutex::default(),
             present: Arc::default(),
+            watched_orders: Registry::default(),
             wake: Notify::new(),
             inbox_senders,
             next_shard: AtomicUsize::new(0),
@@ -152,6 +165,7 @@ impl StreamHub {
     /// Publishes changes until `stop`.
     pub async fn publish(self, views: Views, stop: CancellationToken) {
         let mut last_check = self.0.present.now();
+        let mut orders_checked = last_check;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -166,6 +180,14 @@ impl StreamHub {
             // Drops that start or end change without an event.
             changed.drops.extend(views.turned(last_check, now));
             last_check = now;
+            // So do orders past their deadline, while their expiry cannot be recorded.
+            let since_check = (now.millis() - orders_checked.millis()).max(0);
+            if u128::from(since_check.unsigned_abs()) >= CLOCK_CHECK.as_millis() {
+                let watched = self.0.watched_orders.all();
+                let over = views.orders_over(&watched, orders_checked, now);
+                changed.orders.extend(over);
+                orders_checked = now;
+            }
             if self.broadcast(&views, &changed, now) {
                 sleep(SHORTEST).await;
             }
@@ -177,20 +199,24 @@ impl StreamHub {
         let mut changed = self.changed();
         let position = changed.position;
         let next = Changed {
-            drops: BTreeSet::new(),
-            new: BTreeMap::new(),
             position,
             before: position,
+            ..Changed::default()
         };
         std::mem::replace(&mut *changed, next)
     }
 
     /// Broadcasts `changed` as a tick; returns false if nothing has changed.
     pub(super) fn broadcast(&self, views: &Views, changed: &Changed, now: Timestamp) -> bool {
-        if changed.drops.is_empty() {
+        let mut orders = changed.orders.clone();
+        let refunded = changed.refunded.iter();
+        let refunded = refunded.filter_map(|&hold_id| views.order_of_hold(hold_id));
+        orders.extend(self.0.watched_orders.among(refunded));
+        if changed.drops.is_empty() && orders.is_empty() {
             return false;
         }
         let mut tick = Tick::of(views, changed, now);
+        tick.orders = orders.into_iter().collect();
         // Numbered after serialization: a subscriber that sees this number before it reads
         // the views has missed nothing of the tick.
         tick.number = self.0.present.next_tick();
@@ -214,6 +240,11 @@ impl StreamHub {
     /// Returns the present state, which new subscribers share.
     pub(super) fn present(&self) -> &Arc<Present> {
         &self.0.present
+    }
+
+    /// Returns the orders that are watched.
+    pub(super) fn watched_orders(&self) -> &Registry {
+        &self.0.watched_orders
     }
 
     /// Assigns `subscriber` to the next shard. If that shard has closed, ends the stream here.
@@ -243,7 +274,15 @@ impl StreamHub {
 
 impl Observer for StreamHub {
     fn committed(&mut self, committed: &Arc<Committed>) {
+        let orders = committed.orders.iter().map(|recorded| recorded.order_id);
+        let orders = self.0.watched_orders.among(orders);
+        let has_watched_orders = !self.0.watched_orders.is_empty();
+        let is_quiet = committed.events.is_empty() && orders.is_empty();
         let mut changed = self.changed();
+        changed.orders.extend(orders);
+        if has_watched_orders {
+            changed.refunded.extend(refunded(&committed.events));
+        }
         for recorded in &committed.events {
             changed.drops.insert(recorded.drop_id);
             if matches!(recorded.event, DropEvent::DropScheduled(_)) {
@@ -253,7 +292,18 @@ impl Observer for StreamHub {
         }
         changed.position = committed.head.position;
         drop(changed);
-        if !committed.events.is_empty() {
+        if !is_quiet {
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Publishes the state of watched orders without their buyer.
+    fn erased(&mut self, erased: &[Erased]) {
+        // The id of an order stands where that of a drop does.
+        let ids = erased.iter().map(|erased| OrderId(erased.drop_id.0));
+        let orders = self.0.watched_orders.among(ids);
+        if !orders.is_empty() {
+            self.changed().orders.extend(orders);
             self.0.wake.notify_one();
         }
     }
@@ -263,9 +313,22 @@ impl Observer for StreamHub {
         let mut changed = self.changed();
         changed.drops.insert(readmitted.drop_id);
         changed.new.insert(readmitted.drop_id, NewAt::Readmitted);
+        if !self.0.watched_orders.is_empty() {
+            changed.refunded.extend(refunded(&readmitted.events));
+        }
         drop(changed);
         self.0.wake.notify_one();
     }
+}
+
+/// Returns the holds whose purchases these events refund.
+fn refunded(events: &[RecordedEvent]) -> impl Iterator<Item = HoldId> {
+    events.iter().filter_map(|recorded| {
+        let DropEvent::PurchaseRefunded(event) = &recorded.event else {
+            return None;
+        };
+        Some(event.hold_id)
+    })
 }
 
 /// The right to be one of the concurrent subscribers.
@@ -318,6 +381,7 @@ impl Tick {
             number: 0,
             complete,
             frames,
+            orders: Box::default(),
             all,
         }
     }
@@ -333,6 +397,7 @@ impl Tick {
             number,
             complete,
             frames: vec![],
+            orders: Box::default(),
             all: Bytes::new(),
         }
     }
@@ -354,6 +419,15 @@ impl Tick {
     /// Returns true if the tick contains `drop_id`.
     pub(crate) fn contains(&self, drop_id: DropId) -> bool {
         self.frame_of(drop_id).is_some()
+    }
+
+    pub(super) const fn has_orders(&self) -> bool {
+        !self.orders.is_empty()
+    }
+
+    /// Returns true if `order_id` is watched and changed.
+    pub(super) fn contains_order(&self, order_id: OrderId) -> bool {
+        self.orders.binary_search(&order_id).is_ok()
     }
 
     fn frame_of(&self, drop_id: DropId) -> Option<&Frame> {

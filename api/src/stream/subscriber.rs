@@ -1,4 +1,4 @@
-//! The state of one subscriber: the drops it watches, and the position up to which its state is
+//! The state of one subscriber: what it watches, and the position up to which its state is
 //! complete.
 
 use bytes::{Bytes, BytesMut};
@@ -6,17 +6,16 @@ use domain::values::{DropId, Position, Timestamp};
 use projections::live_stock::LiveStockRow;
 use projections::views::Views;
 
-use super::entries::WatchedEntries;
 use super::framing::Framing;
 use super::hub::{Permit, StreamHub, Tick, newest};
 use super::present::{PIECE, Present, Resync};
 use super::shard::Missed;
+use super::subjects::Subjects;
 
 /// The state of one subscriber. Kept small: a server has thousands.
 #[derive(Debug)]
 pub(super) struct SubscriberState {
-    watched: Watched,
-    entries: WatchedEntries,
+    subjects: Subjects,
     framing: Framing,
     /// The number of the last tick that was sent, or that was older than its first state.
     seen: u64,
@@ -73,15 +72,13 @@ impl SubscriberState {
     pub(super) fn new(
         hub: &StreamHub,
         views: &Views,
-        watched: Watched,
-        entries: WatchedEntries,
+        subjects: Subjects,
         framing: Framing,
         complete: Option<CompleteUpTo>,
         permit: Permit,
     ) -> Self {
         let mut state = Self {
-            watched,
-            entries,
+            subjects,
             framing,
             seen: 0,
             complete,
@@ -101,50 +98,55 @@ impl SubscriberState {
         self.framing
     }
 
-    /// Returns true while a part of the present state is still to be sent.
-    pub(super) const fn is_resyncing(&self) -> bool {
-        self.resync.is_some()
+    /// Returns true while a part of the present state is still to be sent, or changes of orders
+    /// that did not fit into the last piece.
+    pub(super) fn is_resyncing(&self) -> bool {
+        self.resync.is_some() || self.subjects.orders.has_more()
     }
 
     fn begin_resync(&mut self, present: &Present, views: &Views) {
-        let (resync, seen, complete) = Resync::begin(present, views, self.complete, &self.watched);
+        let (resync, seen, complete) =
+            Resync::begin(present, views, self.complete, &self.subjects.drops);
         self.seen = seen;
         self.complete = Some(complete);
         self.resync = Some(Box::new(resync));
     }
 
     /// Returns the next piece of the present state in `framing`; `None` after the last. The
-    /// states of waitlist entries follow the last piece.
+    /// states of waitlist entries and orders follow the last piece of drops.
     pub(super) fn next_piece(
         &mut self,
         present: &Present,
         views: &Views,
         framing: Framing,
     ) -> Option<Bytes> {
-        let resync = self.resync.as_mut()?;
+        let Some(resync) = self.resync.as_mut() else {
+            let has_more = self.subjects.orders.has_more();
+            return has_more.then(|| self.with_others(Bytes::new(), present, views, framing));
+        };
         let piece = resync.next(present, views, framing);
         if !resync.is_done() {
             return Some(piece);
         }
         self.resync = None;
-        Some(self.with_entries(piece, present, views, framing))
+        Some(self.with_others(piece, present, views, framing))
     }
 
-    /// Appends the changed states of waitlist entries to `frames`, the frames of drops.
-    fn with_entries(
+    /// Appends the changed states of waitlist entries and orders to `frames`, the frames of drops.
+    fn with_others(
         &mut self,
         frames: Bytes,
         present: &Present,
         views: &Views,
         framing: Framing,
     ) -> Bytes {
-        let (Some(complete), false) = (self.complete, self.entries.is_empty()) else {
+        let (Some(complete), false) = (self.complete, self.subjects.is_drops_only()) else {
             return frames;
         };
         let mut joined = BytesMut::from(frames);
         framing.write(&mut joined, |to| {
-            self.entries
-                .write_changes(views, complete.position, present.now(), to);
+            self.subjects
+                .write_others(views, complete.position, present.now(), to);
         });
         joined.freeze()
     }
@@ -189,11 +191,11 @@ impl SubscriberState {
         };
         self.complete = Some(last.complete);
         let sent = since.map(|complete| complete.position);
-        let frames = newest(ticks, &self.watched, sent, self.framing);
-        if !ticks.iter().any(|tick| self.entries.any_in(tick)) {
+        let frames = newest(ticks, &self.subjects.drops, sent, self.framing);
+        if !ticks.iter().any(|tick| self.subjects.others_in(tick)) {
             return frames;
         }
-        self.with_entries(frames, present, views, self.framing)
+        self.with_others(frames, present, views, self.framing)
     }
 }
 

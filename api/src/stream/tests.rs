@@ -1,5 +1,6 @@
 //! Drops and their subscribers without a server, on a controlled clock.
 
+mod orders;
 mod pieces;
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +25,9 @@ use tokio::time::sleep;
 use super::entries::WatchedEntries;
 use super::framing::Framing;
 use super::hub::Tick;
+use super::orders::{Reader, WatchedOrders};
 use super::shard::{Subscriber, Subscribers};
+use super::subjects::Subjects;
 use super::subscriber::{CompleteUpTo, SubscriberState, Watched};
 use super::*;
 
@@ -106,6 +109,8 @@ struct World {
     head: u64,
     /// The waitlist entries that the next subscriber watches.
     entries: WatchedEntries,
+    /// The orders that it watches.
+    orders: WatchedOrders,
 }
 
 impl World {
@@ -120,6 +125,7 @@ impl World {
             count: 0,
             head: 0,
             entries: WatchedEntries::default(),
+            orders: WatchedOrders::default(),
         };
         world.record(drop_opened(1000));
         world.sweep();
@@ -185,8 +191,12 @@ impl World {
         let sent = last.map(|last| CompleteUpTo::up_to(Position(last), &self.views));
         let (hub, views) = (&self.hub, &self.views);
         let framing = Framing::Chunked;
-        let mut subscriber =
-            SubscriberState::new(hub, views, watched, entries, framing, sent, permit);
+        let subjects = Subjects {
+            entries,
+            orders: std::mem::take(&mut self.orders),
+            ..Subjects::drops(watched)
+        };
+        let mut subscriber = SubscriberState::new(hub, views, subjects, framing, sent, permit);
         let mut first = vec![];
         while let Some(piece) = subscriber.next_piece(hub.present(), views, Framing::Plain) {
             first.extend_from_slice(&piece);

@@ -3,23 +3,28 @@
 use std::collections::BTreeSet;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, Version, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use domain::values::{DropId, Position, WaitlistId};
+use domain::values::{DropId, OrderId, Position, WaitlistId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::entries::WatchedEntries;
 use super::framing::Framing;
+use super::orders::{Reader, WatchedOrders};
 use super::shard::Subscriber;
+use super::subjects::Subjects;
 use super::subscriber::{CompleteUpTo, SubscriberState, Watched};
 use crate::app::App;
+use crate::auth::{Caller, Visitor};
 use crate::connections::Handover;
 use crate::drops::quarantine;
 use crate::extract::{Params, Query, listed, some_position};
 use crate::limiter::Origin;
+use crate::orders;
 use crate::problem::{Code, Problem};
 use crate::waitlist;
 
@@ -36,9 +41,13 @@ const MOST_DROPS: usize = 200;
 /// Maximum number of entries that one stream watches: the server keeps the last sent state of each.
 const MAX_WATCHED_ENTRIES: usize = 20;
 
+/// Maximum number of orders that one stream watches.
+const MAX_WATCHED_ORDERS: usize = 20;
+
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WatchParams {
-    /// At most 200 ids of drops, separated by commas. Default: every drop that has not ended.
+    /// At most 200 ids of drops, separated by commas. Default: every drop that has not ended, and
+    /// with `orders`: none.
     drops: Option<String>,
     /// With `drops`: also sends every drop that is scheduled from now on. With `Last-Event-ID`, it
     /// also sends the drops that were scheduled since then, the newest 200 of them.
@@ -46,6 +55,9 @@ pub(crate) struct WatchParams {
     new: Option<bool>,
     /// At most 20 ids of waitlist entries, separated by commas, whose changes are sent as well.
     waitlist: Option<String>,
+    /// At most 20 ids of orders, separated by commas, whose states and changes are sent.
+    /// Authorization as for reading them.
+    orders: Option<String>,
     /// The position in a received `id:`, for clients that cannot send headers. `Last-Event-ID`
     /// takes precedence.
     #[serde(default, deserialize_with = "some_position")]
@@ -55,10 +67,39 @@ pub(crate) struct WatchParams {
 
 impl Query for WatchParams {}
 
+/// The sender of the request. Credentials are necessary only if orders are named.
+#[derive(Debug)]
+pub(crate) struct Sender(Parts);
+
+impl FromRequestParts<App> for Sender {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        Ok(Self(parts.clone()))
+    }
+}
+
+impl Sender {
+    /// Returns the origin, and for orders the caller.
+    async fn identify(
+        mut self,
+        app: &App,
+        names_orders: bool,
+    ) -> Result<(Origin, Option<(Caller, Visitor)>), Problem> {
+        if !names_orders {
+            let origin = Origin::from_request_parts(&mut self.0, app).await?;
+            return Ok((origin, None));
+        }
+        let caller = Caller::from_request_parts(&mut self.0, app).await?;
+        let visitor = Visitor::from_request_parts(&mut self.0, app).await?;
+        Ok((visitor.origin, Some((caller, visitor))))
+    }
+}
+
 /// `GET /v1/stream`
 pub(crate) async fn watch(
     State(app): State<App>,
-    origin: Origin,
+    sender: Sender,
     method: Method,
     version: Version,
     Extension(handover): Extension<Handover>,
@@ -67,8 +108,13 @@ pub(crate) async fn watch(
 ) -> Result<Response, Problem> {
     let complete = last_event(&headers, params.last_event_id);
     let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
-    let watched = watched(&app, params.drops.as_deref(), params.new.unwrap_or(false))?;
+    let (origin, reader) = sender.identify(&app, params.orders.is_some()).await?;
+    let drops = watched(&app, &params)?;
     let entries = watched_entries(&app, origin, params.waitlist.as_deref()).await?;
+    let orders = match (reader, &params.orders) {
+        (Some(reader), Some(ids)) => watched_orders(&app, &reader, ids).await?,
+        _ => WatchedOrders::default(),
+    };
     let address_permit = app.streams.of_client(handover.peer.ip(), &headers)?;
     let full = || {
         Problem::unavailable("Limit of concurrent stream clients reached (HOLDFAST_MAX_WATCHERS).")
@@ -88,8 +134,12 @@ pub(crate) async fn watch(
         Framing::Plain
     };
     let (hub, views) = (app.hub.clone(), &app.views);
-    let mut subscriber =
-        SubscriberState::new(&hub, views, watched, entries, framing, complete, permit);
+    let subjects = Subjects {
+        drops,
+        entries,
+        orders,
+    };
+    let mut subscriber = SubscriberState::new(&hub, views, subjects, framing, complete, permit);
     // The shard sends the rest. hyper frames the body itself.
     let piece = subscriber.next_piece(hub.present(), views, Framing::Plain);
     let first = [Bytes::from_static(RETRY), piece.unwrap_or_default()];
@@ -110,10 +160,15 @@ fn last_event(headers: &HeaderMap, in_query: Option<Position>) -> Option<Positio
 }
 
 /// Returns the named drops without duplicates; without names, all drops that are not over, future
-/// ones included.
-fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Problem> {
-    let Some(drops) = drops else {
-        return Ok(Watched::All);
+/// ones included, or only new drops if orders are named.
+fn watched(app: &App, params: &WatchParams) -> Result<Watched, Problem> {
+    let and_new = params.new.unwrap_or(false);
+    let Some(drops) = params.drops.as_deref() else {
+        return Ok(match (params.orders.is_some(), and_new) {
+            (false, _) => Watched::All,
+            (true, true) => Watched::NamedAndNew(Box::default()),
+            (true, false) => Watched::Named(Box::default()),
+        });
     };
     let not_found = |id: DropId| {
         let detail = format!("No drop has the id {id}.");
@@ -161,4 +216,31 @@ async fn watched_entries(
         watched.push((entry_id, entry.row.drop_id));
     }
     Ok(WatchedEntries::new(watched))
+}
+
+/// Returns the orders that `ids` names, separated by commas, without duplicates:
+/// [`MAX_WATCHED_ORDERS`] at most, all of which the caller may read.
+async fn watched_orders(
+    app: &App,
+    (caller, visitor): &(Caller, Visitor),
+    ids: &str,
+) -> Result<WatchedOrders, Problem> {
+    let ids = listed("orders", ids, MAX_WATCHED_ORDERS)?.into_iter();
+    let order_ids = ids
+        .map(str::parse::<OrderId>)
+        .collect::<Result<BTreeSet<_>, _>>()
+        .map_err(|_| {
+            Problem::invalid_query("orders", "must be ids of orders, separated by commas")
+        })?;
+    let origin = caller.guesses_from(visitor.origin);
+    for &order_id in &order_ids {
+        let order = orders::find_anywhere(app, origin, order_id).await?;
+        caller.must_own(order.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+    }
+    let reader = Reader {
+        is_admin: visitor.is_admin,
+        is_buyer: caller.has_token(),
+    };
+    let registry = app.hub.watched_orders();
+    Ok(WatchedOrders::new(registry, order_ids, reader))
 }

@@ -1,5 +1,6 @@
 //! Money, in minor units of a currency.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use iso_currency::Currency as IsoCurrency;
@@ -74,6 +75,19 @@ impl Currency {
     #[must_use]
     pub fn code(self) -> &'static str {
         self.0.code()
+    }
+}
+
+/// By code.
+impl Ord for Currency {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.code().cmp(other.code())
+    }
+}
+
+impl PartialOrd for Currency {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

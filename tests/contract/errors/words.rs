@@ -352,6 +352,10 @@ async fn other_notations_of_ids_and_times_are_refused() {
             ("/v1/admin/jobs", "starting_after"),
             ("/v1/stream", "drops"),
             ("/v1/stream", "waitlist"),
+            ("/v1/stream", "orders"),
+            ("/v1/admin/revenue", "drop_id"),
+            ("/v1/admin/revenue", "starting_after"),
+            ("/v1/admin/buyers/ann", "starting_after"),
         ] {
             let request = app.admin(Method::GET, &format!("{path}?{name}={other}"));
             let reply = fetch(request).await;

@@ -1,9 +1,13 @@
 //! The state of the server, read at each scrape from the same sources as the dashboard.
 
+use std::time::Duration;
+
 use engine::Health;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Gauge, IntCounterVec, Opts};
+use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts};
+use settlement::counts::{OpenJobs, Outcome};
+use settlement::store::JobKind;
 
 use crate::app::App;
 use crate::metrics::{counter, gauge, gauges, made};
@@ -17,6 +21,7 @@ pub(super) fn families(app: &App) -> Vec<MetricFamily> {
         refusals(app),
         stream(app),
         webhooks(app),
+        payment_jobs(app),
     ]
     .concat()
 }
@@ -174,6 +179,68 @@ fn webhooks(app: &App) -> Vec<MetricFamily> {
             "holdfast_webhook_lag_events",
             "Events that these endpoints have not received yet, in total.",
             app.webhooks.lag(app.views.position()),
+        ),
+    ]
+    .concat()
+}
+
+/// Attempts are those of this process; open jobs are those of the whole shop.
+fn payment_jobs(app: &App) -> Vec<MetricFamily> {
+    let (counts, now) = (app.settlement.counts(), app.now());
+    let attempts = made(IntCounterVec::new(
+        Opts::new(
+            "holdfast_payment_job_attempts_total",
+            "Attempts at jobs of payments, by kind and outcome.",
+        ),
+        &["kind", "outcome"],
+    ));
+    let oldest = made(GaugeVec::new(
+        Opts::new(
+            "holdfast_payment_job_oldest_pending_seconds",
+            "The age of the oldest pending job of the shop; 0 if there is none.",
+        ),
+        &["kind"],
+    ));
+    for kind in JobKind::ALL {
+        for outcome in Outcome::ALL {
+            let count = counts.attempts(kind, outcome);
+            let attempts = attempts.with_label_values(&[kind.name(), outcome.name()]);
+            attempts.inc_by(count);
+        }
+        let since = counts.open(kind).oldest_pending.unwrap_or(now);
+        let age = (now.millis() - since.millis()).max(0);
+        let age = Duration::from_millis(age.unsigned_abs());
+        let oldest = oldest.with_label_values(&[kind.name()]);
+        oldest.set(age.as_secs_f64());
+    }
+    let open = |number: fn(OpenJobs) -> u64| {
+        JobKind::ALL.map(|kind| (kind.name(), number(counts.open(kind))))
+    };
+    let followed = counts.followed();
+    [
+        attempts.collect(),
+        oldest.collect(),
+        gauges(
+            "holdfast_payment_jobs_pending",
+            "Jobs of payments of the shop that are not done.",
+            "kind",
+            open(|jobs| jobs.pending),
+        ),
+        gauges(
+            "holdfast_payment_jobs_given_up",
+            "Jobs of payments of the shop that were given up and wait for an administrator.",
+            "kind",
+            open(|jobs| jobs.given_up),
+        ),
+        gauge(
+            "holdfast_payment_follower_position",
+            "The position up to which this server has derived jobs of payments from the log.",
+            followed.0,
+        ),
+        gauge(
+            "holdfast_payment_follower_lag_events",
+            "Events of the log from which this server has not derived jobs of payments yet.",
+            app.views.position().0.saturating_sub(followed.0),
         ),
     ]
     .concat()

@@ -2,7 +2,12 @@
 
 use serde_json::{Value, json};
 
+use super::holds::{example as example_hold, example_purchase};
+use super::orders::example as example_order;
+use super::waitlist::example as example_entry;
 use super::{DROP_ID, NOON};
+use crate::admin::buyer::{self, BuyerBody};
+use crate::admin::revenue::{self, RevenueBody};
 use crate::admin::{self, Metrics, Timeline};
 use crate::erasure;
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
@@ -16,8 +21,10 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let operations = [
         metrics(schemas),
         timeline(schemas),
+        revenue(schemas),
         sign_in(schemas),
         sign_out(schemas),
+        read_buyer(schemas),
         erase(schemas),
     ];
     operations
@@ -85,6 +92,45 @@ fn timeline(schemas: &mut Schemas) -> Operation {
     .problems(&[Code::DropNotFound])
 }
 
+fn revenue(schemas: &mut Schemas) -> Operation {
+    let sum = json!({
+        "purchases": 2, "units_sold": 2, "units_refunded": 1, "gross": { "amount": 59_997, "currency": "EUR" },
+        "refunded": { "amount": 19_999, "currency": "EUR" }, "net": { "amount": 39_998, "currency": "EUR" },
+    });
+    let example = json!({
+        "starts_at": NOON, "bucket_seconds": 3600, "totals": [sum], "buckets": [{ "start": NOON, "sums": [sum] }],
+        "drops": [{ "id": DROP_ID, "name": "Harbour jacket", "sums": [sum] }], "has_more": false, "position": 17,
+    });
+    let csv = json!({
+        "schema": { "type": "string" },
+        "example": "start,drop_id,drop_name,currency,purchases,units_sold,units_refunded,gross,refunded,net\r\n2026-03-01T12:00:00.000Z,0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4,Harbour jacket,EUR,2,2,1,59997,19999,39998\r\n",
+    });
+    let revenue = ResponseSpec::new(200, "Revenue and units, in total, by bucket and by drop.")
+        .json(schemas.response::<RevenueBody>(), example)
+        .content("text/csv", csv)
+        .optional_headers(&["ETag", "Content-Disposition", "Holdfast-Server-Time"])
+        .headers(&["Cache-Control", "Vary"]);
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED).headers(&TAGGED);
+    let not_modified = not_modified.headers(&["Vary"]);
+    Operation::get(
+        schemas,
+        "/v1/admin/revenue",
+        revenue::revenue,
+        "readRevenue",
+        "Read revenue and units by drop and by time",
+    )
+    .description(
+        "For each currency: the price of all purchased units, of the refunded ones, and the rest. A \
+         refund counts at the time of its purchase. With `Accept: text/csv` the response is a CSV \
+         file of all drops, with a line for each drop, bucket and currency with purchases; formula \
+         cells are neutralised.",
+    )
+    .parameter("If-None-Match")
+    .response(revenue)
+    .response(not_modified)
+    .problems(&[Code::DropNotFound])
+}
+
 fn sign_in(schemas: &mut Schemas) -> Operation {
     let session = ResponseSpec::new(201, "Signed in.").json(
         schemas.response::<SessionBody>(),
@@ -117,6 +163,39 @@ fn sign_out(schemas: &mut Schemas) -> Operation {
     )
     .response(signed_out.headers(&["Set-Cookie", "Cache-Control"]))
     .problems(&[Code::Forbidden])
+}
+
+fn read_buyer(schemas: &mut Schemas) -> Operation {
+    let mut purchase = example_purchase();
+    purchase["payment_reference"] = json!("payment-1");
+    let in_drop = json!({
+        "drop_id": DROP_ID, "drop_name": "Harbour jacket", "held": 1, "purchased": 1, "refunded": 0,
+        "holds": [example_hold()], "purchases": [purchase], "waitlist": [example_entry()], "has_more": false,
+        "url": format!("/v1/drops/{DROP_ID}/buyers/buyer%2D1"), "purchases_url": format!("/v1/drops/{DROP_ID}/purchases"),
+    });
+    let mut order = example_order();
+    order["payment_reference"] = Value::Null;
+    let orders =
+        json!({ "data": [order], "has_more": false, "url": "/v1/orders?buyer_id=buyer%2D1" });
+    let example = json!({ "buyer_id": "buyer-1", "drops": [in_drop], "has_more": false, "orders": orders, "server_time": NOON });
+    let buyer = ResponseSpec::new(
+        200,
+        "The buyer's holds, purchases and waitlist entries by drop, and their newest orders. Empty \
+         lists if the buyer is unknown or was erased.",
+    )
+    .json(schemas.response::<BuyerBody>(), example);
+    Operation::get(
+        schemas,
+        "/v1/admin/buyers/{buyer_id}",
+        buyer::read,
+        "readBuyerOfAllDrops",
+        "Read one buyer over all drops",
+    )
+    .description(
+        "A page of the drops in which the buyer held units or waited, newest drop first, each with \
+         the newest 50 holds, purchased ones included, and 50 waitlist entries.",
+    )
+    .conditional_response(buyer)
 }
 
 fn erase(schemas: &mut Schemas) -> Operation {

@@ -30,7 +30,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .collect()
 }
 
-fn example() -> Value {
+pub(super) fn example() -> Value {
     json!({
         "id": HOLD_ID, "drop_id": DROP_ID, "buyer_id": "buyer-1", "quantity": 1,
         "price": { "amount": 19_999, "currency": "EUR" }, "status": "held", "placed_at": NOON,

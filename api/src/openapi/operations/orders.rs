@@ -32,7 +32,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .collect()
 }
 
-fn example() -> Value {
+pub(super) fn example() -> Value {
     let price = json!({ "amount": 19_999, "currency": "EUR" });
     json!({
         "id": ORDER_ID, "buyer_id": "buyer-1", "status": "pending", "fulfilment": "unfulfilled",

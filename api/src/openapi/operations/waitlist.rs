@@ -18,7 +18,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .collect()
 }
 
-fn example() -> Value {
+pub(super) fn example() -> Value {
     json!({
         "id": ENTRY_ID, "drop_id": DROP_ID, "quantity": 1, "status": "waiting", "place": 3, "blocked_by": null, "hold_id": null,
         "offered_at": null, "price": null, "expires_at": null, "joined_at": NOON, "position": 19, "buyer_id": "buyer-2", "server_time": NOON,

@@ -28,12 +28,11 @@ impl Pipe for Counting {
 fn turn_costs_two_writes_and_one_read_however_much_a_client_accepts() {
     let mut world = World::new();
     let (hub, views) = (&world.hub, &world.views);
-    let (permit, entries) = (hub.try_admit(None).unwrap(), WatchedEntries::default());
+    let permit = hub.try_admit(None).unwrap();
     let subscriber = SubscriberState::new(
         hub,
         views,
-        Watched::All,
-        entries,
+        Subjects::drops(Watched::All),
         Framing::Chunked,
         None,
         permit,
@@ -75,12 +74,11 @@ fn new_subscribers_at_one_position_share_each_piece_and_none_is_large() {
     let world = with_many_drops();
     let (hub, views) = (&world.hub, &world.views);
     let newcomer = || {
-        let (permit, entries) = (hub.try_admit(None).unwrap(), WatchedEntries::default());
+        let permit = hub.try_admit(None).unwrap();
         SubscriberState::new(
             hub,
             views,
-            Watched::All,
-            entries,
+            Subjects::drops(Watched::All),
             Framing::Chunked,
             None,
             permit,
@@ -124,13 +122,12 @@ fn state_in_pieces_misses_no_change_and_acknowledges_nothing_unsent() {
             let mut world = with_many_drops();
             let before = world.head;
             let (hub, views) = (&world.hub, &world.views);
-            let (permit, entries) = (hub.try_admit(None).unwrap(), WatchedEntries::default());
+            let permit = hub.try_admit(None).unwrap();
             let sent = last.map(|last| CompleteUpTo::up_to(Position(last), views));
             let subscriber = SubscriberState::new(
                 hub,
                 views,
-                Watched::All,
-                entries,
+                Subjects::drops(Watched::All),
                 Framing::Chunked,
                 sent,
                 permit,

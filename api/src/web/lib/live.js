@@ -15,7 +15,7 @@
 //
 // The waitlist entries of this buyer are part of the same stream, so that an offer is shown
 // immediately, in a hidden tab as well: browsers throttle the timers of hidden tabs, but not
-// network events.
+// network events. So is the order of a page, which is paid elsewhere.
 
 import { learn } from "./clock.js";
 import { uuid } from "./api.js";
@@ -26,22 +26,26 @@ import { SILENCE_MS, Stream } from "./stream.js";
  * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when
  *   the state was last known to be current
  * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number,
- *   entries: string[]} | {kind: "gone",
+ *   entries: string[], orders: string[]} | {kind: "gone",
  *   tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection",
  *   connection: Connection} | {kind: "drop", drop: Drop, id: string,
- *   isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message
- *   `isNew`: the server has just sent it; `entries`: ids of waitlist entries; as a message of its
- *   own, those that the stream carries
+ *   isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "order",
+ *   order: Order} | {kind: "carried", entries: string[], orders: string[]}} Message
+ *   `isNew`: the server has just sent it; `entries`, `orders`: ids of waitlist entries and of
+ *   orders; `carried`: those that the stream carries
  * @typedef {import("./api.js").Waiting} Waiting
+ * @typedef {import("./api.js").Order} Order
  */
 
 /**
  * The channel's name contains the version of the messages between tabs, because tabs from before an
  * update do not understand new ones.
  */
-const NAME = "holdfast.live.2";
+const NAME = "holdfast.live.3";
 /** The maximum number of waitlist entries per stream. */
 const MAX_ENTRIES = 20;
+/** The maximum number of orders per stream. */
+const MAX_ORDERS = 20;
 /** The maximum number of drops per stream. */
 const MAX_DROPS = 200;
 /** The minimum interval between two "heard" messages of the leader. */
@@ -49,9 +53,12 @@ const HEARD_MS = 1000;
 /** How long a hidden tab keeps its own stream, for users who return soon. */
 const HIDDEN_MS = 10_000;
 
+/** The problems of a stream that are about its orders. */
+const OF_ORDERS = ["order_not_found", "order_quarantined", "unauthorized", "forbidden"];
+
 /**
- * Dispatches `drop` (detail: Drop), `entry` (detail: Waiting) and `connection` (detail:
- * Connection).
+ * Dispatches `drop` (detail: Drop), `entry` (detail: Waiting), `order` (detail: Order) and
+ * `connection` (detail: Connection).
  */
 export class Live extends EventTarget {
   #query;
@@ -69,6 +76,14 @@ export class Live extends EventTarget {
    * @type {Set<string>}
    */
   #refused = new Set();
+  /** The orders that each tab watches. @type {Map<string, string[]>} */
+  #orders = new Map();
+  /** The orders that the stream of the leader carries. @type {Set<string>} */
+  #coveredOrders = new Set();
+  /** Orders for which the server rejected the stream. @type {Set<string>} */
+  #refusedOrders = new Set();
+  /** The latest state of each order, for tabs that open later. @type {Map<string, Order>} */
+  #knownOrders = new Map();
   /** Drops for which the server currently has no state. @type {Set<string>} */
   #leftOut = new Set();
   /** The latest state of each drop, for tabs that open later. @type {Map<string, Drop>} */
@@ -121,6 +136,22 @@ export class Live extends EventTarget {
     this.#refused.clear();
     this.#post(this.#wantMessage());
     this.#reopenIfNeeded();
+  }
+
+  /** Sets the watched orders. @param {string[]} ids */
+  watchOrders(ids) {
+    this.#orders.set(this.#tab, ids);
+    this.#refusedOrders.clear();
+    this.#post(this.#wantMessage());
+    this.#reopenIfNeeded();
+  }
+
+  /**
+   * Returns whether the stream currently carries an order, so that it need not be polled.
+   * @param {string} id
+   */
+  coversOrder(id) {
+    return this.connection.state === "live" && this.#coveredOrders.has(id);
   }
 
   /**
@@ -217,9 +248,9 @@ export class Live extends EventTarget {
     this.#heardAt = Date.now();
     this.#silent.clear();
     this.#requested = this.#union();
-    const entries = this.#wantedEntries();
-    this.#cover(entries);
-    this.#streams = queriesOf(this.#requested, entries).map(
+    const [entries, orders] = [this.#wantedEntries(), this.#wantedOrders()];
+    this.#cover(entries, orders);
+    this.#streams = queriesOf(this.#requested, entries, orders).map(
       (query, index) =>
         new Stream(query, index === 0 ? this.#lastId : "", {
           onDrop: (drop, id) => {
@@ -243,6 +274,10 @@ export class Live extends EventTarget {
             this.#post({ kind: "entry", news });
             this.#showEntry(news);
           },
+          onOrder: (order) => {
+            this.#post({ kind: "order", order });
+            this.#showOrder(order);
+          },
           onRefused: (code, drop) => this.#refuse(code, drop),
         }),
     );
@@ -265,7 +300,8 @@ export class Live extends EventTarget {
       (!isNew || this.#requested.isNew) && [...ids].every((id) => this.#requested.ids.has(id));
     const hasDrops = isAll ? this.#requested.isAll : !this.#requested.isAll && hasNamed;
     const hasEntries = this.#wantedEntries().every((id) => this.#covered.has(id));
-    if (this.#streams.length === 0 || (hasDrops && hasEntries)) return;
+    const hasOrders = this.#wantedOrders().every((id) => this.#coveredOrders.has(id));
+    if (this.#streams.length === 0 || (hasDrops && hasEntries && hasOrders)) return;
     this.#close();
     this.#open();
   }
@@ -277,19 +313,32 @@ export class Live extends EventTarget {
       .slice(0, MAX_ENTRIES);
   }
 
-  /** @param {string[]} ids */
-  #cover(ids) {
-    this.#covered = new Set(ids);
-    this.#post({ kind: "entries", ids });
+  /** The orders to request. */
+  #wantedOrders() {
+    return [...new Set([...this.#orders.values()].flat())]
+      .filter((id) => !this.#refusedOrders.has(id))
+      .slice(0, MAX_ORDERS);
+  }
+
+  /** @param {string[]} entries @param {string[]} orders */
+  #cover(entries, orders) {
+    this.#covered = new Set(entries);
+    this.#coveredOrders = new Set(orders);
+    this.#post({ kind: "carried", entries, orders });
   }
 
   /**
-   * Handles a stream that the server rejected. An entry that does not exist, or whose drop is in
-   * quarantine, must not stop the stream: the page polls these entries instead.
+   * Handles a stream that the server rejected. An entry or order that does not exist, that the
+   * caller may not read, or that is in quarantine, must not stop the stream: the page polls
+   * instead.
    * @param {string} code
    * @param {string} drop
    */
   #refuse(code, drop) {
+    if (this.#coveredOrders.size > 0 && OF_ORDERS.includes(code)) {
+      for (const id of this.#coveredOrders) this.#refusedOrders.add(id);
+      return this.#reopen();
+    }
     const isOfDrop = code === "drop_quarantined" && this.#requested.ids.has(drop);
     if (isOfDrop) return this.#leaveOut(drop);
     if (
@@ -298,6 +347,10 @@ export class Live extends EventTarget {
     )
       return;
     for (const id of this.#covered) this.#refused.add(id);
+    this.#reopen();
+  }
+
+  #reopen() {
     if (this.#streams.length === 0) return;
     this.#close();
     this.#open();
@@ -334,6 +387,7 @@ export class Live extends EventTarget {
       query: this.#query,
       since: this.#since,
       entries: this.#entries.get(this.#tab) ?? [],
+      orders: this.#orders.get(this.#tab) ?? [],
     };
   }
 
@@ -349,8 +403,11 @@ export class Live extends EventTarget {
         return this.#setConnection(message.connection);
       case "entry":
         return this.#showEntry(message.news);
-      case "entries":
-        this.#covered = new Set(message.ids);
+      case "order":
+        return this.#showOrder(message.order);
+      case "carried":
+        this.#covered = new Set(message.entries);
+        this.#coveredOrders = new Set(message.orders);
         return undefined;
       case "who":
         return this.#post(this.#wantMessage());
@@ -359,6 +416,7 @@ export class Live extends EventTarget {
       case "gone":
         // Its drops are removed from the stream with the next change; until then they do no harm.
         this.#entries.delete(message.tab);
+        this.#orders.delete(message.tab);
         return void this.#wanted.delete(message.tab);
       case "hurry":
         return this.#streams.forEach((stream) => stream.hurry());
@@ -369,20 +427,29 @@ export class Live extends EventTarget {
 
   /**
    * Another tab opened, or watches other drops.
-   * @param {{tab: string, query: string, since: number, entries: string[]}} want
+   * @param {{tab: string, query: string, since: number, entries: string[], orders: string[]}} want
    */
-  #serve({ tab, query, since, entries }) {
+  #serve({ tab, query, since, entries, orders }) {
     const isKnown = this.#wanted.has(tab);
     this.#wanted.set(tab, query);
     this.#entries.set(tab, entries);
+    this.#orders.set(tab, orders);
     this.#refused.clear();
     if (this.#streams.length === 0) return;
-    this.#post({ kind: "entries", ids: [...this.#covered] });
+    this.#post({
+      kind: "carried",
+      entries: [...this.#covered],
+      orders: [...this.#coveredOrders],
+    });
     // The connection first, as with a tab's own stream: later changes are not missed then.
     this.#post({ kind: "connection", connection: this.connection });
     for (const [id, drop] of this.#known)
       if (!isKnown || query.includes(id))
         this.#post({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    for (const id of orders) {
+      const order = this.#knownOrders.get(id);
+      if (order) this.#post({ kind: "order", order });
+    }
     if (!isKnown && since > 0 && (this.#lastId === "" || since < Number(this.#lastId)))
       this.#lastId = String(since);
     this.#reopenIfNeeded();
@@ -404,6 +471,13 @@ export class Live extends EventTarget {
   #showEntry(news) {
     if (this.#entries.get(this.#tab)?.includes(news.id))
       this.dispatchEvent(new CustomEvent("entry", { detail: news }));
+  }
+
+  /** @param {Order} order */
+  #showOrder(order) {
+    this.#knownOrders.set(order.id, order);
+    if (this.#orders.get(this.#tab)?.includes(order.id))
+      this.dispatchEvent(new CustomEvent("order", { detail: order }));
   }
 
   #heard() {
@@ -436,18 +510,21 @@ export class Live extends EventTarget {
 }
 
 /**
- * The queries of the streams; the first one carries the waitlist entries.
- * @param {{isAll: boolean, isNew: boolean, ids: Set<string>}} requested @param {string[]} entries
+ * The queries of the streams; the first one carries the waitlist entries and orders, unless it
+ * carries every drop: a stream that names orders carries only named drops.
+ * @param {{isAll: boolean, isNew: boolean, ids: Set<string>}} requested
+ * @param {string[]} entries @param {string[]} orders
  */
-function queriesOf({ isAll, isNew, ids }, entries) {
+function queriesOf({ isAll, isNew, ids }, entries, orders) {
   const waitlist = entries.length > 0 ? `waitlist=${entries.join()}` : "";
-  if (isAll) return [waitlist && `?${waitlist}`];
+  const ofOrders = orders.length > 0 ? `orders=${orders.join()}` : "";
+  if (isAll) return [waitlist && `?${waitlist}`, ...(ofOrders ? [`?${ofOrders}`] : [])];
   const all = [...ids].sort();
   const queries = [];
   for (let start = 0; start < all.length; start += MAX_DROPS) {
-    queries.push(
-      `?drops=${all.slice(start, start + MAX_DROPS).join()}${isNew && start === 0 ? "&new=true" : ""}${waitlist && start === 0 ? `&${waitlist}` : ""}`,
-    );
+    const drops = `drops=${all.slice(start, start + MAX_DROPS).join()}`;
+    const others = start === 0 ? [isNew ? "new=true" : "", waitlist, ofOrders] : [];
+    queries.push(`?${[drops, ...others].filter(Boolean).join("&")}`);
   }
   return queries;
 }

@@ -1,5 +1,5 @@
-// One connection to the SSE stream, with reconnects: first the current state of drops and waitlist
-// entries, then every change.
+// One connection to the SSE stream, with reconnects: first the current state of drops, waitlist
+// entries and orders, then every change.
 //
 // It uses `fetch` instead of `EventSource`, which stops permanently on a 503, and hides
 // `Retry-After` and the heartbeats that distinguish an idle connection from a dead one.
@@ -7,9 +7,11 @@
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").Waiting} Waiting
+ * @typedef {import("./api.js").Order} Order
  * @typedef {{onDrop: (drop: Drop, id: string) => void, onEntry?: (news: Waiting) => void,
- *   onHeard?: () => void, onLost?: () => void, onRefused?: (code: string, drop: string) => void}}
- *   Listener `onHeard`: data was received; `onRefused`: the server returned a problem; `drop`: the
+ *   onOrder?: (order: Order) => void, onHeard?: () => void, onLost?: () => void,
+ *   onRefused?: (code: string, drop: string) => void}} Listener `onHeard`: data was received;
+ *   `onRefused`: the server returned a problem; `drop`: the
  *   drop in quarantine that caused it, if any
  */
 
@@ -118,6 +120,7 @@ export class Stream {
     }
     if (event === "drop" && data) this.#listener.onDrop(JSON.parse(data), this.#lastId);
     if (event === "waitlist" && data) this.#listener.onEntry?.(JSON.parse(data));
+    if (event === "order" && data) this.#listener.onOrder?.(JSON.parse(data));
   }
 
   #heard() {

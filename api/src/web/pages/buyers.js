@@ -1,5 +1,5 @@
 // The room of one buyer: a search box, then the buyer's holds, waitlist entries, orders, purchases
-// and history in one place.
+// and history in one place, over all drops.
 
 import { Problem, call } from "../lib/api.js";
 import { until } from "../lib/clock.js";
@@ -16,15 +16,7 @@ import {
 } from "../lib/order.js";
 import { attempt, queryOf, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
-import {
-  buyerOf,
-  dropsById,
-  moreDrops,
-  ordersOf,
-  purchasesIn,
-  purchasesOf,
-  standingsOf,
-} from "../lib/support.js";
+import { buyerOf, ordersOf, readBuyer } from "../lib/support.js";
 import { RecordTable, badge, part, rowButton } from "../elements/record-table.js";
 import { openDialog } from "../elements/form-dialog.js";
 import "../elements/service-note.js";
@@ -35,6 +27,7 @@ import "../elements/toast-list.js";
  * @typedef {import("../lib/api.js").Hold} Hold
  * @typedef {import("../lib/api.js").Waiting} Waiting
  * @typedef {import("../lib/support.js").Bought} Bought
+ * @typedef {import("../lib/support.js").InDrop} InDrop
  * @typedef {{id: string, at: string, words: string, drops: string[], order: string | null}} Moment
  */
 
@@ -51,18 +44,10 @@ let run = 0;
 let buyer = "";
 /** @type {Order[]} */
 let orders = [];
-/** @type {Hold[]} */
-let holds = [];
-/** @type {Waiting[]} */
-let entries = [];
-/** @type {Bought[]} */
-let purchases = [];
+/** The drops of the pages that were read. @type {InDrop[]} */
+let drops = [];
 /** The names of drops. @type {Map<string, string>} */
 const names = new Map();
-/** The drops that were asked for the buyer. @type {Set<string>} */
-const asked = new Set();
-/** The last drop of the last page that was asked. */
-let lastDrop = "";
 
 /** @param {string} id */
 function dropLink(id) {
@@ -79,6 +64,33 @@ function orderLink(id) {
 }
 
 const also = () => names.size;
+
+/** The order of a hold or a purchase. @param {string} id */
+function orderOf(id) {
+  return orders.find(({ items }) =>
+    items.some(({ hold_id, purchase_id }) => hold_id === id || purchase_id === id),
+  );
+}
+
+/** All holds that were not purchased, newest first. @returns {Hold[]} */
+function allHolds() {
+  const holds = drops.flatMap((drop) => drop.holds);
+  return holds.sort((one, other) => Date.parse(other.placed_at) - Date.parse(one.placed_at));
+}
+
+function openHolds() {
+  return allHolds().filter(({ status }) => status === "held");
+}
+
+/** Newest first. @returns {Bought[]} */
+function allPurchases() {
+  const all = drops.flatMap((drop) => drop.purchases);
+  return all.sort((one, other) => Date.parse(other.purchased_at) - Date.parse(one.purchased_at));
+}
+
+function allEntries() {
+  return drops.flatMap((drop) => drop.waitlist);
+}
 
 holdTable.begin("Open holds", [
   { words: "Drop", cell: ({ drop_id }) => dropLink(drop_id) },
@@ -99,7 +111,7 @@ holdTable.begin("Open holds", [
   {
     words: "Order",
     cell: (/** @type {Hold} */ { id }) => {
-      const order = orders.find(({ items }) => items.some(({ hold_id }) => hold_id === id));
+      const order = orderOf(id);
       return order ? orderLink(order.id) : "–";
     },
   },
@@ -107,7 +119,7 @@ holdTable.begin("Open holds", [
     words: "Actions",
     kind: "actions",
     cell: (/** @type {Hold} */ hold) =>
-      orders.some(({ items }) => items.some(({ hold_id }) => hold_id === hold.id))
+      orderOf(hold.id)
         ? null
         : rowButton("Release", `hold ${shortHold(hold.id)}`, () =>
             attempt(async () => {
@@ -180,13 +192,18 @@ purchaseTable.begin("Purchases", [
   },
   {
     words: "Order",
-    cell: (/** @type {Bought} */ { order_id }) => (order_id ? orderLink(order_id) : "–"),
+    cell: (/** @type {Bought} */ { id }) => {
+      const order = orderOf(id);
+      return order ? orderLink(order.id) : "–";
+    },
   },
   {
     words: "Payment reference",
     kind: "wide",
-    cell: (/** @type {Bought} */ { payment_reference }) =>
-      payment_reference ? h("bdi", {}, payment_reference) : "–",
+    cell: (/** @type {Bought} */ { id, payment_reference }) => {
+      const reference = payment_reference ?? orderOf(id)?.payment_reference;
+      return reference ? h("bdi", {}, reference) : "–";
+    },
   },
   { words: "Bought", kind: "number", cell: ({ purchased_at }) => exact(purchased_at) },
 ]);
@@ -211,33 +228,35 @@ function moments() {
   /** @type {Moment[]} */
   const all = [];
   /**
-   * @type {(key: string, at: string | null, words: string, drops: string[],
+   * @type {(key: string, at: string | null, words: string, of: string[],
    *   order?: string | null) => void}
    */
-  const add = (id, at, words, drops, order = null) => {
-    if (at) all.push({ id, at, words, drops, order });
+  const add = (id, at, words, of, order = null) => {
+    if (at) all.push({ id, at, words, drops: of, order });
   };
   for (const order of orders) {
-    const drops = order.items.map(({ drop_id }) => drop_id);
+    const of = order.items.map(({ drop_id }) => drop_id);
     const total = money(order.total);
-    add(`${order.id} placed`, order.placed_at, `Order placed: ${total}`, drops, order.id);
+    add(`${order.id} placed`, order.placed_at, `Order placed: ${total}`, of, order.id);
     const late = order.late ? ", after the deadline" : "";
-    add(`${order.id} paid`, order.paid_at, `Order paid: ${total}${late}`, drops, order.id);
-    add(`${order.id} cancelled`, order.cancelled_at, "Order cancelled", drops, order.id);
+    add(`${order.id} paid`, order.paid_at, `Order paid: ${total}${late}`, of, order.id);
+    add(`${order.id} cancelled`, order.cancelled_at, "Order cancelled", of, order.id);
     if (orderStatusOf(order) === "expired")
-      add(`${order.id} expired`, order.expires_at, "Order expired", drops, order.id);
+      add(`${order.id} expired`, order.expires_at, "Order expired", of, order.id);
   }
-  for (const hold of holds) {
-    const words = `Hold placed: ${units(hold.quantity, "unit")}`;
-    if (!orders.some(({ items }) => items.some(({ hold_id }) => hold_id === hold.id)))
-      add(hold.id, hold.placed_at, words, [hold.drop_id]);
+  for (const { id, drop_id, status, quantity, placed_at, expires_at } of allHolds()) {
+    if (orderOf(id)) continue;
+    const released = status === "released" ? ", released since" : "";
+    add(id, placed_at, `Hold placed: ${units(quantity, "unit")}${released}`, [drop_id]);
+    if (status === "expired")
+      add(`${id} expired`, expires_at, `Hold expired: ${units(quantity, "unit")}`, [drop_id]);
   }
-  for (const entry of entries)
+  for (const entry of allEntries())
     add(entry.id, entry.joined_at, `Joined the waitlist: ${units(entry.quantity, "unit")}`, [
       entry.drop_id,
     ]);
-  for (const bought of purchases) {
-    if (bought.order_id) continue;
+  for (const bought of allPurchases()) {
+    if (orderOf(bought.id)) continue;
     const words = `Bought: ${units(bought.quantity, "unit")} for ${money(bought.total)}`;
     add(bought.id, bought.purchased_at, words, [bought.drop_id]);
   }
@@ -246,13 +265,13 @@ function moments() {
 
 function showAll() {
   const none = (/** @type {string} */ words) => ({ none: words, also });
-  holdTable.show(holds, none("No open holds in these drops."));
-  waitlistTable.show(entries, none("No waitlist entries in these drops."));
+  holdTable.show(openHolds(), none("No open holds in these drops."));
+  waitlistTable.show(allEntries(), none("No waitlist entries in these drops."));
   orderTable.show(orders, {
     none: "No orders.",
     also: (order) => [names.size, orderStatusOf(order)],
   });
-  purchaseTable.show(purchases, none("No purchases in these drops."));
+  purchaseTable.show(allPurchases(), none("No purchases in these drops."));
   historyTable.show(moments(), none("Nothing is known about this buyer."));
   showSums();
 }
@@ -261,6 +280,7 @@ function showAll() {
 function showSums() {
   /** @type {Map<string, {paid: number, refunded: number}>} */
   const sums = new Map();
+  const purchases = allPurchases();
   for (const { total, refunded } of purchases) {
     const sum = sums.get(total.currency) ?? { paid: 0, refunded: 0 };
     sum.paid += total.amount;
@@ -274,52 +294,25 @@ function showSums() {
   const parts = [
     units(orders.length, "order"),
     units(purchases.length, "purchase"),
-    units(holds.length, "open hold"),
+    units(openHolds().length, "open hold"),
     ...paid,
   ];
   write(byId("sums"), parts.join(" · "));
 }
 
 /**
- * Asks these drops for the buyer.
- * @param {import("../lib/api.js").Drop[]} drops @param {number} mine
+ * Adds a page of drops.
+ * @param {import("../lib/support.js").Buyer} page
  */
-async function ask(drops, mine) {
-  const fresh = drops.filter(({ id }) => !asked.has(id));
-  for (const { id, name } of drops) names.set(id, name);
-  const standings = await standingsOf(buyer, fresh);
-  if (mine !== run) return;
-  for (const { id } of fresh) asked.add(id);
-  for (const { drop, holds: open, waitlist, purchased } of standings) {
-    holds.push(...open);
-    if (waitlist) entries.push(waitlist);
-    const kept = purchases
-      .filter(({ drop_id }) => drop_id === drop.id)
-      .reduce((sum, { quantity, refunded }) => sum + quantity - refunded.quantity, 0);
-    if (purchased <= kept) continue;
-    const known = new Set(purchases.map(({ id }) => id));
-    const others = await purchasesOf(buyer, drop.id);
-    if (mine !== run) return;
-    purchases.push(...others.filter(({ id }) => !known.has(id)));
-  }
-  purchases.sort((one, other) => Date.parse(other.purchased_at) - Date.parse(one.purchased_at));
-  holds.sort((one, other) => Date.parse(other.placed_at) - Date.parse(one.placed_at));
-}
-
-/** Asks the next page of drops. @param {number} mine */
-async function askMore(mine) {
-  const page = await moreDrops(lastDrop);
-  if (mine !== run) return;
-  await ask(page.data, mine);
-  if (mine !== run) return;
-  lastDrop = page.data.at(-1)?.id ?? lastDrop;
+function addDrops(page) {
+  drops.push(...page.drops);
+  for (const { drop_id, drop_name } of page.drops) names.set(drop_id, drop_name);
   byId("more").hidden = !page.has_more;
-  write(
-    byId("asked"),
-    page.has_more
-      ? `The buyer's orders are complete. Holds, waitlist entries and purchases without an order were looked up in ${units(asked.size, "drop")}, the newest ones.`
-      : `Looked up in all ${units(asked.size, "drop")}.`,
-  );
+  const scope = page.has_more
+    ? `Of the newest ${units(drops.length, "drop")} of this buyer; the orders are of all.`
+    : `Of all ${units(drops.length, "drop")} of this buyer.`;
+  const isCut = drops.some(({ has_more }) => has_more);
+  write(byId("asked"), isCut ? `${scope} Of some, only the newest holds are shown.` : scope);
 }
 
 /**
@@ -341,21 +334,18 @@ async function show(text, isNew) {
       byId("missing").hidden = false;
       return;
     }
-    const { orders: known, hasMore } = await ordersOf(id);
+    const page = await readBuyer(id, "");
+    const known = page.orders.has_more
+      ? await ordersOf(id)
+      : { orders: page.orders.data, hasMore: false };
     if (mine !== run) return;
-    [buyer, orders, holds, entries] = [id, known, [], []];
-    purchases = purchasesIn(orders);
-    asked.clear();
-    lastDrop = "";
-    const ids = orders.flatMap(({ items }) => items.map(({ drop_id }) => drop_id));
-    await ask(await dropsById([...new Set(ids)]), mine);
-    await askMore(mine);
-    if (mine !== run) return;
-    const isKnown = orders.length + holds.length + entries.length + purchases.length > 0;
+    [buyer, orders, drops] = [id, known.orders, []];
+    addDrops(page);
+    const isKnown = orders.length + drops.length > 0;
     // As the shop spelled it: the search ignores the case.
-    write(byId("name"), orders[0]?.buyer_id ?? holds[0]?.buyer_id ?? buyer);
+    write(byId("name"), orders[0]?.buyer_id ?? page.buyer_id);
     write(byId("by"), by === "buyer id" ? "" : `Found by ${by}.`);
-    byId("more-orders").hidden = !hasMore;
+    byId("more-orders").hidden = !known.hasMore;
     mark(byId("list"), "href", `/admin/orders${queryOf({ buyer_id: buyer })}`);
     write(
       byId("missing-words"),
@@ -382,9 +372,11 @@ byId("search").addEventListener("submit", (event) => {
 });
 byId("more").addEventListener("click", () =>
   attempt(async () => {
-    await askMore(run);
+    const mine = run;
+    const page = await readBuyer(buyer, drops.at(-1)?.drop_id ?? "");
+    if (mine === run) addDrops(page);
     showAll();
-    return `Looked up in ${units(asked.size, "drop")}.`;
+    return `${units(drops.length, "drop")} are shown.`;
   }),
 );
 byId("refresh").addEventListener("click", () => void show(buyer, false));

@@ -17,10 +17,13 @@ import "../elements/toast-list.js";
 
 /** @typedef {import("../lib/api.js").Order} Order */
 
-/** The interval of reads while a result is expected, while the order waits, and after that. */
+/**
+ * The interval of reads while the stream does not carry the order: while a result is expected,
+ * while the order waits, and after that.
+ */
 const [EXPECTED_MS, WAITING_MS, OVER_MS] = [1000, 3000, 15_000];
-/** The pause after a change of one of the drops. */
-const NUDGE_MS = 300;
+/** The pause after a read that was outdated when it arrived. */
+const AGAIN_MS = 300;
 
 const found = byId("order");
 if (!(found instanceof OrderSheet)) throw new Error("the page has no order-sheet");
@@ -43,12 +46,13 @@ function show(order) {
   if (isFirst) begin(order);
 }
 
-/** Follows the drops of the order: a change of one of them may be a change of the order. */
-function begin(/** @type {Order} */ { items }) {
+/** Follows the order, and its drops for their connection. */
+function begin(/** @type {Order} */ { id: orderId, items }) {
   const ids = [...new Set(items.map(({ drop_id }) => drop_id))].sort().join();
   const state = document.querySelector("connection-state");
   if (state instanceof ConnectionState) state.watch(live);
-  live.addEventListener("drop", () => soon(NUDGE_MS));
+  live.addEventListener("order", (event) => show(/** @type {CustomEvent<Order>} */ (event).detail));
+  live.watchOrders([orderId]);
   live.follow(`?drops=${ids}`);
   void callForPage(`/v1/drops?ids=${ids}`)
     .then(({ data }) => {
@@ -57,14 +61,17 @@ function begin(/** @type {Order} */ { items }) {
     .catch(() => null);
 }
 
-/** @param {number} pause */
+/** Reads the order after an action on this page. */
+function readNow() {
+  isOutdated = isReading;
+  void read();
+}
+
+/** Reads the order after a pause, unless the stream carries it then. @param {number} pause */
 function soon(pause) {
-  if (isReading) {
-    isOutdated = true;
-    return;
-  }
   clearTimeout(timer);
-  timer = window.setTimeout(() => void read(), pause);
+  const isCarried = () => shown !== undefined && live.coversOrder(shown.id);
+  timer = window.setTimeout(() => (isCarried() ? soon(pauseNow()) : void read()), pause);
 }
 
 async function read() {
@@ -86,10 +93,11 @@ async function read() {
   } finally {
     isReading = false;
   }
-  soon(isOutdated ? NUDGE_MS : pause());
+  if (isOutdated) setTimeout(readNow, AGAIN_MS);
+  soon(pauseNow());
 }
 
-function pause() {
+function pauseNow() {
   if (!shown) return WAITING_MS;
   const attempt = checkouts.paymentOf(id);
   const mayArrive = shown.payment ? isOpen(shown.payment) : attempt?.stage === "started";
@@ -99,10 +107,10 @@ function pause() {
   return document.hidden ? 2 * OVER_MS : OVER_MS;
 }
 
-sheet.addEventListener("changed", () => soon(0));
+sheet.addEventListener("changed", readNow);
 document.addEventListener("visibilitychange", () => document.hidden || soon(0));
 mark(sheet, "data-order-id", id);
 followYours(live);
 service.follow();
 void read();
-void resumePayment(id).then(() => soon(0));
+void resumePayment(id).then(readNow);

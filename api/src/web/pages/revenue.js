@@ -1,11 +1,9 @@
-// The room of revenue: units and money by drop and by hour, net of refunds.
+// The room of revenue: units and money by drop and by time, net of refunds.
 
-import { call } from "../lib/api.js";
-import { now } from "../lib/clock.js";
 import { byId, h, mark, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { count, day, money, units } from "../lib/format.js";
-import { HOUR_MS, add, net, nothing, revenueOf } from "../lib/revenue.js";
+import { bucketWords, readRevenue } from "../lib/revenue.js";
 import { keepFresh, queryOf, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
 import { RecordTable, part } from "../elements/record-table.js";
@@ -13,24 +11,25 @@ import "../elements/service-note.js";
 import "../elements/toast-list.js";
 
 /**
- * @typedef {import("../lib/api.js").DropLine} DropLine
  * @typedef {import("../lib/revenue.js").Sum} Sum
- * @typedef {import("../lib/dom.js").Child} Child
+ * @typedef {import("../lib/revenue.js").Revenue} Revenue
  */
 
-/** Every refresh reads all purchases of the drops. */
-const REFRESH_MS = 30_000;
-/** The number of drops that one page of the list has. */
-const PAGE = 100;
-/** The most hours that are listed. */
-const MOST_HOURS = 200;
+const REFRESH_MS = 5000;
+/** The most buckets that are listed. */
+const MOST_BUCKETS = 200;
+/**
+ * The length of a bucket in each window; the server chooses it for all time.
+ * @type {Record<string, string>}
+ */
+const BUCKETS = { "1h": "5m", "24h": "1h", "7d": "1h", "30d": "1h" };
 
 /** @type {HTMLSelectElement} */
 const windowChoice = byId("window");
 /** @type {HTMLSelectElement} */
 const dropChoice = byId("of-drop");
 const byDrop = part("#by-drop record-table", RecordTable);
-const byHour = part("#by-hour record-table", RecordTable);
+const byTime = part("#by-hour record-table", RecordTable);
 /** The number of pages of drops that are read. */
 let pages = 1;
 
@@ -40,24 +39,20 @@ let pages = 1;
  */
 const SUMS = [
   { words: "Purchases", kind: "number", cell: ({ sum }) => count(sum.purchases) },
-  { words: "Units sold", kind: "number", cell: ({ sum }) => count(sum.units) },
-  { words: "Units refunded", kind: "number", cell: ({ sum }) => count(sum.refundedUnits) },
-  { words: "Sales", kind: "number", cell: (record) => amount(record, record.sum.gross) },
+  { words: "Units sold", kind: "number", cell: ({ sum }) => count(soldUnits(sum)) },
+  { words: "Units refunded", kind: "number", cell: ({ sum }) => count(sum.units_refunded) },
+  { words: "Sales", kind: "number", cell: ({ sum }) => money(sum.gross) },
   {
     words: "Refunds",
     kind: "number",
-    cell: (record) => (record.sum.refunded > 0 ? amount(record, record.sum.refunded) : "–"),
+    cell: ({ sum }) => (sum.refunded.amount > 0 ? money(sum.refunded) : "–"),
   },
-  {
-    words: "Revenue",
-    kind: "number",
-    cell: (record) => h("strong", {}, amount(record, net(record.sum))),
-  },
+  { words: "Revenue", kind: "number", cell: ({ sum }) => h("strong", {}, money(sum.net)) },
 ];
 
-/** @param {{currency: string}} record @param {number} minor */
-function amount({ currency }, minor) {
-  return money({ amount: minor, currency });
+/** The units that were sold, refunded ones included. @param {Sum} sum */
+function soldUnits({ units_sold, units_refunded }) {
+  return units_sold + units_refunded;
 }
 
 byDrop.begin("Revenue by drop", [
@@ -72,11 +67,11 @@ byDrop.begin("Revenue by drop", [
     cell: ({ drop_id }) => h("a", { href: `/admin/orders${queryOf({ drop_id })}` }, "Show"),
   },
 ]);
-byHour.begin("Revenue by hour", [
-  { words: "Hour", cell: ({ start }) => day(start) },
+byTime.begin("Revenue by time", [
+  { words: "From", cell: ({ start }) => day(start) },
   ...SUMS,
   {
-    words: "Share of the best hour",
+    words: "Share of the best",
     kind: "wide",
     cell: ({ share }) => {
       const bar = h("span", { class: "sold" });
@@ -90,107 +85,72 @@ byHour.begin("Revenue by hour", [
   },
 ]);
 
-/** The time since which purchases count, in milliseconds; 0 for all. */
-function since() {
-  const hours = Number(windowChoice.value);
-  return hours > 0 ? now() - hours * HOUR_MS : 0;
-}
-
-/** Reads the pages of drops that are shown, newest first. */
-async function listedDrops() {
-  /** @type {DropLine[]} */
-  const drops = [];
-  let hasMore = true;
-  for (let page = 0; page < pages && hasMore; page += 1) {
-    const query = queryOf({ limit: String(PAGE), starting_after: drops.at(-1)?.id ?? "" });
-    /** @type {{drops: DropLine[], has_more: boolean}} */
-    const metrics = await call(`/v1/admin/metrics${query}`);
-    drops.push(...metrics.drops);
-    hasMore = metrics.has_more;
-  }
-  return { drops, hasMore };
-}
-
 async function load() {
-  const [chosen, from] = [dropChoice.value, since()];
-  const { drops, hasMore } = await listedDrops();
-  showChoices(drops);
-  const wanted = chosen ? drops.filter(({ id }) => id === chosen) : drops;
-  const revenue = await revenueOf(wanted, from);
+  const [chosen, window] = [dropChoice.value, windowChoice.value];
+  const bucket = BUCKETS[window] ?? "";
+  const revenue = await readRevenue({ window, bucket, drop: chosen, pages });
   // Another choice was made in the meantime: the next refresh shows it.
-  if (chosen !== dropChoice.value) return;
-  showDrops(revenue.drops);
-  showHours(revenue.hours);
-  byId("more").hidden = !hasMore;
+  if (chosen !== dropChoice.value || window !== windowChoice.value) return;
+  if (!chosen) showChoices(revenue);
+  showDrops(revenue);
+  showTiles(revenue);
+  showBuckets(revenue);
+  byId("more").hidden = !revenue.has_more;
+  const shown = units(revenue.drops.length, "drop");
   write(
     byId("scope"),
-    hasMore
-      ? `Of the newest ${units(drops.length, "drop")}.`
-      : `Of all ${units(drops.length, "drop")}.`,
+    revenue.has_more ? `The newest ${shown} with purchases.` : `All ${shown} with purchases.`,
   );
   mark(byId("main"), "data-filling", null);
 }
 
-/** @param {DropLine[]} drops */
-function showChoices(drops) {
-  const sold = drops.filter(({ sold, refunded }) => sold + refunded > 0);
-  const text = JSON.stringify(sold.map(({ id, name }) => [id, name]));
+/** @param {Revenue} revenue */
+function showChoices({ drops }) {
+  const text = JSON.stringify(drops.map(({ id, name }) => [id, name]));
   if (dropChoice.dataset.text === text) return;
   dropChoice.dataset.text = text;
-  const { value } = dropChoice;
   dropChoice.replaceChildren(
     h("option", { value: "" }, "All drops"),
-    ...sold.map(({ id, name }) => h("option", { value: id }, isolate(nameOrUnnamed(name)))),
+    ...drops.map(({ id, name }) => h("option", { value: id }, isolate(nameOrUnnamed(name)))),
   );
-  dropChoice.value = sold.some(({ id }) => id === value) ? value : "";
 }
 
-/** @param {import("../lib/revenue.js").DropRevenue[]} drops */
-function showDrops(drops) {
-  const lines = drops.flatMap(({ drop, sums }) =>
-    [...sums].map(([currency, sum]) => ({
-      id: `${drop.id} ${currency}`,
-      drop_id: drop.id,
-      name: drop.name,
-      currency,
-      sum,
-    })),
+/** @param {Revenue} revenue */
+function showDrops({ drops }) {
+  const lines = drops.flatMap(({ id, name, sums }) =>
+    sums.map((sum) => ({ id: `${id} ${sum.net.currency}`, drop_id: id, name, sum })),
   );
   byDrop.show(lines, { none: "No purchases in this window." });
-  /** @type {Map<string, Sum>} */
-  const totals = new Map();
-  for (const { currency, sum } of lines) {
-    const total = totals.get(currency) ?? nothing();
-    add(total, sum);
-    totals.set(currency, total);
-  }
-  showTiles(totals);
 }
 
 /**
  * One tile for the units, and one for the revenue of each currency.
- * @param {Map<string, Sum>} totals
+ * @param {Revenue} revenue
  */
-function showTiles(totals) {
-  const all = nothing();
-  for (const sum of totals.values()) add(all, sum);
+function showTiles({ totals }) {
+  const sumOf = (/** @type {(sum: Sum) => number} */ number) =>
+    totals.reduce((sum, total) => sum + number(total), 0);
+  const refunded = sumOf(({ units_refunded }) => units_refunded);
   /** @type {[string, string, string][]} */
   const tiles = [
     [
       "Units sold",
-      count(all.units - all.refundedUnits),
-      all.refundedUnits > 0
-        ? `and ${units(all.refundedUnits, "unit")} refunded`
-        : `in ${units(all.purchases, "purchase")}`,
+      count(sumOf(({ units_sold }) => units_sold)),
+      refunded > 0
+        ? `and ${units(refunded, "unit")} refunded`
+        : `in ${units(
+            sumOf(({ purchases }) => purchases),
+            "purchase",
+          )}`,
     ],
-    ...[...totals].map(([currency, sum]) => {
+    ...totals.map((sum) => {
       const refunds =
-        sum.refunded > 0
-          ? `${amount({ currency }, sum.gross)} less ${amount({ currency }, sum.refunded)} refunded`
+        sum.refunded.amount > 0
+          ? `${money(sum.gross)} less ${money(sum.refunded)} refunded`
           : "no refunds";
       return /** @type {[string, string, string]} */ ([
-        `Revenue, ${currency}`,
-        amount({ currency }, net(sum)),
+        `Revenue, ${sum.net.currency}`,
+        money(sum.net),
         refunds,
       ]);
     }),
@@ -208,23 +168,27 @@ function showTiles(totals) {
   );
 }
 
-/** @param {import("../lib/revenue.js").HourRevenue[]} hours */
-function showHours(hours) {
-  /** The best hour of each currency. @type {Map<string, number>} */
+/** Shows the buckets with purchases, latest first. @param {Revenue} revenue */
+function showBuckets({ buckets, bucket_seconds }) {
+  /** The best bucket of each currency. @type {Map<string, number>} */
   const best = new Map();
-  for (const { currency, sum } of hours)
-    best.set(currency, Math.max(best.get(currency) ?? 0, net(sum)));
-  const lines = hours.slice(0, MOST_HOURS).map(({ start, currency, sum }) => ({
-    id: `${start} ${currency}`,
-    start,
-    currency,
-    sum,
-    share: net(sum) / Math.max(1, best.get(currency) ?? 0),
-  }));
-  byHour.show(lines, { none: "No purchases in this window." });
+  const all = buckets.flatMap(({ start, sums }) => sums.map((sum) => ({ start, sum })));
+  for (const { sum } of all)
+    best.set(sum.net.currency, Math.max(best.get(sum.net.currency) ?? 0, sum.net.amount));
+  const lines = all
+    .reverse()
+    .slice(0, MOST_BUCKETS)
+    .map(({ start, sum }) => ({
+      id: `${start} ${sum.net.currency}`,
+      start: Date.parse(start),
+      sum,
+      share: sum.net.amount / Math.max(1, best.get(sum.net.currency) ?? 0),
+    }));
+  byTime.show(lines, { none: "No purchases in this window." });
+  write(byId("bucket"), bucketWords(bucket_seconds));
   write(
     byId("hours-shown"),
-    hours.length > MOST_HOURS ? `The latest ${count(MOST_HOURS)} hours with purchases.` : "",
+    all.length > MOST_BUCKETS ? `The latest ${count(MOST_BUCKETS)} with purchases.` : "",
   );
 }
 
