@@ -138,33 +138,44 @@ const PAGES = {
 const VIEWPORT_ONLY = ["new-drop", "refund", "new-endpoint", "docs"];
 
 for (const [name, make] of Object.entries(PAGES)) {
-  for (const [look, options] of Object.entries(LOOKS)) {
-    test(`${name}, ${look}: accessible and within the window's width`, async (t) => {
-      const page = await make(t, { ...options, reducedMotion: "reduce" });
-      const violations = await violationsOf(page);
-      const serious = violations.filter(
-        ({ impact }) => impact === "serious" || impact === "critical",
-      );
-      assert.deepEqual(
-        serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]),
-        [],
-      );
-      assert.ok(await fits(page), "the page is wider than the window");
-      await page.evaluate(() => scrollTo(0, 0));
-      await page.screenshot({
-        path: join(OUT, `${name}-${look}.png`),
-        fullPage: !VIEWPORT_ONLY.includes(name),
-      });
-    });
+  test(`${name}, desktop: accessible in light and in dark`, async (t) => {
+    const page = await make(t, { ...LOOKS.light, reducedMotion: "reduce" });
+    await assertAccessible(page);
+    await picture(page, `${name}-light`);
+    // Only colours depend on the scheme, so that the page needs not be made again.
+    await page.emulateMedia({ colorScheme: "dark" });
+    await assertAccessible(page, ["color-contrast"]);
+    await picture(page, `${name}-dark`);
+  });
+
+  test(`${name}, phone: accessible and within the window's width`, async (t) => {
+    const page = await make(t, { ...LOOKS.phone, reducedMotion: "reduce" });
+    await assertAccessible(page);
+    await picture(page, `${name}-phone`);
+  });
+
+  /** Stores a screenshot, after an assertion that nothing is beside the window. */
+  async function picture(page, file) {
+    assert.ok(await fits(page), "the page is wider than the window");
+    await page.evaluate(() => scrollTo(0, 0));
+    const fullPage = !VIEWPORT_ONLY.includes(name);
+    await page.screenshot({ path: join(OUT, `${file}.png`), fullPage });
   }
 }
 
 /**
- * Checks a page for accessibility. Only violations are described: most of the time would go into
- * selectors of the thousands of elements that passed. The legacy mode is for pages without frames
- * of other origins; the other one passes these descriptions through a second page.
+ * Asserts that no rule of accessibility, or none of `rules`, is seriously violated. Only violations
+ * are described: most of the time would go into selectors of the thousands of elements that passed.
+ * The legacy mode is for pages without frames of other origins; the other one passes these
+ * descriptions through a second page.
  */
-async function violationsOf(page) {
+async function assertAccessible(page, rules) {
   const axe = new AxeBuilder({ page }).options({ resultTypes: ["violations"] });
-  return (await axe.setLegacyMode().analyze()).violations;
+  if (rules) axe.withRules(rules);
+  const { violations } = await axe.setLegacyMode().analyze();
+  const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+  assert.deepEqual(
+    serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]),
+    [],
+  );
 }
