@@ -41,7 +41,7 @@ pub use self::replay::ReplayArgs;
 pub use self::source::Moment;
 pub use self::state::StateArgs;
 pub use self::verify::{Proved, Verifier};
-pub use self::violation::{Claim, Stop, Violation};
+pub use self::violation::{Claim, Stop, StreamName, Violation};
 use database::DatabaseError;
 use database::fail;
 use terminal::{is_broken_pipe, print_line};

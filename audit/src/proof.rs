@@ -30,7 +30,7 @@ use super::examine::{Examined, examine};
 use super::kept_head::{KnownHead, head_file, read_head};
 use super::source::{EventFilter, Moment, Page, Reading, Source, SourceArgs};
 use super::verify::{Erasures, Proved, Verifier};
-use super::violation::{Claim, Stop, Violation};
+use super::violation::{Claim, Stop, StreamName, Violation};
 use super::{AuditError, guards, print};
 
 /// The claim's source for a head from the command line.
@@ -144,7 +144,9 @@ async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violatio
     if let Ok(mut reading) = source.read(filter, "locating").await
         && let Ok(Some(page)) = reading.next().await
     {
-        violation.stream = page.into_iter().next().map(|event| event.aggregate_id);
+        let event = page.into_iter().next();
+        violation.stream =
+            event.map(|event| StreamName::new(&event.aggregate_type, event.aggregate_id));
     }
     violation
 }

@@ -37,7 +37,7 @@ pub use self::ledger::{PaymentCounts, Times};
 use self::persons::Persons;
 pub use self::persons::Respelled;
 use super::examine::{Content, Examined, Introduction, Link};
-use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
+use super::violation::{Claim, Fault, Stop, StreamName, Violation, differs, expect};
 
 /// The erasures that the database's table lists.
 #[derive(Debug, Clone, Default)]
@@ -588,14 +588,24 @@ impl Verifier {
 }
 
 impl Content {
-    fn stream(&self) -> String {
+    fn stream(&self) -> StreamName {
+        let order = order::AGGREGATE_TYPE;
         match self {
-            Self::Drop { recorded, .. } => recorded.drop_id.to_string(),
-            Self::Order { recorded, .. } => recorded.order_id.to_string(),
-            Self::Erasure { stream, .. } | Self::Incident { stream, .. } => stream.clone(),
-            Self::Other { aggregate_id, .. } | Self::Unreadable { aggregate_id, .. } => {
-                aggregate_id.clone()
+            Self::Drop { recorded, .. } => StreamName::of_drop(recorded.drop_id),
+            Self::Order { recorded, .. } => StreamName::new(order, recorded.order_id.to_string()),
+            Self::Unreadable {
+                aggregate_id,
+                is_of_order: true,
+                ..
+            } => StreamName::new(order, aggregate_id),
+            Self::Unreadable { aggregate_id, .. } => match aggregate_id.parse() {
+                Ok(drop_id) => StreamName::of_drop(drop_id),
+                Err(_) => StreamName::new("", aggregate_id),
+            },
+            Self::Erasure { stream, .. } | Self::Incident { stream, .. } => {
+                StreamName::new("", stream)
             }
+            Self::Other { aggregate_id, .. } => StreamName::new("", aggregate_id),
         }
     }
 }

@@ -13,9 +13,9 @@ use terminal::text::visible;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     pub position: Position,
-    /// The drop or other stream, if the violation concerns one.
+    /// The stream, if the violation concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub stream: Option<String>,
+    pub stream: Option<StreamName>,
     pub reason: String,
     /// The expected value.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,6 +23,43 @@ pub struct Violation {
     /// The found value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+}
+
+/// A stream of the log; in JSON its aggregate's id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+pub struct StreamName {
+    noun: &'static str,
+    id: String,
+}
+
+impl StreamName {
+    #[must_use]
+    pub fn new(aggregate_type: &str, id: impl Into<String>) -> Self {
+        let noun = match aggregate_type {
+            domain::AGGREGATE_TYPE => "drop",
+            domain::order::AGGREGATE_TYPE => "order",
+            _ => "stream",
+        };
+        let id = id.into();
+        Self { noun, id }
+    }
+
+    pub(super) fn of_drop(drop_id: DropId) -> Self {
+        Self::new(domain::AGGREGATE_TYPE, drop_id.to_string())
+    }
+}
+
+impl From<StreamName> for String {
+    fn from(stream: StreamName) -> Self {
+        stream.id
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.noun, self.id)
+    }
 }
 
 impl Violation {
@@ -49,12 +86,8 @@ impl Violation {
         if let Some(found) = &self.found {
             text.push_str(&format!(", found {found}"));
         }
-        match &self.stream {
-            Some(stream) if stream.parse::<DropId>().is_ok() => {
-                text.push_str(&format!(" (drop {stream})"));
-            }
-            Some(stream) => text.push_str(&format!(" (stream {stream})")),
-            None => {}
+        if let Some(stream) = &self.stream {
+            text.push_str(&format!(" ({stream})"));
         }
         text
     }
@@ -141,5 +174,30 @@ pub(super) fn differs<T: fmt::Display>(what: &str, expected: T, found: T) -> Fau
     Fault {
         reason: what.to_owned(),
         values: Some((expected.to_string(), found.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stream_is_named_by_its_aggregate_in_text_and_by_its_id_in_json() {
+        for (aggregate_type, expected) in [
+            ("Drop", "drop 7"),
+            ("Order", "order 7"),
+            ("Invoice", "stream 7"),
+        ] {
+            let violation = Violation {
+                stream: Some(StreamName::new(aggregate_type, "7")),
+                ..Violation::at(Position(3), "gap")
+            };
+            assert_eq!(
+                violation.to_string(),
+                format!("position 3: gap ({expected})")
+            );
+            let json = serde_json::to_value(&violation).unwrap();
+            assert_eq!(json["stream"], "7");
+        }
     }
 }

@@ -37,7 +37,7 @@ use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
 use super::refunds::Refunds;
 use crate::distinct::{Distinct, Kind, key_within};
-use crate::violation::{Fault, Violation};
+use crate::violation::{Fault, StreamName, Violation};
 
 /// Tolerated difference between another program's clock and the log's, in milliseconds. The
 /// engine's own times are exact.
@@ -405,7 +405,7 @@ impl Ledger {
         let repeat = repeat.map(|repeat| Violation::at(repeat.position, repeat.to_string()));
         let excess = self.actions.first_excess()?;
         let excess = excess.map(|(action, fault)| Violation {
-            stream: Some(action.drop_id.to_string()),
+            stream: Some(StreamName::of_drop(action.drop_id)),
             ..fault.at(action.position)
         });
         let refunds = self.refunds.first_excess()?;

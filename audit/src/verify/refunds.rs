@@ -13,7 +13,7 @@ use infrastructure::sorted_runs::{Record, Sorter};
 use uuid::Uuid;
 
 use super::Check;
-use crate::violation::{Violation, expect};
+use crate::violation::{StreamName, Violation, expect};
 
 /// Facts in memory, at about 110 bytes each.
 const RUN: usize = 1 << 16;
@@ -114,7 +114,7 @@ impl Refunds {
                     .is_none_or(|found| fact.position < found.position);
                 if is_first {
                     first = Some(Violation {
-                        stream: Some(fact.drop_id.to_string()),
+                        stream: Some(StreamName::of_drop(fact.drop_id)),
                         ..fault.at(fact.position)
                     });
                 }
