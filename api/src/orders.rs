@@ -138,7 +138,8 @@ pub(crate) async fn cancel(
 
 /// `POST /v1/orders/{id}/purchase`
 ///
-/// The shop took the money itself. A buyer with a token cannot state that.
+/// The shop took the money itself. A buyer with a token cannot state that, but may complete an
+/// order of their own that costs nothing: no provider takes a payment of zero.
 pub(crate) async fn purchase(
     State(app): State<App>,
     OrderPath(order_id): OrderPath,
@@ -146,14 +147,20 @@ pub(crate) async fn purchase(
     visitor: Visitor,
     OptionalBody(payment): OptionalBody<Payment>,
 ) -> Result<Response, Problem> {
-    if let Caller::Buyer(_) = caller {
-        let detail = "A buyer's token does not allow this. Use the admin key.";
-        return Err(Problem::new(Code::Forbidden, detail));
-    }
     let attempt = must_own(&app, &caller, visitor.origin, order_id).await?;
+    let payment_reference = payment.reference();
+    if let Caller::Buyer(_) = caller {
+        let order = app.views.order(order_id);
+        let is_free = order.is_some_and(|order| order.total.amount == 0);
+        if !is_free || payment_reference.is_some() {
+            let detail = "A buyer's token does not allow this: the order has a price, or the \
+                          request a payment reference. Start a payment, or use the admin key.";
+            return Err(Problem::new(Code::Forbidden, detail));
+        }
+    }
     let request = PurchaseOrder {
         order_id,
-        payment_reference: payment.reference(),
+        payment_reference,
     };
     let answer = found(attempt, app.engine.purchase_order(request).await);
     let answer = answer.map_err(|error| with_order(order_id, error))?;

@@ -587,6 +587,39 @@ async fn with_tokens_buyers_see_and_cancel_their_own_orders_only() {
     );
 }
 
+/// No provider takes a payment of zero, and the buyer of a free order needs no administrator.
+#[tokio::test]
+async fn buyer_with_a_token_completes_their_own_free_order() {
+    let launch = Launch::fresh().await;
+    let app = launch.with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
+    let price = json!({ "amount": 0, "currency": "EUR" });
+    let free = app.create_drop(5, json!({ "price": price })).await;
+    let priced = app.create_drop(5, json!({})).await;
+    let [ann, bob] = ["ann", "bob"].map(|buyer| token(SECRET, buyer, 600));
+    let post = async |path: &str, bearer: &str, body: Value| {
+        let request = app.request(Method::POST, path).bearer_auth(bearer);
+        fetch(request.header("idempotency-key", key()).json(&body)).await
+    };
+    let place = async |items: &[(&str, u32)]| {
+        let order = post("/v1/orders", &ann, of("ann", items)).await.ok(201);
+        format!("/v1/orders/{}/purchase", text(&order["id"]))
+    };
+    let pays = place(&[(&free, 2)]).await;
+    let others = post(&pays, &bob, json!({})).await;
+    others.problem(403, "forbidden");
+    let stated = post(&pays, &ann, json!({ "payment_reference": "pi_1" })).await;
+    stated.problem(403, "forbidden");
+    let paid = post(&pays, &ann, json!({})).await.ok(200);
+    assert_eq!(
+        (&paid["status"], &paid["total"]["amount"]),
+        (&json!("paid"), &json!(0))
+    );
+    let pays = place(&[(&free, 1), (&priced, 1)]).await;
+    let refused = post(&pays, &ann, json!({})).await;
+    refused.problem(403, "forbidden");
+    app.audit_verify().await;
+}
+
 #[tokio::test]
 async fn every_hold_of_an_order_counts_for_its_address() {
     let launch = Launch::fresh().await;

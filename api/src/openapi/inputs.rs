@@ -95,7 +95,7 @@ adds! {
     EntryPath => |operation| operation.problems(&[Code::WaitlistEntryNotFound]);
     HoldPath => |operation| operation.problems(&[Code::HoldNotFound]);
     OrderPath => |operation| operation.problems(&[Code::OrderNotFound, Code::OrderQuarantined]);
-    OrdersReader => |operation| operation.access(Access::Buyer);
+    OrdersReader => |operation| operation.access(Access::BuyerWithToken);
     PurchasePath => |operation| operation.problems(&[Code::PurchaseNotFound]);
     // Only orders need credentials.
     Sender => |operation| operation.access(Access::Buyer);

@@ -24,6 +24,8 @@ pub(super) enum Access {
     Anyone,
     /// Anyone if the server does not require buyer tokens; otherwise the buyer or an admin.
     Buyer,
+    /// The buyer with a token, or an admin.
+    BuyerWithToken,
     Auditor,
     Admin,
 }
@@ -36,6 +38,7 @@ impl Access {
         let schemes = match self {
             Self::Anyone => return (json!([]), &[]),
             Self::Buyer => json!([{}, { "buyerToken": [] }]),
+            Self::BuyerWithToken => json!([{ "buyerToken": [] }]),
             Self::Auditor => json!([{ "auditorKey": [] }, { "adminSession": [] }]),
             Self::Admin => json!([{ "adminKey": [] }, { "adminSession": [] }]),
         };

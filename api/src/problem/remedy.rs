@@ -46,7 +46,8 @@ impl Code {
                 "Finish one of the order's payments, or cancel the order and place a new one"
             }
             Self::AmountNotSupported => {
-                "Use another provider, or a price that the provider can charge exactly"
+                "Use another provider, or a price that the provider can charge exactly; complete an \
+                 order of 0 with POST /v1/orders/{id}/purchase"
             }
             Self::PaymentRefused => {
                 "Start another payment, or ask the provider about the code in `detail`"
