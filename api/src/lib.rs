@@ -26,7 +26,7 @@ pub mod metrics;
 mod negotiate;
 pub mod openapi;
 mod orders;
-mod pages;
+pub mod pages;
 mod preconditions;
 pub mod problem;
 pub mod refused;

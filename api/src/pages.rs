@@ -1,12 +1,15 @@
 //! The pages, and the explanations behind a problem's `type`. All files are embedded in the binary.
 //!
-//! A page consists of HTML within a [`frame`], one stylesheet and ES modules, from `web/`. There is
-//! no build step, and pages use only the public API. Browsers revalidate each file at every load
+//! A page is rendered from its [template](templates) when the server starts; with it go one
+//! stylesheet and ES modules, from `web/`. There is no build step, and pages use only the public
+//! API. Browsers revalidate each file at every load
 //! and get 304 while it is unchanged, so a new version appears immediately.
 
-mod frame;
+mod preloads;
+mod templates;
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -15,7 +18,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use self::frame::{FRAMES, PAGES};
+use self::templates::{FRAMES, PAGES};
 use crate::app::App;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
@@ -42,6 +45,14 @@ const PROTECTION: [(HeaderName, &str); 4] = [
 #[derive(RustEmbed)]
 #[folder = "src/web"]
 struct Files;
+
+/// Renders the pages: an error in a template must not wait for a request.
+///
+/// # Panics
+/// If there is such an error, which a test rules out.
+pub fn render() {
+    LazyLock::force(&PAGES);
+}
 
 /// `GET /`
 pub(crate) async fn storefront(headers: HeaderMap) -> Response {
@@ -241,34 +252,17 @@ pub(crate) async fn problem(
 /// Responds with 404 and all codes: as a list of links for a browser, as a problem for a program.
 fn unknown_code(headers: &HeaderMap) -> Response {
     let is_page = NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] == "text/html";
-    match PAGES.get(UNKNOWN_CODE).filter(|_| is_page) {
-        Some(page) => {
-            let html = page.html.replace(CODES_HERE, &links_to_codes());
-            let kind = [(header::CONTENT_TYPE, media_type(UNKNOWN_CODE))];
-            (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response()
-        }
-        None => {
-            let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
-            let detail = format!(
-                "No problem has this code. The codes are {}.",
-                names.join(", ")
-            );
-            Problem::new(Code::NotFound, detail).into_response()
-        }
+    if is_page {
+        let html = PAGES["unknown-code.html"].html.as_str();
+        let kind = [(header::CONTENT_TYPE, media_type("unknown-code.html"))];
+        return (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response();
     }
-}
-
-/// The page about an unknown code, and the part of it that is replaced by the list.
-const UNKNOWN_CODE: &str = "unknown-code.html";
-const CODES_HERE: &str = "<li>The list of codes.</li>";
-
-/// Lists the codes in HTML. Names and titles are constants without markup.
-fn links_to_codes() -> String {
-    let link = |code: &Code| {
-        let (name, status, title) = (code.name(), code.status().as_u16(), code.title());
-        format!("<li><a href=\"/problems/{name}\">{name}</a> ({status}): {title}.</li>\n")
-    };
-    Code::ALL.iter().map(link).collect()
+    let names: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    let detail = format!(
+        "No problem has this code. The codes are {}.",
+        names.join(", ")
+    );
+    Problem::new(Code::NotFound, detail).into_response()
 }
 
 #[cfg(test)]
@@ -299,14 +293,6 @@ mod tests {
             .map(|currency| (currency.code(), currency.exponent()))
             .collect();
         assert_eq!(of_pages, of_server);
-    }
-
-    #[test]
-    fn page_about_an_unknown_code_has_the_list_in_its_template() {
-        let page = &PAGES[UNKNOWN_CODE];
-        assert_eq!(page.html.matches(CODES_HERE).count(), 1);
-        let plain = |text: &str| !text.contains(['<', '>', '&', '"']);
-        assert!(Code::ALL.iter().all(|code| plain(code.title())));
     }
 
     #[test]

@@ -105,6 +105,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
+        api::pages::render();
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings)?;
         let stripe = stripe(&settings.payments)?;

@@ -1,0 +1,78 @@
+//! The modules that a page preloads.
+//!
+//! Promise: a page preloads exactly the modules that its script imports.
+//! Limit: an import is found by its text, as `npm run format` writes it.
+
+use std::collections::BTreeSet;
+
+use minijinja::{Error, ErrorKind};
+
+use super::templates::text;
+
+/// Returns the modules that `script` imports, directly or not, by their names below `web/`: a
+/// browser then requests all of them at once.
+///
+/// # Errors
+/// If one of them is not a file.
+pub(super) fn preloads(script: &str) -> Result<Vec<String>, Error> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![script.to_owned()];
+    while let Some(module) = open.pop() {
+        let code = text(&module).ok_or_else(|| {
+            let detail = format!("no module has the name {module}");
+            Error::new(ErrorKind::InvalidOperation, detail)
+        })?;
+        let imported = imports(&module, &code);
+        open.extend(imported.difference(&found).cloned());
+        found.extend(imported);
+    }
+    found.remove(script);
+    Ok(found.into_iter().collect())
+}
+
+/// Returns the modules that a module imports, by their names below `web/`.
+fn imports(module: &str, code: &str) -> BTreeSet<String> {
+    let directory = module
+        .rsplit_once('/')
+        .map_or("", |(directory, _)| directory);
+    let statements = code.split(" from \"").skip(1);
+    let bare = code.split("\nimport \"").skip(1);
+    let first = code.strip_prefix("import \"");
+    let paths = statements.chain(bare).chain(first);
+    let paths = paths.filter_map(|rest| rest.split_once('"'));
+    paths
+        .filter_map(|(path, _)| match path.strip_prefix("../") {
+            Some(path) => Some(path.to_owned()),
+            None => Some(format!("{directory}/{}", path.strip_prefix("./")?)),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pages::Files;
+
+    #[test]
+    fn every_import_is_a_file() {
+        for name in Files::iter().filter(|name| name.ends_with(".js")) {
+            preloads(&name).unwrap();
+        }
+    }
+
+    #[test]
+    fn imports_are_found_in_every_form() {
+        let code = "import \"./a.js\";\nimport \"../lib/b.js\";\nimport { c } from \"./c.js\";\n\
+            import {\n  d,\n} from \"../lib/d.js\";\nexport { e } from \"../pages/e.js\";\n\
+            /** @type {import(\"../lib/f.js\").F} */\n";
+        let expected = [
+            "elements/a.js",
+            "elements/c.js",
+            "lib/b.js",
+            "lib/d.js",
+            "pages/e.js",
+        ];
+        let found = imports("elements/x.js", code);
+        assert!(found.iter().eq(expected), "{found:?}");
+    }
+}
