@@ -589,7 +589,7 @@ impl Verifier {
 
 impl Content {
     fn stream(&self) -> StreamName {
-        let order = order::AGGREGATE_TYPE;
+        let order = domain::order::AGGREGATE_TYPE;
         match self {
             Self::Drop { recorded, .. } => StreamName::of_drop(recorded.drop_id),
             Self::Order { recorded, .. } => StreamName::new(order, recorded.order_id.to_string()),

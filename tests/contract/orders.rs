@@ -9,6 +9,9 @@ use harness::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
+/// That of `HOLDFAST_BUYER_SECRET`.
+const SECRET: &str = "the shop's secret for its buyers";
+
 async fn order_with(api: &Api, key: &str, body: &Value) -> Reply {
     let request = api.request(Method::POST, "/v1/orders");
     fetch(request.header("idempotency-key", key).json(body)).await
@@ -503,7 +506,6 @@ async fn erased_buyer_is_in_no_order_and_no_event() {
 
 #[tokio::test]
 async fn with_tokens_buyers_see_and_cancel_their_own_orders_only() {
-    const SECRET: &str = "the shop's secret for its buyers";
     let app = Launch::fresh()
         .await
         .with("HOLDFAST_BUYER_SECRET", SECRET)
