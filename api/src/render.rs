@@ -7,6 +7,7 @@ use domain::drop::HoldStatus;
 use domain::status::DropStatus;
 use domain::values::{BuyerId, DropId, HoldId, Money, Position, PurchaseId, Quantity, Timestamp};
 use engine::Accepted;
+use projections::order_payments::MoneyStatus;
 use projections::views::HoldView;
 use schemars::JsonSchema;
 use serde::de::{self, IntoDeserializer};
@@ -168,6 +169,29 @@ impl RefundedBody {
                 amount: price.amount * i64::from(units),
                 currency: price.currency,
             },
+        }
+    }
+}
+
+/// How far the money of a refund is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RefundStatus {
+    /// The provider has not returned the money yet.
+    Pending,
+    /// The money was returned.
+    Succeeded,
+    /// The provider could not return the money. It is attempted again at an administrator's
+    /// request.
+    Failed,
+}
+
+impl From<MoneyStatus> for RefundStatus {
+    fn from(status: MoneyStatus) -> Self {
+        match status {
+            MoneyStatus::Pending => Self::Pending,
+            MoneyStatus::Succeeded => Self::Succeeded,
+            MoneyStatus::Failed => Self::Failed,
         }
     }
 }

@@ -11,7 +11,6 @@ use domain::values::{
     DropId, Entered, Money, OrderId, Position, PurchaseId, Quantity, Reason, RefundId, Timestamp,
 };
 use engine::RefundPurchase;
-use projections::order_payments::MoneyStatus;
 use projections::views::RefundView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +20,7 @@ use crate::app::App;
 use crate::auth::{Admin, Visitor};
 use crate::extract::{Body, IdempotencyKey};
 use crate::problem::Problem;
-use crate::render::replayed;
+use crate::render::{RefundStatus, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -54,28 +53,11 @@ pub(crate) struct RefundBody {
     position: Position,
 }
 
-/// How far the money of a refund is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RefundStatus {
-    /// The provider has not returned the money yet.
-    Pending,
-    /// The money was returned.
-    Succeeded,
-    /// The provider could not return the money. It is attempted again at an administrator's
-    /// request.
-    Failed,
-}
-
 /// Returns how far the money of a refund is. One without a payment provider has succeeded.
 pub(crate) fn status_of(app: &App, order_id: Option<OrderId>, refund_id: RefundId) -> RefundStatus {
     let order = order_id.and_then(|order_id| app.views.order(order_id));
     let refund = order.and_then(|order| order.payments.refund(refund_id).cloned());
-    match refund.map(|refund| refund.status) {
-        Some(MoneyStatus::Pending) => RefundStatus::Pending,
-        Some(MoneyStatus::Failed) => RefundStatus::Failed,
-        Some(MoneyStatus::Succeeded) | None => RefundStatus::Succeeded,
-    }
+    refund.map_or(RefundStatus::Succeeded, |refund| refund.status.into())
 }
 
 impl RefundBody {

@@ -2,12 +2,11 @@
 
 use domain::order::RefundCause;
 use domain::values::{HoldId, Money, RefundId, Timestamp};
-use projections::order_payments::MoneyStatus;
 use projections::orders::OrderRow;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::drops::refunds::RefundStatus;
+use crate::render::RefundStatus;
 
 /// Money of an order that is returned, or was.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -47,11 +46,7 @@ pub(super) fn made_refunds(row: &OrderRow) -> Vec<MadeRefundBody> {
             amount: refund.amount,
             quantity: 0,
             cause: refund.cause.name(),
-            status: match refund.status {
-                MoneyStatus::Pending => RefundStatus::Pending,
-                MoneyStatus::Succeeded => RefundStatus::Succeeded,
-                MoneyStatus::Failed => RefundStatus::Failed,
-            },
+            status: refund.status.into(),
             requested_at: refund.requested_at,
             settled_at: refund.settled_at,
             holds: vec![],

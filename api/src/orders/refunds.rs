@@ -20,10 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::OrderPath;
 use crate::app::App;
 use crate::auth::Admin;
-use crate::drops::refunds::{RefundStatus, status_of};
+use crate::drops::refunds::status_of;
 use crate::extract::{Body, IdempotencyKey};
 use crate::problem::Problem;
-use crate::render::replayed;
+use crate::render::{RefundStatus, replayed};
 
 /// Units of one drop to refund.
 #[derive(Debug, Deserialize, JsonSchema)]
