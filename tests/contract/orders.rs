@@ -606,7 +606,7 @@ async fn buyer_with_a_token_completes_their_own_free_order() {
         let order = post("/v1/orders", &ann, of("ann", items)).await.ok(201);
         format!("/v1/orders/{}/purchase", text(&order["id"]))
     };
-    let pays = place(&[(&free, 2)]).await;
+    let pays = place(&[(&free, 1)]).await;
     let others = post(&pays, &bob, json!({})).await;
     others.problem(403, "forbidden");
     let stated = post(&pays, &ann, json!({ "payment_reference": "pi_1" })).await;

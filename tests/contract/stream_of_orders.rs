@@ -64,7 +64,8 @@ async fn order_is_sent_as_the_route_returns_it_at_first_and_after_each_change() 
     );
     let read = app.get(&path).await.ok(200);
     assert_eq!(untimed(paid.json()), untimed(read));
-    assert!(paid.position() >= number(&paid.json()["position"]));
+    // The order may be newer than the id, from which a client that returns misses nothing.
+    assert!(paid.position() >= first.position());
 
     let shipped = app.admin(Method::PATCH, &path);
     let shipped = shipped.json(&json!({ "fulfilment": "shipped", "tracking": "parcel 1" }));
