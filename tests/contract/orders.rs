@@ -594,7 +594,7 @@ async fn with_tokens_buyers_see_and_cancel_their_own_orders_only() {
 async fn buyer_with_a_token_completes_their_own_free_order() {
     let launch = Launch::fresh().await;
     let app = launch.with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
-    let price = json!({ "amount": 0, "currency": "EUR" });
+    let price = json!({ "amount": 0, "currency": "USD" });
     let free = app.create_drop(5, json!({ "price": price })).await;
     let priced = app.create_drop(5, json!({})).await;
     let [ann, bob] = ["ann", "bob"].map(|buyer| token(SECRET, buyer, 600));
