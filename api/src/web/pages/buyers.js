@@ -310,7 +310,7 @@ function addDrops(page) {
   byId("more").hidden = !page.has_more;
   const scope = page.has_more
     ? `Of the newest ${units(drops.length, "drop")} of this buyer; the orders are of all.`
-    : `Of all ${units(drops.length, "drop")} of this buyer.`;
+    : `Of ${units(drops.length, "drop")}: every one of this buyer.`;
   const isCut = drops.some(({ has_more }) => has_more);
   write(byId("asked"), isCut ? `${scope} Of some, only the newest holds are shown.` : scope);
 }

@@ -39,7 +39,7 @@ let pages = 1;
  */
 const SUMS = [
   { words: "Purchases", kind: "number", cell: ({ sum }) => count(sum.purchases) },
-  { words: "Units sold", kind: "number", cell: ({ sum }) => count(soldUnits(sum)) },
+  { words: "Units bought", kind: "number", cell: ({ sum }) => count(soldUnits(sum)) },
   { words: "Units refunded", kind: "number", cell: ({ sum }) => count(sum.units_refunded) },
   { words: "Sales", kind: "number", cell: ({ sum }) => money(sum.gross) },
   {
@@ -99,7 +99,7 @@ async function load() {
   const shown = units(revenue.drops.length, "drop");
   write(
     byId("scope"),
-    revenue.has_more ? `The newest ${shown} with purchases.` : `All ${shown} with purchases.`,
+    revenue.has_more ? `The newest ${shown} with purchases.` : `${shown} with purchases.`,
   );
   mark(byId("main"), "data-filling", null);
 }
