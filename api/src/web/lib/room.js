@@ -92,7 +92,10 @@ export async function download(name, read) {
 
 /** Shows the number of open matters in the navigation, and lets the administrator sign out. */
 export function startRoom() {
-  byId("sign-out").addEventListener("click", async () => {
+  /** Disabled until now: a press before this would have been lost. @type {HTMLButtonElement} */
+  const signOut = byId("sign-out");
+  signOut.disabled = false;
+  signOut.addEventListener("click", async () => {
     await call("/v1/admin/session", { method: "DELETE" }).catch(() => null);
     location.reload();
   });
