@@ -185,12 +185,14 @@ export async function fillCart(t, drops, { expected, ...options } = {}) {
   return page;
 }
 
-/** Opens a room of the dashboard and signs in. */
+/** Opens a room of the dashboard, signs in, and waits until its script runs. */
 export async function openRoom(t, path, options) {
   const page = await open(t, path, options);
   await page.fill("#key", ADMIN_KEY);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("navigation", { name: "Dashboard" }).waitFor();
+  // The room's script has started, so that no press is lost.
+  await page.locator("#sign-out:enabled").waitFor();
   return page;
 }
 
