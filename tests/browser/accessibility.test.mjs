@@ -154,7 +154,7 @@ for (const [name, make] of Object.entries(PAGES)) {
     await picture(page, `${name}-phone`);
   });
 
-  /** Stores a screenshot, after an assertion that nothing is beside the window. */
+  /** Stores a screenshot, after an assertion that the page fits its window. */
   async function picture(page, file) {
     assert.ok(await fits(page), "the page is wider than the window");
     await page.evaluate(() => scrollTo(0, 0));

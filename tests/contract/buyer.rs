@@ -183,7 +183,7 @@ async fn unknown_and_erased_buyers_have_empty_lists() {
         );
         text(&buyer["buyer_id"])
     };
-    assert_eq!(nothing("nobody").await, "nobody");
+    assert_eq!(nothing("unknown").await, "unknown");
     // Found in any case, by full case folding.
     let known = read(&app, "WEISSMANN").await.ok(200);
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! Promise: the present state of each order first, then every change that lasts longer than the
 //! stream's interval, and always the last one; each as `GET /v1/orders/{id}` returns it to the
-//! caller. A change of an order that nobody watches wakes no shard: the registry knows the watched
+//! caller. A change of an unwatched order wakes no shard: the registry knows the watched
 //! ones.
 //! Limit: the authorization is checked when the stream starts. After the erasure of its buyer an
 //! order is sent only to callers that do not need to be the buyer.
