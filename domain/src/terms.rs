@@ -51,13 +51,13 @@ pub struct DropTerms {
     /// scheduled, and never changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit_group: Option<LimitGroup>,
-    /// Who can find the drop.
+    /// The callers that can find the drop.
     #[serde(default, skip_serializing_if = "Visibility::is_default")]
     pub visibility: Visibility,
-    /// What the public sees of the stock.
+    /// The form in which the stock is public.
     #[serde(default, skip_serializing_if = "ShowStock::is_default")]
     pub show_stock: ShowStock,
-    /// Who may place a hold.
+    /// The buyers that may place a hold.
     #[serde(default, skip_serializing_if = "Access::is_default")]
     pub access: Access,
     /// The product that the drop offers, in the shop's catalogue.

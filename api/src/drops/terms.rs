@@ -71,7 +71,7 @@ pub(crate) struct NewDrop {
     /// The group of drops that share `max_per_buyer`, as the sizes of a shoe do. It cannot be
     /// changed later. Default: none.
     limit_group: Option<Entered<LimitGroup>>,
-    /// Who can find the drop: all in lists, all by its id, or administrators only.
+    /// `public`: in lists. `unlisted`: by id only. `hidden`: for administrators only.
     #[serde(default)]
     visibility: Visibility,
     /// Whether the public sees the numbers of the stock, or a level.

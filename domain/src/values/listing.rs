@@ -1,8 +1,9 @@
-//! How a drop is offered: who may see it, what they see of its stock, and who may hold.
+//! How a drop is offered: its visibility, the form in which its stock is public, and the access to
+//! its holds.
 
 use serde::{Deserialize, Serialize};
 
-/// Who can find a drop.
+/// The callers that can find a drop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -16,7 +17,7 @@ pub enum Visibility {
     Hidden,
 }
 
-/// What the public sees of a drop's stock.
+/// The form in which a drop's stock is public.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -28,7 +29,7 @@ pub enum ShowStock {
     Level,
 }
 
-/// Who may place a hold.
+/// The buyers that may place a hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
