@@ -14,6 +14,7 @@ mod drops;
 mod errors;
 mod holds;
 mod identity;
+mod key_sets;
 mod language;
 mod layers;
 mod licences;
