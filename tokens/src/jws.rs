@@ -1,9 +1,9 @@
 //! JSON Web Signatures in compact form (RFC 7515).
 //!
 //! Promise: a verifier returns the payload only if the signature over exactly these bytes is valid,
-//! by the one algorithm that its key is for: [`Hs256`] verifies HS256 (RFC 7518, section 3.2), and a
-//! key of [`crate::jwks`] its own. So no public key can serve as a secret. The comparison of HS256
-//! takes constant time.
+//! by the one algorithm that its key is for: [`Hs256`] verifies HS256 (RFC 7518, section 3.2), and
+//! a key of [`crate::jwks`] its own. So no public key can serve as a secret. The comparison of
+//! HS256 takes constant time.
 //! Limit: a secret is shared, so every party that can verify can also sign. The caller checks the
 //! times and names in the payload.
 //!
