@@ -346,7 +346,8 @@ impl Verifier {
         };
         self.ledger.keep(&recorded)?;
         if let Some((person, buyer)) = introduction.person.zip(recorded.event.buyer()) {
-            self.persons.add(person, buyer, position)?;
+            let scope = self.ledger.scope_of(recorded.drop_id);
+            self.persons.add(scope, person, buyer, position)?;
         }
         Ok(Some(*recorded))
     }

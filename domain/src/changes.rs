@@ -77,8 +77,10 @@ impl DropAggregate {
 
     fn refuse_growth_above_limits(&self, hold: &Hold, quantity: Quantity) -> Result<(), Refusal> {
         let terms = self.existing_terms()?;
-        let buyer = self.buyer(self.buyer_of(hold));
-        let taken = buyer.map_or(0, |buyer| buyer.held + buyer.purchased);
+        let buyer = self.buyer_of(hold);
+        let taken = self
+            .taken(buyer)
+            .saturating_add(self.taken_elsewhere(buyer));
         let (per_hold, per_buyer) = (terms.max_per_hold.get(), terms.max_per_buyer);
         let in_hold = per_hold.saturating_sub(hold.quantity.get());
         let of_buyer = per_buyer.map_or(u32::MAX, |max| max.get().saturating_sub(taken));

@@ -347,14 +347,16 @@ impl DropAggregate {
     /// # Errors
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn place_hold(&self, command: &PlaceHold) -> Result<Decision<HoldId>, Refusal> {
-        self.place(command, None)
+        self.place(command, None, 0)
     }
 
-    /// Decides a hold, of an order or alone.
+    /// Decides a hold, of an order or alone. The limit per buyer counts `ordered` units as well:
+    /// those of the order's earlier items in drops of the same limit group.
     pub(crate) fn place(
         &self,
         command: &PlaceHold,
         order: Option<OrderedHold>,
+        ordered: u32,
     ) -> Result<Decision<HoldId>, Refusal> {
         let terms = self.existing_terms()?;
         // The caller chose the key, so this is a retry, and history already contains the result. An
@@ -372,7 +374,7 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
-        self.refuse_above_limits(command.buyer, command.quantity)?;
+        self.refuse_above_limits(command.buyer, command.quantity, ordered)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
         let (requested, available) = (
             command.quantity.get(),
@@ -537,9 +539,10 @@ impl DropAggregate {
         &self,
         buyer: Pseudonym,
         quantity: Quantity,
+        ordered: u32,
     ) -> Result<(), Refusal> {
         let terms = self.existing_terms()?;
-        let allowance = self.units_allowed(buyer, terms);
+        let allowance = self.units_allowed(buyer, terms, ordered);
         let requested = quantity.get();
         if requested > terms.max_per_hold.get() {
             let max = terms.max_per_hold.get();
@@ -587,7 +590,7 @@ impl DropAggregate {
             entry: waits.map(|entry| entry.id),
             held,
             purchased: known.map_or(0, |known| known.purchased),
-            allowance: self.units_allowed(buyer, terms),
+            allowance: self.units_allowed(buyer, terms, 0),
             next_hold_at: self.next_hold_at(buyer, at),
         })
     }
@@ -608,15 +611,18 @@ impl DropAggregate {
         holds
     }
 
-    fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
+    /// Returns the units that the limits allow in the buyer's next hold, next to `ordered` units of
+    /// the same order.
+    pub(crate) fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms, ordered: u32) -> u32 {
         // A cancellation resolves all holds, recorded or not.
         let taken = self
             .buyer(buyer)
             .map_or(0, |buyer| match self.cancelled_at() {
                 Some(_) => buyer.purchased,
-                None => buyer.held + buyer.purchased,
+                None => buyer.taken(),
             });
-        terms.allowance(taken)
+        let of_group = self.taken_elsewhere(buyer).saturating_add(ordered);
+        terms.allowance(taken.saturating_add(of_group))
     }
 
     /// An exact sliding window: the buyer's n-th newest hold must have left it before the next one

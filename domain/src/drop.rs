@@ -10,6 +10,7 @@
 
 mod changes;
 mod first_fit;
+mod group;
 mod indexes;
 mod packed;
 pub mod refunds;
@@ -140,6 +141,10 @@ pub struct DropAggregate {
     /// have no entry.
     #[serde(default, skip_serializing_if = "HashMap::is_empty")]
     orders: HashMap<u32, OrderId>,
+    /// The units that buyers have taken in the other drops of the limit group, see [`group`]. Empty
+    /// for a drop without a group.
+    #[serde(skip)]
+    elsewhere: HashMap<Pseudonym, u32>,
     #[serde(skip)]
     hold_index: Lookup<u32>,
     #[serde(skip)]
@@ -165,6 +170,7 @@ impl PartialEq for DropAggregate {
             && self.refunded == other.refunded
             && self.waitlist == other.waitlist
             && self.orders == other.orders
+            && self.elsewhere == other.elsewhere
             && self.hold_index == other.hold_index
             && self.buyer_index == other.buyer_index
             && self.key_index == other.key_index

@@ -57,7 +57,7 @@ impl DropAggregate {
                 quantity: entry.quantity.get(),
             });
         }
-        self.refuse_above_limits(command.buyer, command.quantity)?;
+        self.refuse_above_limits(command.buyer, command.quantity, 0)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
         if self.waitlist().len() >= command.max_waiting as usize {
             let limit = command.max_waiting;

@@ -4,6 +4,7 @@ mod cancel;
 mod changes;
 mod cqrs;
 mod fixtures;
+mod groups;
 mod history;
 mod holds;
 mod idempotency;

@@ -18,6 +18,7 @@ mod buyer_index;
 mod deadlines;
 mod draft;
 mod due_work;
+mod groups;
 mod handle;
 mod orders;
 mod quarantine;

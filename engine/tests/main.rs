@@ -6,6 +6,7 @@ mod callers;
 mod changes;
 mod clock;
 mod due_work;
+mod groups;
 mod interactions;
 mod keys;
 mod memory;

@@ -8,6 +8,7 @@
 
 mod buyer;
 mod drops;
+mod groups;
 mod orders;
 mod revenue;
 
@@ -36,6 +37,7 @@ use tracing::error;
 pub use self::buyer::BuyerInDrop;
 pub use self::drops::NoSuchDrop;
 use self::drops::{Drops, Found};
+use self::groups::Groups;
 use crate::buyers::{BuyerRow, Buyers};
 use crate::dense_holds::{DenseHolds, Found as FoundHold};
 use crate::error::CannotApply;
@@ -66,6 +68,7 @@ pub struct Views {
 #[derive(Debug, Default)]
 struct Hot {
     drops: Drops,
+    groups: Groups,
     holds: DenseHolds,
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
@@ -509,6 +512,7 @@ impl Hot {
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let position = recorded.position;
         self.drops.apply(recorded)?;
+        self.groups.apply(recorded);
         self.holds
             .apply(position, recorded.into(), &mut self.buyers)?;
         self.timeline.apply(position, recorded.into())?;
@@ -549,7 +553,13 @@ impl Hot {
             buyer: row.buyer,
         };
         let drop = self.drops.get(row.drop_id).filter(|_| place.is_some());
-        let taken = || self.buyers.taken(&key);
+        let taken = || {
+            let group = drop.and_then(|drop| drop.row.terms.limit_group.as_ref());
+            match group {
+                Some(group) => self.groups.taken(group, row.buyer, &self.buyers),
+                None => self.buyers.taken(&key),
+            }
+        };
         Some(EntryView {
             entry_id,
             row: row.clone(),

@@ -12,6 +12,7 @@ mod commands;
 mod conditional;
 mod drops;
 mod errors;
+mod groups;
 mod holds;
 mod identity;
 mod key_sets;

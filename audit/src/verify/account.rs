@@ -6,7 +6,7 @@ use domain::terms::DropTerms;
 use domain::values::{Money, Sequence, StockCount, Timestamp};
 
 use super::Check;
-use super::buyer_actions::Rules;
+use super::buyer_actions::{Rules, Scope};
 use super::closing::Cancelled;
 use crate::violation::{Fault, differs, expect};
 
@@ -21,6 +21,8 @@ pub(super) struct Account {
     pub(super) cancelled: Option<Cancelled>,
     /// True if a rule per buyer exists or existed.
     pub(super) has_rules: bool,
+    /// Its limit group.
+    pub(super) group: Option<Scope>,
     pub(super) total: i64,
     pub(super) available: i64,
     pub(super) held: i64,
@@ -44,6 +46,14 @@ impl Account {
         }
         let Money { amount, currency } = terms.price;
         Money::price(amount, currency).map_err(|error| format!("price {error}"))?;
+        if let Some(before) = &self.terms
+            && before.limit_group != terms.limit_group
+        {
+            return Err("an edit changed the limit group, which is fixed"
+                .to_owned()
+                .into());
+        }
+        self.group = terms.limit_group.as_ref().map(Scope::of_group);
         self.has_rules |= Rules::of(terms).are_any();
         self.terms = Some(terms.clone());
         Ok(())

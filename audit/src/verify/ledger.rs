@@ -4,8 +4,8 @@
 //! Promise: every engine can load a log that passes, and every rule held in it: units are conserved
 //! and never negative; a hold is resolved at most once, by its buyer, in time; a purchase has the
 //! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
-//! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist
-//! entry is settled at most once; in a cancelled drop only refunds and the consequences of the
+//! terms, and changed in place within them, within each buyer's limit, which the drops of a limit
+//! group share, and throttle; a waitlist entry is settled at most once; in a cancelled drop only refunds and the consequences of the
 //! cancellation follow (see [`super::closing`]); orders are whole ([`orders`]), and their money has
 //! one outcome ([`payments`]).
 //! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
@@ -23,7 +23,8 @@ use domain::DropEvent;
 use domain::order::OrderEvent;
 use domain::sale::{Sale, SaleFact};
 use domain::values::{
-    DropId, HoldId, Money, OrderId, Position, Pseudonym, RefundId, Sequence, Timestamp, WaitlistId,
+    DropId, HoldId, LimitGroup, Money, OrderId, Position, Pseudonym, RefundId, Sequence, Timestamp,
+    WaitlistId,
 };
 use hashbrown::{HashMap, HashSet};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
@@ -32,7 +33,7 @@ use self::orders::Orders;
 pub use self::payments::PaymentCounts;
 use super::Check;
 use super::account::Account;
-use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
+use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules, Scope};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
 use super::refunds::Refunds;
@@ -96,6 +97,7 @@ pub(super) struct Ledger {
     clocks: Clocks,
     ids: Distinct,
     actions: BuyerActions,
+    groups: HashMap<Scope, LimitGroup>,
     refunds: Refunds,
     refund_batch: RefundBatch,
 }
@@ -215,6 +217,9 @@ impl Ledger {
                 }
                 (account.total, account.available) = (total, total);
                 account.set_terms(&event.terms)?;
+                if let Some((scope, name)) = account.group.zip(event.terms.limit_group.as_ref()) {
+                    self.groups.entry(scope).or_insert_with(|| name.clone());
+                }
                 account.sale = Some(Sale::scheduled(&event.terms, event.scheduled_at));
             }
             DropEvent::DropRescheduled(event) => {
@@ -379,12 +384,12 @@ impl Ledger {
         at: Timestamp,
     ) -> io::Result<()> {
         let drop_id = recorded.drop_id;
-        let watched = self.drops.get(&drop_id).filter(|account| account.has_rules);
-        let Some((account, buyer)) = watched.zip(recorded.event.buyer()) else {
+        let Some((account, buyer)) = self.drops.get(&drop_id).zip(recorded.event.buyer()) else {
             return Ok(());
         };
         let rules = account.terms.as_ref().map(Rules::of).unwrap_or_default();
-        self.actions.add(BuyerAction {
+        let action = BuyerAction {
+            scope: Scope::of_drop(drop_id),
             drop_id,
             buyer,
             position: recorded.position,
@@ -392,7 +397,30 @@ impl Ledger {
             units,
             at,
             rules,
-        })
+        };
+        let mut of_drop = rules;
+        if let Some(scope) = account.group {
+            self.actions.add(BuyerAction {
+                scope,
+                rules: rules.limit(),
+                ..action
+            })?;
+            // The throttle counts the holds of the drop alone.
+            of_drop = rules.without_limit();
+        }
+        match account.has_rules {
+            true => self.actions.add(BuyerAction {
+                rules: of_drop,
+                ..action
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Where a buyer of this drop has one pseudonym: the drop, or its limit group.
+    pub(super) fn scope_of(&self, drop_id: DropId) -> Scope {
+        let group = self.drops.get(&drop_id).and_then(|account| account.group);
+        group.unwrap_or(Scope::of_drop(drop_id))
     }
 
     /// Judges the kept facts: returns the first repeated id, the first excess of a buyer, and the
@@ -403,7 +431,7 @@ impl Ledger {
     pub(super) fn judge_kept(self) -> io::Result<Vec<Violation>> {
         let repeat = self.ids.first_repeat()?;
         let repeat = repeat.map(|repeat| Violation::at(repeat.position, repeat.to_string()));
-        let excess = self.actions.first_excess()?;
+        let excess = self.actions.first_excess(&self.groups)?;
         let excess = excess.map(|(action, fault)| Violation {
             stream: Some(StreamName::of_drop(action.drop_id)),
             ..fault.at(action.position)

@@ -4,6 +4,7 @@
 mod changes;
 mod decided;
 mod erasures;
+mod groups;
 mod impossible;
 mod noted;
 mod orders;

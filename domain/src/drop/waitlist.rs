@@ -337,9 +337,8 @@ impl DropAggregate {
 
     fn is_allowed(&self, entry: &WaitlistEntry) -> bool {
         let buyer = self.buyer_at(entry.buyer);
-        let allowance = self
-            .terms()
-            .map_or(0, |terms| terms.allowance(buyer.held + buyer.purchased));
+        let taken = buyer.taken().saturating_add(self.taken_elsewhere(buyer.id));
+        let allowance = self.terms().map_or(0, |terms| terms.allowance(taken));
         entry.quantity.get() <= allowance
     }
 }

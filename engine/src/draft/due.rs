@@ -89,6 +89,7 @@ impl Draft {
                     quantity,
                     ..
                 } = request;
+                self.expire_in_group(state, *drop_id, buyer_id, times);
                 self.expire_for_hold(state, *drop_id, buyer_id, quantity.get(), times);
             }
             AnyRequest::PlaceOrder(Submitted { request, .. }) => {
@@ -98,6 +99,7 @@ impl Draft {
                         return;
                     }
                     let (drop_id, units) = (line.drop_id, line.units);
+                    self.expire_in_group(state, drop_id, &request.buyer_id, times);
                     self.expire_for_hold(state, drop_id, &request.buyer_id, units, times);
                 }
             }
@@ -138,6 +140,7 @@ impl Draft {
                 },
                 ..
             }) => {
+                self.expire_in_group(state, *drop_id, buyer_id, times);
                 if state.may_be_overdue(*drop_id, times.arrived) {
                     self.expire_of_buyer(state, *drop_id, buyer_id, times);
                 }
@@ -195,14 +198,13 @@ impl Draft {
                 return;
             }
             let (drop_id, units) = (item.drop_id, item.quantity.get());
-            if !state.may_be_overdue(drop_id, times.arrived) {
-                continue;
-            }
             let buyer = state.drop(drop_id).and_then(|drop| {
                 let hold = drop.aggregate.hold(item.hold_id)?;
                 Some(drop.aggregate.buyer_of(&hold))
             });
-            if let Some(buyer) = buyer {
+            let Some(buyer) = buyer else { continue };
+            self.expire_in_others(state, drop_id, buyer, times);
+            if state.may_be_overdue(drop_id, times.arrived) {
                 self.expire_overdue_of(state, drop_id, buyer, times);
                 self.expire_for_units(state, drop_id, units, times);
             }
@@ -233,12 +235,41 @@ impl Draft {
             let is_held = hold.status == HoldStatus::Held;
             is_held.then(|| (drop.id, drop.aggregate.buyer_of(&hold), more))
         });
-        if let Some((drop_id, buyer, more)) = found
-            && more > 0
-            && state.may_be_overdue(drop_id, times.arrived)
-        {
+        let Some((drop_id, buyer, more)) = found.filter(|(.., more)| *more > 0) else {
+            return;
+        };
+        self.expire_in_others(state, drop_id, buyer, times);
+        if state.may_be_overdue(drop_id, times.arrived) {
             self.expire_overdue_of(state, drop_id, buyer, times);
             self.expire_for_units(state, drop_id, more, times);
+        }
+    }
+
+    /// Lets a drop know the units of a buyer in the other drops of its limit group, after the
+    /// expired holds there are recorded: they count towards the limit per buyer as well.
+    fn expire_in_group(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        buyer_id: &BuyerId,
+        times: Times,
+    ) {
+        if let Some(buyer) = state.brief(drop_id, buyer_id) {
+            self.expire_in_others(state, drop_id, buyer, times);
+        }
+    }
+
+    fn expire_in_others(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        buyer: Pseudonym,
+        times: Times,
+    ) {
+        for other in state.taken_in_others(drop_id, buyer) {
+            if state.may_be_overdue(other, times.arrived) {
+                self.expire_overdue_of(state, other, buyer, times);
+            }
         }
     }
 

@@ -21,6 +21,7 @@ use self::responses::{
 };
 use super::client::SentRequest;
 use super::fleet::Life;
+use super::groups::Groups;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
 use super::{World, orders};
@@ -52,6 +53,7 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     }
     orders::check(world, stored, &events, lives);
     world.count(|tally| count(tally, &events));
+    world.count(|tally| tally.in_groups += ledger.groups.events());
 }
 
 fn sequences_are_dense(stored: &[StoredEvent]) {
@@ -113,6 +115,7 @@ struct Ledger {
     cancelled: BTreeMap<DropId, (Position, Timestamp)>,
     resolved: BTreeMap<HoldId, Position>,
     waitlists: Waitlists,
+    groups: Groups,
 }
 
 impl Ledger {
@@ -120,7 +123,8 @@ impl Ledger {
         let mut ledger = Self::default();
         for recorded in events {
             let before = ledger.available_now(recorded.drop_id);
-            ledger.waitlists.enter(recorded, before);
+            ledger.waitlists.enter(recorded, before, &ledger.groups);
+            ledger.groups.enter(recorded);
             ledger.enter(recorded);
             let units = ledger.units[&recorded.drop_id];
             let available = units.total - units.held - units.sold;
@@ -258,7 +262,8 @@ impl Ledger {
     /// entries.
     fn no_entry_waits_for_available_units(&self) {
         for drop_id in self.units.keys() {
-            let next = self.waitlists.next(*drop_id, self.available_now(*drop_id));
+            let available = self.available_now(*drop_id);
+            let next = self.waitlists.next(*drop_id, available, &self.groups);
             assert_eq!(next, None, "an entry of {drop_id} was not served");
         }
     }

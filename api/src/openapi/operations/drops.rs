@@ -250,7 +250,9 @@ fn standing(schemas: &mut Schemas) -> Operation {
     .description(
         "`holds` and `waitlist` are included only for the buyer's own token and for the admin \
          key. With them, a buyer who did not receive a response can find the hold again. They are \
-         omitted for other callers, because the id of a hold permits its purchase.",
+         omitted for other callers, because the id of a hold permits its purchase. `held` and \
+         `purchased` are the units in this drop; `allowance` counts those in all drops of its \
+         `limit_group`.",
     )
     .conditional_response_with_time(standing)
 }

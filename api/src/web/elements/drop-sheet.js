@@ -119,11 +119,12 @@ export class DropSheet extends HTMLElement {
   }
 
   /** @param {Drop} drop */
-  #showRules({ hold_seconds, max_per_hold, max_per_buyer, throttle }) {
+  #showRules({ hold_seconds, max_per_hold, max_per_buyer, throttle, limit_group }) {
+    const together = limit_group === null ? "" : ", in all drops of its group together";
     const rules = [
       `A hold lasts ${durationInWords(hold_seconds)}.`,
       `At most ${units(max_per_hold, "unit")} per hold.`,
-      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer.`,
+      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer${together}.`,
       throttle === null
         ? ""
         : `At most ${units(throttle.holds, "hold")} per buyer in ${durationInWords(throttle.window_seconds)}.`,
