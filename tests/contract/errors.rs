@@ -275,10 +275,61 @@ async fn problem_type_links_to_its_explanation() {
     let explanation = app.get(problem["type"].as_str().unwrap()).await;
     assert_eq!(explanation.status, 200);
     assert!(explanation.text().contains("sold_out"));
+    let document = api::openapi::document();
     for code in api::problem::Code::ALL {
-        let page = app.get(&format!("/problems/{}", code.name())).await;
-        assert!(page.text().contains(code.remedy()), "{}", page.text());
+        let (name, path) = (code.name(), format!("/problems/{}", code.name()));
+        let shown = app.get(&path).await;
+        assert!(shown.header("content-type").starts_with("text/plain"));
+        assert!(shown.text().contains(code.remedy()), "{}", shown.text());
+        let page = app
+            .request(Method::GET, &path)
+            .header("accept", "text/html");
+        let page = fetch(page).await;
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(
+            (page.status, page.header("vary")),
+            (200, "Accept"),
+            "{name}"
+        );
+        // The example, and each operation that the document lists with the code.
+        assert!(
+            page.text()
+                .contains(&format!("&quot;type&quot;: &quot;{path}&quot;")),
+            "{name}"
+        );
+        for item in document["paths"].as_object().unwrap().values() {
+            for operation in item.as_object().unwrap().values() {
+                let status = &operation["responses"][code.status().as_str()];
+                let problems = &status["content"]["application/problem+json"]["examples"];
+                let link = format!("#{}\">", text(&operation["operationId"]));
+                let is_linked = page.text().contains(&link);
+                assert_eq!(is_linked, problems.get(name).is_some(), "{name}: {link}");
+            }
+        }
     }
+}
+
+#[tokio::test]
+async fn list_of_problems_has_every_code_with_a_link() {
+    let app = App::start().await;
+    let listed = app.get("/problems").await;
+    let page = app
+        .request(Method::GET, "/problems")
+        .header("accept", "text/html");
+    let page = fetch(page).await;
+    assert_eq!((listed.status, page.status), (200, 200));
+    for code in api::problem::Code::ALL {
+        let line = format!("{} ({}): {}.\n", code.name(), code.status(), code.title());
+        assert!(listed.text().contains(&line), "{line}");
+        let link = format!("<a href=\"/problems/{}\">", code.name());
+        assert!(page.text().contains(&link), "{link}");
+    }
+    let reply = app
+        .request(Method::GET, "/docs/none")
+        .header("accept", "text/html");
+    let reply = fetch(reply).await;
+    assert_eq!((reply.status, reply.header("vary")), (404, "Accept"));
+    assert!(reply.text().contains("Page not found"), "{}", reply.text());
 }
 
 #[tokio::test]
