@@ -6,5 +6,6 @@ mod generated;
 mod interop;
 mod payments;
 mod readers;
+mod samples;
 mod stream_clients;
 mod webhook_verifiers;
