@@ -11,7 +11,7 @@ const MOST = 12;
 /** @type {Promise<Entry[]> | undefined} */
 let loading;
 
-/** Loads the index once; after a failure, the next key loads it again. @returns {Promise<Entry[]>} */
+/** Loads the index once; after a failure, at the next key. @returns {Promise<Entry[]>} */
 function index() {
   loading ??= fetch("/docs/search.json").then((response) => response.json());
   loading.catch(() => {
