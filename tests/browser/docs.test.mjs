@@ -60,7 +60,8 @@ test("an operation shows its parameters, responses and errors", async (t) => {
   await page.locator("#placeHold").getByRole("link", { name: "sold_out" }).click();
   await page.waitForURL(`${BASE}/problems/sold_out`);
   await page.getByRole("heading", { name: "What to do" }).waitFor();
-  await page.getByRole("link", { name: "Place a hold" }).first().waitFor({ state: "attached" });
+  await page.getByRole("link", { name: "Hold units of a drop" }).click();
+  await page.locator("#placeHold:target").waitFor();
 });
 
 test("the pages are complete without scripts", async (t) => {
@@ -111,7 +112,7 @@ test("search finds operations, problems, members and headings, by keyboard", asy
   }
   await page.fill("#query", "no such words");
   await expectText(page.locator("#count"), "0 results");
-  await page.fill("#query", "purchase hold");
+  await page.fill("#query", "purchase a hold");
   await page.locator("#found a", { hasText: "Purchase a hold" }).first().waitFor();
   await page.keyboard.press("Enter");
   await page.locator("#purchaseHold:target").waitFor();
@@ -157,8 +158,8 @@ test("on a phone the contents are folded initially", async (t) => {
 test("bounds and defaults of fields and parameters are shown", async (t) => {
   const page = await reference(t);
   for (const [path, id, name, words] of [
-    ["holds-and-purchases", "placeHold", "quantity", "1 to 1000, default 1"],
-    ["drops", "createDrop", "hold_seconds", "1 to 3600, default 60"],
+    ["holds-and-purchases", "placeHold", "quantity", "1 to 1000 or null, default 1"],
+    ["drops", "createDrop", "hold_seconds", "1 to 3600 or null, default 60"],
     ["drops", "createDrop", "max_per_hold", "default 1"],
     ["waitlist", "joinWaitlist", "quantity", "default 1"],
     ["drops", "listDrops", "limit", "1 to 100, default 100"],

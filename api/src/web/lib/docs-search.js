@@ -26,13 +26,14 @@ function plain(text) {
 }
 
 /**
- * How well an entry matches: each word must occur; one in the title counts more, most at its start.
+ * How well an entry matches: each word must occur; one in the title counts more, most at its start,
+ * and more than that if the title begins with the whole query.
  * @param {Entry} entry
  * @param {string[]} words
  */
 function rank({ title, kind, words: more }, words) {
   const [inTitle, inAll] = [plain(title), plain(`${title} ${kind} ${more}`)];
-  let sum = 0;
+  let sum = inTitle.startsWith(words.join(" ")) ? 4 : 0;
   for (const word of words) {
     if (!inAll.includes(word)) return 0;
     sum += inTitle.startsWith(word) ? 4 : inTitle.includes(word) ? 3 : 1;
