@@ -69,8 +69,7 @@ impl Outcome {
 pub(super) async fn run(language: &str, samples: &[(String, String)]) -> Vec<(String, Outcome)> {
     let directory = TempDir::new().unwrap();
     let ids = samples.iter().map(|(id, _)| id.as_str());
-    let mut command =
-        std::process::Command::from(command(language, directory.path()).await.into_std());
+    let mut command = command(language, directory.path()).await.into_std();
     match language {
         "curl" => {
             let mut script = String::new();
