@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
 use crate::stream::StreamHub;
-use crate::tokens::BuyerTokens;
+use tokens::buyers::BuyerTokens;
 
 /// Shared by every handler. Clones refer to the same server.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 mod examples;
 mod generated;
 mod interop;
+mod key_sets;
 mod payments;
 mod readers;
 mod samples;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate of the product with the crates of ours that it may use.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("terminal", &[]),
     ("private-postgres", &[]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("projections", &["domain", "infrastructure"]),
     ("webhooks", &["domain", "infrastructure"]),
     ("payments", &["domain"]),
+    ("tokens", &["domain"]),
     (
         "settlement",
         &["domain", "engine", "infrastructure", "payments"],
@@ -44,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "payments",
             "projections",
             "settlement",
+            "tokens",
             "webhooks",
         ],
     ),
@@ -62,6 +64,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "projections",
             "settlement",
             "terminal",
+            "tokens",
             "webhooks",
         ],
     ),

@@ -15,6 +15,7 @@ mod drops;
 mod errors;
 mod holds;
 mod identity;
+mod key_sets;
 mod language;
 mod layers;
 mod licences;

@@ -197,6 +197,34 @@ async fn empty_buyer_secret_is_rejected() {
 }
 
 #[tokio::test]
+async fn settings_of_tokens_that_cannot_be_used_are_rejected_in_one_line() {
+    for (name, value, reason) in [
+        (
+            "HOLDFAST_BUYER_SECRET_PREVIOUS",
+            "a secret",
+            "HOLDFAST_BUYER_SECRET",
+        ),
+        ("HOLDFAST_BUYER_JWKS", "", "it is empty"),
+        (
+            "HOLDFAST_BUYER_JWKS",
+            "http://shop.example/jwks",
+            "it must be https",
+        ),
+        (
+            "HOLDFAST_BUYER_JWKS",
+            "/nonexistent/keys.json",
+            "/nonexistent/keys.json",
+        ),
+    ] {
+        let refused = run_with(&[(name, value)], &["serve"]).await;
+        assert_eq!(refused.code, Some(1), "{value}: {refused:?}");
+        let words = refused.stderr.trim_end();
+        assert!(words.contains(name) && words.contains(reason), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
+}
+
+#[tokio::test]
 async fn settings_of_payments_that_cannot_be_used_are_rejected_in_one_line() {
     const KEY: (&str, &str) = ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_hunter2");
     const WEBHOOK: (&str, &str) = ("HOLDFAST_STRIPE_WEBHOOK_SECRET", "whsec_hunter2");

@@ -1,12 +1,13 @@
-//! JSON Web Signatures in compact form (RFC 7515), with HS256 (RFC 7518, section 3.2) and no other
-//! algorithm.
+//! JSON Web Signatures in compact form (RFC 7515).
 //!
-//! Promise: [`Hs256::verify`] returns the payload only if the signature over exactly these bytes is
-//! valid. The comparison takes constant time.
-//! Limit: the secret is shared, so every party that can verify can also sign. The caller checks the
+//! Promise: a verifier returns the payload only if the signature over exactly these bytes is valid,
+//! by the one algorithm that its key is for: [`Hs256`] verifies HS256 (RFC 7518, section 3.2), and
+//! a key of [`crate::jwks`] its own. So no public key can serve as a secret. The comparison of
+//! HS256 takes constant time.
+//! Limit: a secret is shared, so every party that can verify can also sign. The caller checks the
 //! times and names in the payload.
 //!
-//! Written here because the libraries link RSA or elliptic curves for it, or reject header
+//! Written here because the libraries link RSA or elliptic curves of their own, or reject header
 //! parameters that RFC 7515 requires to be ignored. Source:
 //! docs/decisions/0038-tokens-are-checked-here.md.
 
@@ -30,7 +31,35 @@ const HEADER: &[u8] = br#"{"typ":"JWT","alg":"HS256"}"#;
 /// 3.11).
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
-/// Why a token is not accepted as signed with the secret.
+/// The signature algorithms that are read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC with SHA-256: a shared secret (RFC 7518, section 3.2).
+    Hs256,
+    /// ECDSA on P-256 with SHA-256 (RFC 7518, section 3.4).
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518, section 3.3).
+    Rs256,
+    /// Ed25519 (RFC 8037, section 3.1).
+    EdDsa,
+}
+
+impl Algorithm {
+    /// Returns the algorithm with this name in a header or in a key.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "HS256" => Some(Self::Hs256),
+            "ES256" => Some(Self::Es256),
+            "RS256" => Some(Self::Rs256),
+            // RFC 9864 names the curve instead.
+            "EdDSA" | "Ed25519" => Some(Self::EdDsa),
+            _ => None,
+        }
+    }
+}
+
+/// Why a token is not accepted as signed. `Display` continues "The buyer's token".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
     /// The token is malformed.
@@ -46,8 +75,8 @@ pub enum Invalid {
     )]
     Header,
     /// The token is signed with another algorithm, or unsigned.
-    #[error("is not signed with HS256. The shop must sign it with that algorithm")]
-    Algorithm,
+    #[error("is not signed with {0}. The shop must sign it with that algorithm")]
+    Algorithm(&'static str),
     /// The token requires an unsupported extension (RFC 7515, section 4.1.11).
     #[error("has a crit header parameter, and no extension is supported. The shop must omit crit")]
     Critical,
@@ -60,12 +89,69 @@ pub enum Invalid {
          (HOLDFAST_BUYER_SECRET), and nothing may alter it"
     )]
     Signature,
+    /// The token was signed with another private key, or altered.
+    #[error(
+        "has a wrong signature. The shop must sign it with a private key whose public key is in \
+         the key set of this server (HOLDFAST_BUYER_JWKS), and nothing may alter it"
+    )]
+    KeySignature,
+    /// No key of the key set is for the token's `kid` and `alg`.
+    #[error(
+        "is signed with a key that is not in the key set (HOLDFAST_BUYER_JWKS): no key has its kid \
+         and alg. The shop must publish the key before it signs with it"
+    )]
+    UnknownKey,
     /// The payload cannot be decoded.
     #[error(
         "has claims that are not a JSON object with each member once. The shop must issue \
          such an object"
     )]
     Claims,
+}
+
+/// A token in its parts, not verified yet.
+pub(crate) struct Unverified<'a> {
+    pub(crate) algorithm: Option<Algorithm>,
+    /// The signer's name for the key.
+    pub(crate) kid: Option<String>,
+    /// The bytes that are signed: header and payload, encoded.
+    pub(crate) signed: &'a str,
+    pub(crate) signature: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl<'a> Unverified<'a> {
+    /// Takes a token apart. Unknown header parameters are ignored, whatever their value (RFC 7515,
+    /// section 4).
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub(crate) fn parse(token: &'a str) -> Result<Self, Invalid> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Invalid::Form)?;
+        let (header, payload) = signed.split_once('.').ok_or(Invalid::Form)?;
+        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part);
+        let header = decode(header).map_err(|_| Invalid::Form)?;
+        let payload = decode(payload).map_err(|_| Invalid::Form)?;
+        let signature = decode(signature).map_err(|_| Invalid::Form)?;
+        let header = members(&header).ok_or(Invalid::Header)?;
+        let text = |name| header.get(name).and_then(Value::as_str);
+        Ok(Self {
+            algorithm: text("alg").and_then(Algorithm::named),
+            kid: text("kid").map(str::to_owned),
+            signed,
+            signature,
+            payload,
+        })
+        .and_then(|parsed| check_header(&header).map(|()| parsed))
+    }
+
+    /// Returns the claims. The caller has verified the signature.
+    ///
+    /// # Errors
+    /// [`Invalid::Claims`].
+    pub(crate) fn claims(&self) -> Result<Map<String, Value>, Invalid> {
+        members(&self.payload).ok_or(Invalid::Claims)
+    }
 }
 
 /// Signs and verifies with one secret.
@@ -112,24 +198,24 @@ impl Hs256 {
 
     /// Returns the claims of a token that was signed with this secret.
     ///
-    /// Unknown header parameters are ignored, whatever their value (RFC 7515, section 4).
-    ///
     /// # Errors
     /// [`Invalid`].
     pub fn verify(&self, token: &str) -> Result<Map<String, Value>, Invalid> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(Invalid::Form)?;
-        let (header, payload) = signed.split_once('.').ok_or(Invalid::Form)?;
-        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part);
-        let header = decode(header).map_err(|_| Invalid::Form)?;
-        let payload = decode(payload).map_err(|_| Invalid::Form)?;
-        let signature = decode(signature).map_err(|_| Invalid::Form)?;
-        check_header(&members(&header).ok_or(Invalid::Header)?)?;
-        self.0
-            .clone()
-            .chain_update(signed)
-            .verify_slice(&signature)
-            .map_err(|_| Invalid::Signature)?;
-        members(&payload).ok_or(Invalid::Claims)
+        let token = Unverified::parse(token)?;
+        if token.algorithm != Some(Algorithm::Hs256) {
+            return Err(Invalid::Algorithm("HS256"));
+        }
+        if !self.has_signed(&token) {
+            return Err(Invalid::Signature);
+        }
+        token.claims()
+    }
+
+    /// Reports whether the signature of the token is by this secret. The caller has checked that
+    /// its algorithm is HS256.
+    pub(crate) fn has_signed(&self, token: &Unverified<'_>) -> bool {
+        let mac = self.0.clone().chain_update(token.signed);
+        mac.verify_slice(&token.signature).is_ok()
     }
 }
 
@@ -144,9 +230,6 @@ pub fn has_form_of_token(text: &str) -> bool {
 }
 
 fn check_header(header: &Map<String, Value>) -> Result<(), Invalid> {
-    if header.get("alg").and_then(Value::as_str) != Some("HS256") {
-        return Err(Invalid::Algorithm);
-    }
     if header.contains_key("crit") {
         return Err(Invalid::Critical);
     }
@@ -194,13 +277,13 @@ impl<'de> Visitor<'de> for MembersVisitor {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use serde_json::json;
 
     use super::*;
 
     /// Signs any header and payload.
-    pub(crate) fn signed(secret: &[u8], header: &str, payload: &str) -> String {
+    fn signed(secret: &[u8], header: &str, payload: &str) -> String {
         Hs256::new(secret).sign_parts(header.as_bytes(), payload.as_bytes())
     }
 
@@ -300,13 +383,13 @@ pub(crate) mod tests {
             assert_eq!(with_header(header), Ok(Map::new()), "{header}");
         }
         for (header, reason) in [
-            (r#"{"typ":"JWT"}"#, Invalid::Algorithm),
-            (r#"{"alg":"none"}"#, Invalid::Algorithm),
-            (r#"{"alg":"None"}"#, Invalid::Algorithm),
-            (r#"{"alg":"hs256"}"#, Invalid::Algorithm),
-            (r#"{"alg":"HS384"}"#, Invalid::Algorithm),
-            (r#"{"alg":"RS256"}"#, Invalid::Algorithm),
-            (r#"{"alg":["HS256"]}"#, Invalid::Algorithm),
+            (r#"{"typ":"JWT"}"#, Invalid::Algorithm("HS256")),
+            (r#"{"alg":"none"}"#, Invalid::Algorithm("HS256")),
+            (r#"{"alg":"None"}"#, Invalid::Algorithm("HS256")),
+            (r#"{"alg":"hs256"}"#, Invalid::Algorithm("HS256")),
+            (r#"{"alg":"HS384"}"#, Invalid::Algorithm("HS256")),
+            (r#"{"alg":"RS256"}"#, Invalid::Algorithm("HS256")),
+            (r#"{"alg":["HS256"]}"#, Invalid::Algorithm("HS256")),
             (r#"{"alg":"HS256","crit":["exp"]}"#, Invalid::Critical),
             (r#"{"alg":"HS256","crit":[]}"#, Invalid::Critical),
             (r#"{"alg":"HS256","crit":null}"#, Invalid::Critical),
@@ -337,6 +420,6 @@ pub(crate) mod tests {
     fn an_unsigned_token_is_refused_before_its_claims_are_read() {
         let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.";
         let refused = Hs256::new(SECRET).verify(unsigned);
-        assert_eq!(refused, Err(Invalid::Algorithm));
+        assert_eq!(refused, Err(Invalid::Algorithm("HS256")));
     }
 }

@@ -1,18 +1,30 @@
+use futures::FutureExt;
 use serde_json::json;
 
 use super::*;
-use crate::jws::tests::signed;
+
+fn signed(secret: &[u8], header: &str, payload: &str) -> String {
+    Hs256::new(secret).sign_parts(header.as_bytes(), payload.as_bytes())
+}
 
 const SECRET: &[u8] = b"the shop's secret for its buyers";
 const NOW: i64 = 1_700_000_000;
 
 fn tokens() -> BuyerTokens {
     BuyerTokens {
-        key: Hs256::new(SECRET),
+        secrets: vec![Hs256::new(SECRET)],
+        keys: None,
         audience: None,
         max_seconds: 86_400,
         leeway_seconds: 30,
     }
+}
+
+/// The result of a check that needs no key set, so that it waits for nothing.
+fn at_once(
+    check: impl Future<Output = Result<BuyerId, TokenError>>,
+) -> Result<BuyerId, TokenError> {
+    check.now_or_never().expect("nothing to wait for")
 }
 
 fn now() -> Timestamp {
@@ -22,7 +34,7 @@ fn now() -> Timestamp {
 /// Reads a token with these claims, which may lack `sub` and `exp`.
 fn read_by(tokens: &BuyerTokens, claims: &Value) -> Result<BuyerId, TokenError> {
     let token = signed(SECRET, r#"{"alg":"HS256"}"#, &claims.to_string());
-    tokens.buyer(&token, now())
+    at_once(tokens.buyer(&token, now()))
 }
 
 fn read(more: Value) -> Result<BuyerId, TokenError> {
@@ -268,14 +280,69 @@ fn audience_is_checked_by_rfc_7519() {
 fn foreign_token_is_refused_before_its_claims_are_checked() {
     let claims = json!({ "sub": "alice", "exp": 1 }).to_string();
     let foreign = signed(b"another secret", r#"{"alg":"HS256"}"#, &claims);
-    let outcome = tokens().buyer(&foreign, now());
+    let outcome = at_once(tokens().buyer(&foreign, now()));
     let reason = "has a wrong signature. The shop must sign it with the secret of this server \
                   (HOLDFAST_BUYER_SECRET), and nothing may alter it";
     assert_refused(&outcome, reason);
-    let outcome = tokens().buyer("not a token", now());
+    let outcome = at_once(tokens().buyer("not a token", now()));
     assert_refused(
         &outcome,
         "is not a JSON Web Token: it must have three base64url parts with dots between them. Send the \
          token as the shop issued it",
+    );
+}
+
+#[test]
+fn both_secrets_are_accepted_while_one_replaces_the_other() {
+    let rotating = BuyerTokens {
+        secrets: vec![Hs256::new(b"the secret from now on"), Hs256::new(SECRET)],
+        ..tokens()
+    };
+    let claims = json!({ "sub": "alice", "exp": NOW + 600 }).to_string();
+    let read = |secret: &[u8]| {
+        let token = signed(secret, r#"{"alg":"HS256"}"#, &claims);
+        at_once(rotating.buyer(&token, now()))
+    };
+    assert_eq!(read(SECRET).unwrap().as_str(), "alice");
+    assert_eq!(read(b"the secret from now on").unwrap().as_str(), "alice");
+    assert!(read(b"the secret before both").is_err());
+}
+
+/// RFC 7515, appendix A.3: a token by `joe`, signed with ES256.
+const ES256: &str = "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+
+fn keys_in(file: &std::path::Path) -> KeySource {
+    KeySource::new(crate::key_source::Location::File(file.into())).unwrap()
+}
+
+#[tokio::test]
+async fn token_is_verified_by_the_key_set_and_loads_it_if_needed() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = folder.path().join("keys.json");
+    let tokens = BuyerTokens {
+        secrets: Vec::new(),
+        keys: Some(keys_in(&file)),
+        ..tokens()
+    };
+    let outcome = tokens.buyer(ES256, now()).await;
+    assert_eq!(outcome, Err(TokenError::NoKeys));
+
+    let set = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
+    std::fs::write(&file, set).unwrap();
+    let tokens = BuyerTokens {
+        keys: Some(keys_in(&file)),
+        ..tokens
+    };
+    // Signed by the key; the RFC's example expired long ago.
+    let outcome = tokens.buyer(ES256, now()).await;
+    assert!(
+        matches!(outcome, Err(TokenError::Expired { .. })),
+        "{outcome:?}"
+    );
+    // The public key is not a secret.
+    let forged = signed(set.as_bytes(), r#"{"alg":"HS256"}"#, "{}");
+    assert_refused(
+        &tokens.buyer(&forged, now()).await,
+        "is not signed with ES256, RS256 or EdDSA. The shop must sign it with that algorithm",
     );
 }

@@ -1,4 +1,5 @@
-//! Buyer tokens: JSON Web Tokens (RFC 7519), signed by the shop with HS256.
+//! Buyer tokens: JSON Web Tokens (RFC 7519), signed by the shop: with a secret that it shares with
+//! the server, or with a private key whose public key is in the shop's key set.
 //!
 //! Promise: a token acts only for the buyer in its `sub`, for at most the maximum lifetime, and
 //! only at a server in its `aud`. A refusal names the claim and the compared values, and does not
@@ -10,13 +11,16 @@
 use domain::values::{BuyerId, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::jws::{Hs256, Invalid};
+use crate::jws::{Algorithm, Hs256, Invalid, Unverified};
+use crate::key_source::KeySource;
 
 /// The settings for buyer tokens.
 #[derive(Debug, Clone)]
 pub struct BuyerTokens {
-    /// The secret shared with the shop.
-    pub key: Hs256,
+    /// The secrets shared with the shop: while one replaces another, both.
+    pub secrets: Vec<Hs256>,
+    /// The shop's public keys.
+    pub keys: Option<KeySource>,
     /// This server's name in a token's `aud`.
     pub audience: Option<String>,
     /// Maximum time from now to `exp`, in seconds.
@@ -32,6 +36,9 @@ pub enum TokenError {
     /// It is not signed by the shop.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// The shop's key set was not loaded yet, so the signature cannot be checked.
+    #[error("cannot be checked: the key set of the shop (HOLDFAST_BUYER_JWKS) is not loaded yet")]
+    NoKeys,
     /// A required claim is missing.
     #[error("has no {claim} claim. The shop must set it to {meaning}")]
     Missing {
@@ -106,11 +113,37 @@ impl BuyerTokens {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub fn buyer(&self, token: &str, now: Timestamp) -> Result<BuyerId, TokenError> {
-        let claims = self.key.verify(token)?;
+    pub async fn buyer(&self, token: &str, now: Timestamp) -> Result<BuyerId, TokenError> {
+        let claims = self.verify(token).await?;
         self.check_times(&claims, now)?;
         self.check_audience(claims.get("aud"))?;
         buyer_named(&claims)
+    }
+
+    /// Returns the claims of a token that the shop signed.
+    async fn verify(&self, token: &str) -> Result<Map<String, Value>, TokenError> {
+        let token = Unverified::parse(token)?;
+        match (token.algorithm, &self.keys) {
+            (Some(Algorithm::Hs256), _) if !self.secrets.is_empty() => {
+                match self.secrets.iter().any(|secret| secret.has_signed(&token)) {
+                    true => Ok(token.claims()?),
+                    false => Err(Invalid::Signature.into()),
+                }
+            }
+            (Some(Algorithm::Es256 | Algorithm::Rs256 | Algorithm::EdDsa), Some(keys)) => {
+                verify_by(keys, &token).await
+            }
+            (Some(_) | None, _) => Err(Invalid::Algorithm(self.accepted()).into()),
+        }
+    }
+
+    /// Returns the names of the accepted algorithms, for a sentence.
+    const fn accepted(&self) -> &'static str {
+        match (self.secrets.is_empty(), &self.keys) {
+            (_, None) => "HS256",
+            (true, Some(_)) => "ES256, RS256 or EdDSA",
+            (false, Some(_)) => "HS256, ES256, RS256 or EdDSA",
+        }
     }
 
     fn check_times(&self, claims: &Map<String, Value>, now: Timestamp) -> Result<(), TokenError> {
@@ -175,6 +208,23 @@ impl BuyerTokens {
             Some(audience) if named.contains(&audience.as_str()) => Ok(()),
             Some(audience) => Err(TokenError::Audience(audience.clone())),
         }
+    }
+}
+
+/// Verifies a token with the shop's public keys. A token with an unknown key may be the first with
+/// a new one, so the set is loaded again before the token is refused.
+async fn verify_by(
+    keys: &KeySource,
+    token: &Unverified<'_>,
+) -> Result<Map<String, Value>, TokenError> {
+    let verified = keys.current().map(|keys| keys.verify(token));
+    match verified {
+        Some(Ok(claims)) => Ok(claims),
+        None | Some(Err(Invalid::UnknownKey)) => {
+            let keys = keys.reloaded().await.ok_or(TokenError::NoKeys)?;
+            Ok(keys.verify(token)?)
+        }
+        Some(Err(error)) => Err(error.into()),
     }
 }
 
