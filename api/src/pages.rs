@@ -1,9 +1,10 @@
-//! The pages, and the explanations behind a problem's `type`. All files are embedded in the binary.
+//! The pages. All files are embedded in the binary.
 //!
 //! A page is rendered from its [template](templates) when the server starts; with it go one
 //! stylesheet and ES modules, from `web/`. There is no build step, and pages use only the public
-//! API. Browsers revalidate each file at every load
-//! and get 304 while it is unchanged, so a new version appears immediately.
+//! API. Browsers revalidate each file at every load and get 304 while it is unchanged, so a new
+//! version appears immediately. The API reference is rendered in [`crate::openapi`], because it
+//! shows the document.
 
 mod preloads;
 mod templates;
@@ -18,7 +19,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use self::templates::{FRAMES, PAGES};
+use self::templates::{PAGES, is_part};
+pub(crate) use self::templates::{Page, parts};
 use crate::app::App;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
@@ -132,11 +134,6 @@ fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
     response
 }
 
-/// `GET /docs`
-pub(crate) async fn reference(headers: HeaderMap) -> Response {
-    page(&headers, "docs.html", StatusCode::OK)
-}
-
 /// Redirects a page's path with trailing slashes, `/drops` and `/orders`, to the page.
 pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     let bare = path.trim_end_matches('/');
@@ -144,7 +141,7 @@ pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     match bare {
         "/drops" => return to("/"),
         "/orders" => return to("/cart"),
-        "/admin" | "/cart" | "/docs" => return to(bare),
+        "/admin" | "/cart" | "/docs" | "/problems" => return to(bare),
         _ => {}
     }
     if let Some(id) = bare.strip_prefix("/drops/") {
@@ -172,7 +169,7 @@ pub(crate) fn not_found(method: &Method, uri: &Uri, headers: &HeaderMap) -> Resp
     not_found_page(headers, "No resource has this path.")
 }
 
-fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
+pub(crate) fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
     varied(
         match NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] {
             "text/html" => page(headers, "absent.html", StatusCode::NOT_FOUND),
@@ -194,26 +191,43 @@ pub(crate) async fn asset(
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
-    let Some((content, etag)) = find(name) else {
-        return Problem::new(Code::NotFound, "No file has this name.").into_response();
-    };
-    let cached = [
-        (header::ETAG, etag.as_ref()),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    if status == StatusCode::OK && is_known(headers, &etag) {
+    match find(name) {
+        Some((content, etag)) => file(headers, media_type(name), content, &etag, status),
+        None => Problem::new(Code::NotFound, "No file has this name.").into_response(),
+    }
+}
+
+/// Responds with a page of another module, or with 304 if the client has it.
+pub(crate) fn rendered(
+    headers: &HeaderMap,
+    media_type: &'static str,
+    page: &'static Page,
+) -> Response {
+    let content = page.text.as_bytes().into();
+    file(headers, media_type, content, &page.etag, StatusCode::OK)
+}
+
+fn file(
+    headers: &HeaderMap,
+    media_type: &'static str,
+    content: Cow<'static, [u8]>,
+    etag: &str,
+    status: StatusCode,
+) -> Response {
+    let cached = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache")];
+    if status == StatusCode::OK && is_known(headers, etag) {
         return (StatusCode::NOT_MODIFIED, PROTECTION, cached).into_response();
     }
-    let kind = [(header::CONTENT_TYPE, media_type(name))];
+    let kind = [(header::CONTENT_TYPE, media_type)];
     (status, PROTECTION, cached, kind, content).into_response()
 }
 
 /// Returns the page or the file of this name, with its tag.
 fn find(name: &str) -> Option<(Cow<'static, [u8]>, Cow<'static, str>)> {
     if let Some(page) = PAGES.get(name) {
-        return Some((page.html.as_bytes().into(), page.etag.as_str().into()));
+        return Some((page.text.as_bytes().into(), page.etag.as_str().into()));
     }
-    let file = Files::get(name).filter(|_| !name.starts_with(FRAMES))?;
+    let file = Files::get(name).filter(|_| !is_part(name))?;
     let etag = etag(&file);
     Some((file.data, etag.into()))
 }
@@ -233,27 +247,11 @@ fn media_type(name: &str) -> &'static str {
     }
 }
 
-/// `GET /problems/{code}`: the target of a problem's `type`.
-pub(crate) async fn problem(
-    path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let name = path.map(|Path(name)| name).unwrap_or_default();
-    match Code::ALL.iter().find(|code| code.name() == name) {
-        Some(code) => {
-            let (name, status, title) = (code.name(), code.status(), code.title());
-            let remedy = code.remedy();
-            format!("{name} ({status})\n\n{title}.\n\n{remedy}.\n").into_response()
-        }
-        None => varied(unknown_code(&headers)),
-    }
-}
-
 /// Responds with 404 and all codes: as a list of links for a browser, as a problem for a program.
-fn unknown_code(headers: &HeaderMap) -> Response {
+pub(crate) fn unknown_code(headers: &HeaderMap) -> Response {
     let is_page = NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] == "text/html";
     if is_page {
-        let html = PAGES["unknown-code.html"].html.as_str();
+        let html = PAGES["unknown-code.html"].text.as_str();
         let kind = [(header::CONTENT_TYPE, media_type("unknown-code.html"))];
         return (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response();
     }

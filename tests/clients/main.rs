@@ -7,5 +7,6 @@ mod interop;
 mod key_sets;
 mod payments;
 mod readers;
+mod samples;
 mod stream_clients;
 mod webhook_verifiers;

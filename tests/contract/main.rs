@@ -10,6 +10,7 @@ mod changes;
 mod checkout;
 mod commands;
 mod conditional;
+mod documentation;
 mod drops;
 mod errors;
 mod groups;

@@ -301,7 +301,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 36] = [
+const CACHES: [(&str, &str, &str); 38] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -340,8 +340,10 @@ const CACHES: [(&str, &str, &str); 36] = [
     ("/admin/{room}", "no-cache", "Cookie"),
     ("/admin/orders/{id}", "no-cache", "Cookie"),
     ("/docs", "no-cache", ""),
+    ("/docs/{page}", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
-    ("/problems/{code}", "no-store", ""),
+    ("/problems", "no-cache", "Accept"),
+    ("/problems/{code}", "no-cache", "Accept"),
 ];
 
 #[tokio::test]
@@ -386,6 +388,7 @@ async fn every_route_has_the_right_cache_headers() {
             .replace("{buyer_id}", "alice")
             .replace("{path}", "style.css")
             .replace("{room}", "orders")
+            .replace("{page}", "drops")
             .replace("{code}", "sold_out");
         if path == "/v1/stream" {
             // The response does not end: only its head is read.

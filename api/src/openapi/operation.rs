@@ -403,6 +403,10 @@ fn in_path(path: &str) -> Vec<Value> {
             "The code of a problem.",
             json!({ "type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>() }),
         ),
+        "page" => (
+            "A tag in lower case with hyphens, `schemas`, or `search.json`.",
+            json!({ "type": "string" }),
+        ),
         "room" => ("The name of the room.", json!({ "type": "string" })),
         _ => ("The path of the file.", json!({ "type": "string" })),
     };

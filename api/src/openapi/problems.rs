@@ -328,7 +328,8 @@ pub(super) fn schema(code: Code) -> Value {
     })
 }
 
-fn example(code: Code) -> Value {
+/// Returns an example of a problem, with the members that it always has.
+pub(super) fn example(code: Code) -> Value {
     let mut example = json!({
         "type": format!("/problems/{}", code.name()), "title": code.title(), "status": code.status().as_u16(),
         "detail": format!("{}.", code.title()), "code": code.name(),

@@ -147,7 +147,7 @@ fn sign_in(schemas: &mut Schemas) -> Operation {
         "Exchanges the admin key for a session cookie, so that no page has to store \
                       the key. Requests from pages of other sites are rejected.",
     )
-    .body_example(json!({ "key": "the admin key" }))
+    .body_example(json!({ "key": "ADMIN_KEY" }))
     .response(session.headers(&["Set-Cookie", "Cache-Control"]))
     .problems(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
 }
