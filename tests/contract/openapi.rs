@@ -301,7 +301,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 36] = [
+const CACHES: [(&str, &str, &str); 38] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -317,6 +317,7 @@ const CACHES: [(&str, &str, &str); 36] = [
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
     ("/v1/admin/revenue", "private, no-cache", "Accept"),
     ("/v1/admin/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/admin/drops/{id}/report", "private, no-cache", ""),
     ("/v1/admin/webhooks", "private, no-cache", ""),
     ("/v1/admin/webhooks/{id}", "private, no-cache", ""),
     (
@@ -339,6 +340,7 @@ const CACHES: [(&str, &str, &str); 36] = [
     ("/admin", "no-cache", "Cookie"),
     ("/admin/{room}", "no-cache", "Cookie"),
     ("/admin/orders/{id}", "no-cache", "Cookie"),
+    ("/admin/drops/{id}", "no-cache", "Cookie"),
     ("/docs", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
     ("/problems/{code}", "no-store", ""),
