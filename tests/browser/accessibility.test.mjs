@@ -51,6 +51,7 @@ const PAGES = {
     const page = await openLive(t, `/drops/${drop.id}`, look);
     await page.getByRole("button", { name: "Hold it" }).click();
     await page.locator("hold-panel .time").waitFor();
+    await page.locator("#purchasers summary").click();
     await expectText(page.locator("drop-sheet .columns"), "Ada");
     return page;
   },
@@ -126,6 +127,19 @@ const PAGES = {
     await page.locator("event-log li").first().waitFor();
     return page;
   },
+  "drop-room": async (t, look) => {
+    const page = await openRoom(t, `/admin/drops/${drop.id}`, look);
+    await page.locator("opening-chart rect").first().waitFor();
+    await page.locator("#purchasers summary").click();
+    await expectText(page.locator("#purchasers"), "Ada");
+    return page;
+  },
+  "cancel-drop": async (t, look) => {
+    const page = await openRoom(t, `/admin/drops/${drop.id}`, look);
+    await page.getByRole("button", { name: "Cancel the drop" }).click();
+    await page.getByRole("dialog").waitFor();
+    return page;
+  },
   "new-drop": async (t, look) => {
     const page = await openDashboard(t, look);
     await page.getByRole("button", { name: "New drop" }).click();
@@ -135,7 +149,7 @@ const PAGES = {
 };
 
 /** Dialogs, and the API reference, whose full picture is by far the largest. */
-const VIEWPORT_ONLY = ["new-drop", "refund", "new-endpoint", "docs"];
+const VIEWPORT_ONLY = ["new-drop", "cancel-drop", "refund", "new-endpoint", "docs"];
 
 for (const [name, make] of Object.entries(PAGES)) {
   test(`${name}, desktop: accessible in light and in dark`, async (t) => {

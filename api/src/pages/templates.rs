@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use domain::values::Currency;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
@@ -45,8 +46,8 @@ pub(super) fn text(name: &str) -> Option<String> {
 
 /// Renders the templates that are not frames.
 ///
-/// Nothing is escaped: the values are names of files and the constants of problems, and a test
-/// checks that these have no markup.
+/// Nothing is escaped: the values are names of files, codes of currencies and the constants of
+/// problems, and a test checks that these have no markup.
 fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, Error> {
     let mut templates = Environment::empty();
     templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -59,6 +60,9 @@ fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, 
         context! { name, status, title }
     });
     templates.add_global("codes", codes.collect::<Value>());
+    let currencies = Currency::all().into_iter();
+    let currencies = currencies.map(|currency| currency.code().to_owned());
+    templates.add_global("currencies", currencies.collect::<Value>());
     for (name, source) in sources {
         templates.add_template(name, source)?;
     }
@@ -140,6 +144,7 @@ mod tests {
             ("admin.html", "/admin"),
             ("rooms/attention.html", "/admin/attention"),
             ("rooms/buyers.html", "/admin/buyers"),
+            ("rooms/drop.html", "/admin"),
             ("rooms/order.html", "/admin/orders"),
             ("rooms/orders.html", "/admin/orders"),
             ("rooms/revenue.html", "/admin/revenue"),
