@@ -235,6 +235,13 @@ pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue
         max_hold_seconds: None,
         offer_seconds: None,
         low_stock_at: None,
+        limit_group: None,
+        visibility: Default::default(),
+        show_stock: Default::default(),
+        access: Default::default(),
+        product_id: None,
+        variant_id: None,
+        creator_id: None,
         max_per_buyer: None,
         throttle: None,
     })

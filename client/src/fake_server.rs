@@ -244,7 +244,9 @@ impl Shop {
         json!({
             "id": id, "name": terms.name, "description": terms.description, "image_url": terms.image_url,
             "price": terms.price, "status": status, "starts_at": starts_at, "ends_at": terms.ends_at,
-            "hold_seconds": terms.hold_seconds, "max_hold_seconds": null, "offer_seconds": null, "low_stock_at": null, "max_per_hold": terms.max_per_hold,
+            "hold_seconds": terms.hold_seconds, "max_hold_seconds": null, "offer_seconds": null, "low_stock_at": null, "limit_group": null, "visibility": "public",
+            "show_stock": "exact", "access": "open", "product_id": null, "variant_id": null, "creator_id": null,
+            "max_per_hold": terms.max_per_hold,
             "max_per_buyer": terms.max_per_buyer, "throttle": null, "stock": stock, "waitlist_length": 0,
             "position": self.log.len(), "created_at": now(), "server_time": now(),
         })
@@ -384,6 +386,13 @@ fn terms(new: &NewDropBody) -> DropTerms {
         max_hold_seconds: None,
         offer_seconds: None,
         low_stock_at: None,
+        limit_group: None,
+        visibility: Default::default(),
+        show_stock: Default::default(),
+        access: Default::default(),
+        product_id: None,
+        variant_id: None,
+        creator_id: None,
         max_per_buyer: None,
         throttle: None,
     }

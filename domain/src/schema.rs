@@ -13,11 +13,12 @@ use crate::event::DropEvent;
 use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
-    AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
-    DropName, EndpointLabel, Entered, FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest,
-    KeyDigest, LowStock, MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference,
-    Position, ProviderName, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence,
-    StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
+    AdjustmentId, BuyerId, BuyerLimit, CatalogueId, Commitment, Currency, Description, DisplayName,
+    DropId, DropName, EndpointLabel, Entered, FailureCode, HoldId, HoldSeconds, ImageUrl,
+    IntentDigest, KeyDigest, LimitGroup, LowStock, MaxHoldSeconds, OfferSeconds, OrderId,
+    PaymentId, PaymentReference, Position, ProviderName, Pseudonym, PurchaseId, Quantity, Reason,
+    RefundId, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking,
+    WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -243,6 +244,8 @@ described! {
     DisplayName: some_text(DisplayName::MAX_CHARS);
     PaymentReference: some_text(PaymentReference::MAX_CHARS);
     Tracking: some_text(Tracking::MAX_CHARS);
+    CatalogueId: some_ascii(CatalogueId::MAX_CHARS, "[A-Za-z0-9._-]");
+    LimitGroup: some_ascii(LimitGroup::MAX_CHARS, "[!-~]");
     EndpointLabel: text(EndpointLabel::MAX_CHARS);
     Position: log_number();
     Sequence: log_number();
@@ -271,6 +274,12 @@ fn log_number() -> Schema {
 
 fn some_text(most: usize) -> Schema {
     json_schema!({ "type": "string", "minLength": 1, "maxLength": most })
+}
+
+/// One to `most` characters of a class of a regular expression.
+fn some_ascii(most: usize, class: &str) -> Schema {
+    let pattern = format!("^{class}{{1,{most}}}$");
+    json_schema!({ "type": "string", "pattern": pattern, "minLength": 1, "maxLength": most })
 }
 
 fn code(most: usize) -> Schema {

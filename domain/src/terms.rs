@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    BuyerLimit, Description, DropName, HoldSeconds, ImageUrl, LowStock, MaxHoldSeconds, Money,
-    OfferSeconds, Quantity, Throttle, Timestamp,
+    Access, BuyerLimit, CatalogueId, Description, DropName, HoldSeconds, ImageUrl, LimitGroup,
+    LowStock, MaxHoldSeconds, Money, OfferSeconds, Quantity, ShowStock, Throttle, Timestamp,
+    Visibility,
 };
 
 /// The terms of a drop.
@@ -46,6 +47,28 @@ pub struct DropTerms {
     /// nothing: a webhook informs the shop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub low_stock_at: Option<LowStock>,
+    /// The group of drops that share `max_per_buyer`, if the drop is in one. Set when the drop is
+    /// scheduled, and never changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_group: Option<LimitGroup>,
+    /// The callers that can find the drop.
+    #[serde(default, skip_serializing_if = "Visibility::is_default")]
+    pub visibility: Visibility,
+    /// The form in which the stock is public.
+    #[serde(default, skip_serializing_if = "ShowStock::is_default")]
+    pub show_stock: ShowStock,
+    /// The buyers that may place a hold.
+    #[serde(default, skip_serializing_if = "Access::is_default")]
+    pub access: Access,
+    /// The product that the drop offers, in the shop's catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product_id: Option<CatalogueId>,
+    /// The variant of the product, as a size is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variant_id: Option<CatalogueId>,
+    /// The creator in whose name the drop is offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator_id: Option<CatalogueId>,
 }
 
 impl DropTerms {
@@ -114,6 +137,13 @@ pub struct TermsPatch {
     pub max_per_buyer: Option<Option<BuyerLimit>>,
     pub throttle: Option<Option<Throttle>>,
     pub low_stock_at: Option<Option<LowStock>>,
+    pub visibility: Option<Visibility>,
+    pub show_stock: Option<ShowStock>,
+    /// The new rule for later holds.
+    pub access: Option<Access>,
+    pub product_id: Option<Option<CatalogueId>>,
+    pub variant_id: Option<Option<CatalogueId>>,
+    pub creator_id: Option<Option<CatalogueId>>,
 }
 
 impl TermsPatch {
@@ -135,6 +165,13 @@ impl TermsPatch {
             max_per_buyer: self.max_per_buyer.unwrap_or(old.max_per_buyer),
             throttle: self.throttle.unwrap_or(old.throttle),
             low_stock_at: self.low_stock_at.unwrap_or(old.low_stock_at),
+            limit_group: old.limit_group,
+            visibility: self.visibility.unwrap_or(old.visibility),
+            show_stock: self.show_stock.unwrap_or(old.show_stock),
+            access: self.access.unwrap_or(old.access),
+            product_id: self.product_id.unwrap_or(old.product_id),
+            variant_id: self.variant_id.unwrap_or(old.variant_id),
+            creator_id: self.creator_id.unwrap_or(old.creator_id),
         }
     }
 }

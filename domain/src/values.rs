@@ -8,6 +8,7 @@ mod characters;
 mod codes;
 mod digests;
 mod ids;
+mod listing;
 mod money;
 mod numbers;
 mod positions;
@@ -21,6 +22,7 @@ pub use self::ids::{
     AdjustmentId, DropId, HoldId, OrderId, PaymentId, Pseudonym, PurchaseId, RefundId, WaitlistId,
     parse_uuid,
 };
+pub use self::listing::{Access, ShowStock, Visibility};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
     BuyerLimit, HoldSeconds, LowStock, MaxHoldSeconds, OfferSeconds, Quantity, StockCount,
@@ -29,8 +31,8 @@ pub use self::numbers::{
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;
 pub use self::texts::{
-    BuyerId, Description, DisplayName, DropName, EndpointLabel, Entered, ImageUrl,
-    PaymentReference, Reason, Text, Tracking, require_visible_characters,
+    BuyerId, CatalogueId, Description, DisplayName, DropName, EndpointLabel, Entered, ImageUrl,
+    LimitGroup, PaymentReference, Reason, Text, Tracking, require_visible_characters,
 };
 pub use self::time::Timestamp;
 

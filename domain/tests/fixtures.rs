@@ -15,6 +15,7 @@ use domain::incident::{LogEvent, VERSION};
 use domain::order::{CancelCause, FulfilmentStep, RefundCause, RefundOutcome};
 use domain::terms::DropTerms;
 use domain::testing::*;
+use domain::values::{Access, ShowStock, Visibility};
 use domain::{DropEvent, OrderEvent};
 use serde_json::Value;
 
@@ -24,6 +25,7 @@ fn every_event() -> BTreeMap<String, DropEvent> {
         drop_opened(1),
         drop_scheduled(long_holds(), 1),
         drop_scheduled(low_on_stock(), 1),
+        drop_scheduled(listed(), 1),
         drop_rescheduled(terms()),
         drop_cancelled(),
         drop_started(0),
@@ -60,6 +62,19 @@ fn low_on_stock() -> DropTerms {
     }
 }
 
+fn listed() -> DropTerms {
+    DropTerms {
+        limit_group: Some(limit_group("lamps-2026")),
+        visibility: Visibility::Unlisted,
+        show_stock: ShowStock::Level,
+        access: Access::Code,
+        product_id: Some(catalogue_id("walnut-lamp")),
+        variant_id: Some(catalogue_id("large")),
+        creator_id: Some(catalogue_id("atelier.nord")),
+        ..terms()
+    }
+}
+
 fn file_of(event: &DropEvent) -> String {
     // Fails to compile for a new event: add it to `every_event`, and add its fixture.
     let variant = match event {
@@ -67,6 +82,7 @@ fn file_of(event: &DropEvent) -> String {
         DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => "-offered",
         DropEvent::DropScheduled(event) if event.terms.offer_seconds.is_some() => "-long-holds",
         DropEvent::DropScheduled(event) if event.terms.low_stock_at.is_some() => "-low-stock",
+        DropEvent::DropScheduled(event) if event.terms.limit_group.is_some() => "-listed",
         DropEvent::HoldPlaced(event) if event.order_id.is_some() => "-ordered",
         // And so has a cause that was added later.
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::OrderCancelled => "-order",
@@ -170,7 +186,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 20);
+    assert_eq!(events.len(), 21);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -222,15 +238,15 @@ fn stored_events_contain_no_personal_data() {
     // an administrator about stock or a refund, by an operator about the log, or is a provider's
     // code. An intent is a digest.
     let harmless: BTreeSet<&str> = "
-        adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause changed_at
-        commitment currency cut_at delta description drop_id ended_at ends_at entry_id events
-        expired_at expires_at extended_at failed_at fulfilled_at fulfilment held hold_id
-        hold_seconds holds image_url intent items joined_at key late left_at low_stock_at
-        max_hold_seconds max_per_buyer max_per_hold name offer_seconds order_id outcome paid_at
-        payment_id placed_at position previous_expires_at previous_quantity price provider
+        access adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause
+        changed_at commitment creator_id currency cut_at delta description drop_id ended_at ends_at
+        entry_id events expired_at expires_at extended_at failed_at fulfilled_at fulfilment held hold_id
+        hold_seconds holds image_url intent items joined_at key late left_at limit_group
+        low_stock_at max_hold_seconds max_per_buyer max_per_hold name offer_seconds order_id outcome paid_at
+        payment_id placed_at position previous_expires_at previous_quantity price product_id provider
         purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at
-        removed_head requested_at rescheduled_at restocked scheduled_at settled_at sold started_at
-        starts_at stock succeeded_at terms throttle total total_stock voided_at waitlist_entry
+        removed_head requested_at rescheduled_at restocked scheduled_at settled_at show_stock sold started_at
+        starts_at stock succeeded_at terms throttle total total_stock variant_id visibility voided_at waitlist_entry
         window_seconds
     "
     .split_whitespace()

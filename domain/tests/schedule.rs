@@ -2,7 +2,7 @@
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
-use domain::values::{Description, DropName, ImageUrl};
+use domain::values::{Access, Description, DropName, ImageUrl, ShowStock, Visibility};
 use domain::{Refusal, Subject};
 
 fn from_10_to_20() -> DropTerms {
@@ -193,6 +193,13 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         max_per_buyer: Some(buyer_limit(3)),
         throttle: Some(throttle(4, 5)),
         low_stock_at: Some(low_stock(6)),
+        limit_group: None,
+        visibility: Visibility::Hidden,
+        show_stock: ShowStock::Level,
+        access: Access::Code,
+        product_id: Some(catalogue_id("chair")),
+        variant_id: Some(catalogue_id("oak")),
+        creator_id: Some(catalogue_id("Ann_1.a-b")),
     };
     let fill = TermsPatch {
         name: Some(full.name.clone()),
@@ -208,6 +215,12 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         max_per_buyer: Some(full.max_per_buyer),
         throttle: Some(full.throttle),
         low_stock_at: Some(full.low_stock_at),
+        visibility: Some(full.visibility),
+        show_stock: Some(full.show_stock),
+        access: Some(full.access),
+        product_id: Some(full.product_id.clone()),
+        variant_id: Some(full.variant_id.clone()),
+        creator_id: Some(full.creator_id.clone()),
     };
     let remove = TermsPatch {
         description: Some(None),
@@ -218,6 +231,9 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         max_per_buyer: Some(None),
         throttle: Some(None),
         low_stock_at: Some(None),
+        product_id: Some(None),
+        variant_id: Some(None),
+        creator_id: Some(None),
         ..TermsPatch::default()
     };
     let bare = DropTerms {
@@ -229,6 +245,9 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         max_per_buyer: None,
         throttle: None,
         low_stock_at: None,
+        product_id: None,
+        variant_id: None,
+        creator_id: None,
         ..full.clone()
     };
     given([drop_opened(1)])

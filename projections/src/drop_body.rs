@@ -2,7 +2,10 @@
 
 use domain::status::DropStatus;
 use domain::stock::Stock;
-use domain::values::{DropId, Money, Position, Pseudonym, Throttle, Timestamp};
+use domain::values::{
+    Access, CatalogueId, DropId, LimitGroup, Money, Position, Pseudonym, ShowStock, Throttle,
+    Timestamp, Visibility,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -30,6 +33,14 @@ pub struct DropBody<'a> {
     throttle: Option<Throttle>,
     /// At so many available units, or fewer, the drop is low on stock; null means never.
     low_stock_at: Option<u32>,
+    /// The group of drops that share `max_per_buyer`.
+    limit_group: Option<&'a str>,
+    visibility: Visibility,
+    show_stock: ShowStock,
+    access: Access,
+    product_id: Option<&'a str>,
+    variant_id: Option<&'a str>,
+    creator_id: Option<&'a str>,
     stock: Stock,
     waitlist_length: u32,
     position: Position,
@@ -69,6 +80,13 @@ impl<'a> DropBody<'a> {
             max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
             throttle: terms.throttle,
             low_stock_at: terms.low_stock_at.map(domain::values::LowStock::get),
+            limit_group: terms.limit_group.as_ref().map(LimitGroup::as_str),
+            visibility: terms.visibility,
+            show_stock: terms.show_stock,
+            access: terms.access,
+            product_id: terms.product_id.as_ref().map(CatalogueId::as_str),
+            variant_id: terms.variant_id.as_ref().map(CatalogueId::as_str),
+            creator_id: terms.creator_id.as_ref().map(CatalogueId::as_str),
             stock: drop.row.stock,
             waitlist_length: waitlist_length(drop, now),
             position: drop.position,

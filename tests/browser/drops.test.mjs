@@ -92,6 +92,9 @@ test("a drop is duplicated: the form has its terms, without its past sale window
     max_per_buyer: 4,
     low_stock_at: 3,
     throttle: { holds: 3, window_seconds: 60 },
+    limit_group: "lanterns",
+    visibility: "unlisted",
+    product_id: "lantern",
   });
   const page = await openDashboard(t);
   await row(page, drop).getByRole("button", { name: "Duplicate" }).click();
@@ -101,30 +104,23 @@ test("a drop is duplicated: the form has its terms, without its past sale window
   assert.equal(await dialog.getByLabel("Starts").inputValue(), "");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
   await dialog.waitFor({ state: "detached" });
-  const [copy] = (await api("GET", "/v1/drops?limit=1")).data;
-  const terms = ({
-    description,
-    price,
-    hold_seconds,
-    offer_seconds,
-    max_hold_seconds,
-    max_per_hold,
-    max_per_buyer,
-    low_stock_at,
-    throttle,
-    stock,
-  }) => ({
-    description,
-    price,
-    hold_seconds,
-    offer_seconds,
-    max_hold_seconds,
-    max_per_hold,
-    max_per_buyer,
-    low_stock_at,
-    throttle,
-    total: stock.total,
-  });
+  const [{ id }] = (await api("GET", "/v1/admin/metrics?limit=1")).drops;
+  const copy = await api("GET", `/v1/drops/${id}`);
+  const terms = (of) => [
+    of.description,
+    of.price,
+    of.hold_seconds,
+    of.offer_seconds,
+    of.max_hold_seconds,
+    of.max_per_hold,
+    of.max_per_buyer,
+    of.low_stock_at,
+    of.throttle,
+    of.limit_group,
+    of.visibility,
+    of.product_id,
+    of.stock.total,
+  ];
   assert.notEqual(copy.id, drop.id);
   assert.equal(copy.name, `${drop.name} (copy)`);
   assert.deepEqual(terms(copy), terms(drop));

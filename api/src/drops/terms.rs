@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, LowStock,
-    MaxHoldSeconds, Money, OfferSeconds, Quantity, StockCount, Throttle, ThrottleHolds,
-    ThrottleSeconds, Timestamp,
+    Access, BuyerLimit, CatalogueId, Currency, Description, DropName, Entered, HoldSeconds,
+    ImageUrl, LimitGroup, LowStock, MaxHoldSeconds, Money, OfferSeconds, Quantity, ShowStock,
+    StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, Visibility,
 };
 use engine::NewTerms;
 use schemars::JsonSchema;
@@ -68,6 +68,24 @@ pub(crate) struct NewDrop {
     throttle: Option<ThrottleBody>,
     /// The number of available units at which the webhook `stock.low` is sent. Default: never.
     low_stock_at: Option<LowStock>,
+    /// The group of drops that share `max_per_buyer`, as the sizes of a shoe do. It cannot be
+    /// changed later. Default: none.
+    limit_group: Option<Entered<LimitGroup>>,
+    /// `public`: in lists. `unlisted`: by id only. `hidden`: for administrators only.
+    #[serde(default)]
+    visibility: Visibility,
+    /// Whether the public sees the numbers of the stock, or a level.
+    #[serde(default)]
+    show_stock: ShowStock,
+    /// Whether every buyer may place a hold, or only one with a code of the drop.
+    #[serde(default)]
+    access: Access,
+    /// The product that the drop offers. The catalogue need not have it yet.
+    product_id: Option<Entered<CatalogueId>>,
+    /// The variant of the product.
+    variant_id: Option<Entered<CatalogueId>>,
+    /// The creator in whose name the drop is offered.
+    creator_id: Option<Entered<CatalogueId>>,
 }
 
 /// A throttle in a request: at most `holds` holds per buyer within any `window_seconds`.
@@ -130,6 +148,13 @@ impl NewDrop {
             max_per_buyer: self.max_per_buyer,
             throttle: self.throttle.map(Throttle::from),
             low_stock_at: self.low_stock_at,
+            limit_group: self.limit_group.map(|Entered(group)| group),
+            visibility: self.visibility,
+            show_stock: self.show_stock,
+            access: self.access,
+            product_id: self.product_id.map(|Entered(id)| id),
+            variant_id: self.variant_id.map(|Entered(id)| id),
+            creator_id: self.creator_id.map(|Entered(id)| id),
         };
         Ok((
             NewTerms {
@@ -187,6 +212,24 @@ pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<LowStock>")]
     low_stock_at: Option<Option<LowStock>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Visibility")]
+    visibility: Option<Visibility>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "ShowStock")]
+    show_stock: Option<ShowStock>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Access")]
+    access: Option<Access>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<CatalogueId>")]
+    product_id: Option<Option<Entered<CatalogueId>>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<CatalogueId>")]
+    variant_id: Option<Option<Entered<CatalogueId>>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<CatalogueId>")]
+    creator_id: Option<Option<Entered<CatalogueId>>>,
 }
 
 /// A field that is present: null removes an optional value, a value replaces it. An absent field
@@ -219,6 +262,12 @@ impl EditedDrop {
             max_per_buyer: self.max_per_buyer,
             throttle: self.throttle.map(|throttle| throttle.map(Throttle::from)),
             low_stock_at: self.low_stock_at,
+            visibility: self.visibility,
+            show_stock: self.show_stock,
+            access: self.access,
+            product_id: self.product_id.map(|id| id.map(|Entered(id)| id)),
+            variant_id: self.variant_id.map(|id| id.map(|Entered(id)| id)),
+            creator_id: self.creator_id.map(|id| id.map(|Entered(id)| id)),
         })
     }
 }

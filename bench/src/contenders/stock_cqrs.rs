@@ -94,6 +94,13 @@ impl Rival for StockCqrs {
             max_hold_seconds: None,
             offer_seconds: None,
             low_stock_at: None,
+            limit_group: None,
+            visibility: Default::default(),
+            show_stock: Default::default(),
+            access: Default::default(),
+            product_id: None,
+            variant_id: None,
+            creator_id: None,
             max_per_buyer: None,
             throttle: None,
         };

@@ -6,9 +6,10 @@ use super::{HOLD_SECONDS, T0};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, LowStock,
-    MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, RefundId,
-    StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
+    AdjustmentId, BuyerLimit, CatalogueId, Currency, DropId, DropName, HoldId, HoldSeconds,
+    KeyDigest, LimitGroup, LowStock, MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId,
+    Quantity, Reason, RefundId, StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
+    WaitlistId,
 };
 
 /// The instant `seconds` after [`T0`] (before, when negative).
@@ -128,6 +129,22 @@ pub fn max_hold_seconds(seconds: u32) -> MaxHoldSeconds {
 }
 
 /// # Panics
+/// If no group can have this name.
+#[must_use]
+#[track_caller]
+pub fn limit_group(name: &str) -> LimitGroup {
+    LimitGroup::new(name).expect("a valid name")
+}
+
+/// # Panics
+/// If the shop's catalogue cannot have this id.
+#[must_use]
+#[track_caller]
+pub fn catalogue_id(text: &str) -> CatalogueId {
+    CatalogueId::new(text).expect("a valid id")
+}
+
+/// # Panics
 /// If no drop has so many units.
 #[must_use]
 #[track_caller]
@@ -195,6 +212,13 @@ pub fn terms() -> DropTerms {
         max_hold_seconds: None,
         offer_seconds: None,
         low_stock_at: None,
+        limit_group: None,
+        visibility: Default::default(),
+        show_stock: Default::default(),
+        access: Default::default(),
+        product_id: None,
+        variant_id: None,
+        creator_id: None,
         max_per_hold: quantity(Quantity::MAX),
         max_per_buyer: None,
         throttle: None,

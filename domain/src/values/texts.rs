@@ -136,6 +136,25 @@ pub fn require_visible_characters(text: &str) -> Result<(), InvalidValue> {
     characters::refuse_in_ids(text)
 }
 
+/// The rule for ids that the shop gives to creators, products and variants: safe in a path, a file
+/// name and a spreadsheet.
+fn catalogue_identifier(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.chars().all(is_allowed) {
+        return Ok(text.into());
+    }
+    Err(InvalidValue::new(
+        "must have only the characters A-Z, a-z, 0-9, '.', '_' and '-'",
+    ))
+}
+
+fn visible_ascii(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
+    if text.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(text.into());
+    }
+    Err(InvalidValue::new("must have only visible ASCII characters"))
+}
+
 /// The rule for names: one line with a visible character, and no change of text direction.
 fn name(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     one_line(text)?;
@@ -221,6 +240,14 @@ bounded_text!(
     /// The address of a drop's picture: an absolute `http(s)` address, a path on this server, or a
     /// `data:` URL.
     ImageUrl, 1..=2_048, picture_address, stored: stored_picture_address
+);
+bounded_text!(
+    /// The shop's identifier of a creator, a product or a variant. Compared byte by byte.
+    CatalogueId, 1..=64, catalogue_identifier, stored: catalogue_identifier
+);
+bounded_text!(
+    /// The name that the drops of one group have in common. Compared byte by byte.
+    LimitGroup, 1..=64, visible_ascii, stored: visible_ascii
 );
 bounded_text!(
     Reason, 1..=500, name, stored: one_line

@@ -8,7 +8,9 @@ use domain::command::{
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
-use domain::values::{HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp, WaitlistId};
+use domain::values::{
+    HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp, Visibility, WaitlistId,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -120,6 +122,8 @@ prop_compose! {
         low in proptest::option::weighted(0.3, 1..=30_u32),
         throttled in proptest::option::weighted(0.6, (1..=4_u32, 1..=60_u32)),
         price in 0..=100_000_i64,
+        visibility in prop_oneof![Just(Visibility::Public), Just(Visibility::Hidden)],
+        product in proptest::option::weighted(0.3, "[a-c]"),
     ) -> DropTerms {
         DropTerms {
             price: cents(price),
@@ -132,6 +136,8 @@ prop_compose! {
             max_per_buyer: per_buyer.map(buyer_limit),
             low_stock_at: low.map(low_stock),
             throttle: throttled.map(|(holds, window)| throttle(holds, window)),
+            visibility,
+            product_id: product.as_deref().map(catalogue_id),
             ..terms()
         }
     }
@@ -152,6 +158,8 @@ fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
             max_hold_seconds: chosen(8).then_some(terms.max_hold_seconds),
             offer_seconds: chosen(9).then_some(terms.offer_seconds),
             low_stock_at: chosen(10).then_some(terms.low_stock_at),
+            visibility: chosen(11).then_some(terms.visibility),
+            product_id: chosen(12).then_some(terms.product_id),
             ..TermsPatch::default()
         }
     })

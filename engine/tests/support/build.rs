@@ -69,6 +69,13 @@ pub fn terms(hold_seconds: i64) -> DropTerms {
         max_hold_seconds: Some(MaxHoldSeconds::new(LONGEST_HOLD.into()).unwrap()),
         offer_seconds: None,
         low_stock_at: None,
+        limit_group: None,
+        visibility: Default::default(),
+        show_stock: Default::default(),
+        access: Default::default(),
+        product_id: None,
+        variant_id: None,
+        creator_id: None,
         max_per_buyer: None,
         throttle: None,
     }

@@ -28,7 +28,8 @@ async fn edit_requires_the_present_version_of_the_terms() {
         "name": "New", "description": null, "ends_at": null, "price": { "amount": 5, "currency": "USD" },
         "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
         "max_hold_seconds": 60, "offer_seconds": 90, "throttle": { "holds": 1, "window_seconds": 5 },
-        "low_stock_at": 7,
+        "low_stock_at": 7, "visibility": "unlisted", "show_stock": "level", "access": "code",
+        "product_id": "boot", "variant_id": "42", "creator_id": "ann",
     }))
     .await;
     let body = edited.ok(200);
@@ -45,6 +46,19 @@ async fn edit_requires_the_present_version_of_the_terms() {
         (&json!(60), &json!(90))
     );
     assert_eq!(body["low_stock_at"], 7);
+    for (field, value) in [
+        ("visibility", "unlisted"),
+        ("show_stock", "level"),
+        ("access", "code"),
+        ("product_id", "boot"),
+        ("variant_id", "42"),
+        ("creator_id", "ann"),
+    ] {
+        assert_eq!(body[field], value, "{field}");
+    }
+    edit(&app, &drop, Some("*"), &json!({ "limit_group": "boots" }))
+        .await
+        .problem(422, "invalid_value");
     assert_ne!(edited.header("etag"), etag);
     assert_eq!(body["stock"]["held"], 1);
 

@@ -16,6 +16,8 @@ async fn drop_is_scheduled_with_every_given_field() {
         "starts_at": "2999-01-01T10:00:00+02:00", "ends_at": "2999-01-02T00:00:00Z",
         "hold_seconds": 90, "max_hold_seconds": 86_400, "offer_seconds": 604_800, "max_per_hold": 2, "max_per_buyer": 4,
         "throttle": { "holds": 3, "window_seconds": 600 }, "low_stock_at": 10_000_000,
+        "limit_group": "boots/2026!", "visibility": "unlisted", "show_stock": "level", "access": "code",
+        "product_id": "Boot_1.a-b", "variant_id": "42", "creator_id": "ann",
     });
     let reply = app.post_drop(&given).await;
     let drop = reply.ok(201);
@@ -33,6 +35,13 @@ async fn drop_is_scheduled_with_every_given_field() {
         "max_per_buyer",
         "throttle",
         "low_stock_at",
+        "limit_group",
+        "visibility",
+        "show_stock",
+        "access",
+        "product_id",
+        "variant_id",
+        "creator_id",
     ] {
         assert_eq!(drop[field], given[field], "{field}");
     }
@@ -73,12 +82,23 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "max_per_buyer",
         "throttle",
         "low_stock_at",
+        "limit_group",
+        "product_id",
+        "variant_id",
+        "creator_id",
     ] {
         assert_eq!(
             drop.get(absent),
             Some(&Value::Null),
             "{absent} is present and null"
         );
+    }
+    for (field, default) in [
+        ("visibility", "public"),
+        ("show_stock", "exact"),
+        ("access", "open"),
+    ] {
+        assert_eq!(drop[field], default, "{field}");
     }
     let mut fields: Vec<&String> = drop.as_object().unwrap().keys().collect();
     fields.sort();
@@ -98,6 +118,13 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "max_per_buyer",
         "throttle",
         "low_stock_at",
+        "limit_group",
+        "visibility",
+        "show_stock",
+        "access",
+        "product_id",
+        "variant_id",
+        "creator_id",
         "stock",
         "waitlist_length",
         "position",
@@ -202,6 +229,39 @@ async fn invalid_drop_fields_are_reported_with_their_pointers() {
             "offer_seconds",
             vec![json!(0), json!(604_801)],
         ),
+        (
+            "/limit_group",
+            "limit_group",
+            vec![
+                json!(""),
+                json!("a b"),
+                json!("größe"),
+                json!("x".repeat(65)),
+                json!(1),
+            ],
+        ),
+        (
+            "/product_id",
+            "product_id",
+            vec![
+                json!(""),
+                json!("a/b"),
+                json!("a b"),
+                json!("é"),
+                json!("x".repeat(65)),
+            ],
+        ),
+        (
+            "/visibility",
+            "visibility",
+            vec![json!("Public"), json!("secret"), json!(null)],
+        ),
+        (
+            "/show_stock",
+            "show_stock",
+            vec![json!("none"), json!(true)],
+        ),
+        ("/access", "access", vec![json!("closed"), json!("")]),
         (
             "/low_stock_at",
             "low_stock_at",

@@ -196,10 +196,70 @@ export const TERMS = [
     read: number,
     show: (drop) => String(drop.low_stock_at ?? ""),
   },
+  {
+    group: "More",
+    name: "visibility",
+    words: "Visible to",
+    choices: [
+      ["public", "Everyone: in lists"],
+      ["unlisted", "Everyone who has the link"],
+      ["hidden", "Administrators only"],
+    ],
+    read: text,
+    show: (drop) => drop.visibility,
+  },
+  {
+    group: "More",
+    name: "show_stock",
+    words: "Stock shown to the public",
+    choices: [
+      ["exact", "Numbers"],
+      ["level", "A level"],
+    ],
+    read: text,
+    show: (drop) => drop.show_stock,
+  },
+  {
+    group: "More",
+    name: "access",
+    words: "Holds for",
+    choices: [
+      ["open", "Every buyer"],
+      ["code", "Buyers with a code of the drop"],
+    ],
+    read: text,
+    show: (drop) => drop.access,
+  },
+  ...["product_id", "variant_id", "creator_id"].map(catalogueId),
 ];
 
-/** The terms of a new drop: also its stock. */
-export const NEW_TERMS = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4)];
+/** An id of the shop's catalogue. @param {string} name @returns {Term} */
+function catalogueId(name) {
+  const words = `${name.charAt(0).toUpperCase()}${name.slice(1).replace("_id", "")}`;
+  return {
+    group: "More",
+    name,
+    words: `${words} id`,
+    hint: "Empty: none.",
+    attributes: { maxlength: 64, autocapitalize: "none", autocomplete: "off" },
+    read: text,
+    show: (drop) => /** @type {Record<string, any>} */ (drop)[name] ?? "",
+  };
+}
+
+/** It cannot be changed later. @type {Term} */
+const LIMIT_GROUP = {
+  group: "More",
+  name: "limit_group",
+  words: "Limit group",
+  hint: "Drops of a group share the limit per buyer. It cannot be changed later. Empty: none.",
+  attributes: { maxlength: 64, autocapitalize: "none", autocomplete: "off" },
+  read: text,
+  show: (drop) => drop.limit_group ?? "",
+};
+
+/** The terms of a new drop: also its stock and its group. */
+export const NEW_TERMS = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4), LIMIT_GROUP];
 
 /**
  * The fields in groups, with the parsed price and durations shown next to their inputs.

@@ -16,7 +16,10 @@ import { learn } from "./clock.js";
  *   hold_seconds: number, max_hold_seconds: number | null, offer_seconds: number | null,
  *   max_per_hold: number, max_per_buyer: number | null,
  *   throttle: {holds: number, window_seconds: number} | null,
- *   low_stock_at: number | null, stock: Stock, waitlist_length: number, position: number,
+ *   low_stock_at: number | null, limit_group: string | null,
+ *   visibility: "public" | "unlisted" | "hidden", show_stock: "exact" | "level",
+ *   access: "open" | "code", product_id: string | null, variant_id: string | null,
+ *   creator_id: string | null, stock: Stock, waitlist_length: number, position: number,
  *   created_at: string, server_time: string,
  *   top_purchasers?: Purchaser[]}} Drop
  * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number, price?: Money,

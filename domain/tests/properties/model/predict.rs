@@ -178,6 +178,12 @@ impl Model {
         if let Some(low_stock_at) = patch.low_stock_at {
             edited.low_stock_at = low_stock_at;
         }
+        if let Some(visibility) = patch.visibility {
+            edited.visibility = visibility;
+        }
+        if let Some(product_id) = patch.product_id {
+            edited.product_id = product_id;
+        }
         if let Some(throttle) = patch.throttle {
             edited.throttle = throttle;
         }
