@@ -1,4 +1,5 @@
-//! The course of each drop: the outcome of its holds, its first seconds, and its latest events. In memory only, as [`crate::revenue`]: the log contains all of it
+//! The course of each drop: the outcome of its holds, its first seconds, and its latest events. In
+//! memory only, as [`crate::revenue`]: the log contains all of it
 //! (docs/decisions/0073-the-report-of-a-drop.md).
 //!
 //! Promise: the counts are those of the log. Units that were placed are purchased, expired,

@@ -10,7 +10,8 @@
  *   ends_at: string | null, stock: import("./api.js").Stock, waitlist_length: number,
  *   waitlist_joined: number, funnel: Record<"placed" | "offered" | "open" | "purchased" |
  *   "expired" | "released" | "refunded", Counted>, refusals: Record<"sold_out" | "limit_reached" |
- *   "throttled", number>, first_hold_at: string | null, sold_out_at: string | null, all_sold_at: string | null,
+ *   "throttled", number>, first_hold_at: string | null, sold_out_at: string | null,
+ *   all_sold_at: string | null,
  *   opening: {bucket_ms: number, buckets: OpeningBucket[]}, latest: ReportedEvent[],
  *   position: number}} Report
  */
