@@ -5,8 +5,11 @@
 //! are counted separately ([`crate::refused`]).
 
 pub(crate) mod buyer;
+pub(crate) mod report;
 pub(crate) mod revenue;
 pub(crate) mod window;
+
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -46,7 +49,8 @@ pub(crate) struct MetricsParams {
     /// Lists only drops with these statuses, separated by commas.
     #[schemars(with = "Option<String>")]
     status: Option<Statuses>,
-    /// Lists only drops whose name contains this text, without regard to case.
+    /// Lists only drops whose name contains this text, without regard to case, or the drop that has
+    /// this id.
     search: Option<Search>,
 }
 
@@ -254,7 +258,10 @@ fn listed_drops(
         most: limit + 1,
     };
     let mut page = match &params.search {
-        Some(Search(words)) => selection.by_name(app, words, now)?,
+        Some(Search(words)) => match words.parse::<DropId>() {
+            Ok(id) => selection.by_ids(app, &BTreeSet::from([id]), now)?,
+            Err(_) => selection.by_name(app, words, now)?,
+        },
         None => selection.all(app, now)?,
     };
     let has_more = page.len() > limit;

@@ -150,7 +150,7 @@ impl DropSelection<'_> {
         page.map_err(|NoSuchDrop| self.invalid_start(app))
     }
 
-    fn by_ids(
+    pub(crate) fn by_ids(
         &self,
         app: &App,
         ids: &BTreeSet<DropId>,
@@ -487,7 +487,8 @@ fn find_with_stock_version(app: &App, drop_id: DropId) -> Result<(DropView, u32)
     found.ok_or_else(|| not_found(app, drop_id))
 }
 
-fn not_found(app: &App, drop_id: DropId) -> Problem {
+/// Returns the problem for a drop that is unknown, or in quarantine.
+pub(crate) fn not_found(app: &App, drop_id: DropId) -> Problem {
     quarantine(app.views.quarantine_of(drop_id))
         .unwrap_or_else(|| Problem::new(Code::DropNotFound, "No drop has this id."))
 }

@@ -120,6 +120,11 @@ pub(crate) async fn order_room(State(app): State<App>, headers: HeaderMap) -> Re
     for_admin(&app, &headers, "rooms/order.html")
 }
 
+/// `GET /admin/drops/{id}`: as [`dashboard`], the same page for every drop.
+pub(crate) async fn drop_room(State(app): State<App>, headers: HeaderMap) -> Response {
+    for_admin(&app, &headers, "rooms/drop.html")
+}
+
 /// A page for a signed-in browser, otherwise the sign-in page.
 fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
     let name = if app.sessions.is_open(headers, app.now()) {
@@ -141,6 +146,7 @@ pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     match bare {
         "/drops" => return to("/"),
         "/orders" => return to("/cart"),
+        "/admin/drops" => return to("/admin"),
         "/admin" | "/cart" | "/docs" | "/problems" => return to(bare),
         _ => {}
     }

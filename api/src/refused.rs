@@ -242,6 +242,18 @@ impl Refused {
         total
     }
 
+    /// Returns the refusals of one drop since the minute of `from`.
+    #[must_use]
+    pub fn of_drop(&self, drop_id: DropId, from: Timestamp) -> Tally {
+        let mut total = Tally::default();
+        self.visit(from, |slot, tally| {
+            if slot.drop_id == drop_id {
+                total += tally;
+            }
+        });
+        total
+    }
+
     /// Returns the refusals of each minute since that of `from`, of one drop or of all. Empty
     /// minutes are omitted.
     #[must_use]

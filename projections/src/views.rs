@@ -7,6 +7,7 @@
 //! number of rows (docs/decisions/0037-lists-page-before-they-copy.md).
 
 mod buyer;
+mod courses;
 mod drops;
 mod groups;
 mod orders;
@@ -40,6 +41,7 @@ use self::drops::{Drops, Found};
 use self::groups::Groups;
 use crate::buyers::{BuyerRow, Buyers};
 use crate::dense_holds::{DenseHolds, Found as FoundHold};
+use crate::drop_course::DropCourse;
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
@@ -75,6 +77,7 @@ struct Hot {
     /// The totals of all drops, by minute.
     minutes: BTreeMap<Timestamp, SalesTotals>,
     revenue: Revenue,
+    courses: HashMap<DropId, DropCourse>,
     buyers: Buyers,
     waitlists: Waitlists,
     rankings: HashMap<DropId, Ranking>,
@@ -491,6 +494,7 @@ impl Hot {
         }
         remove_range(&mut self.timeline.0, all);
         self.revenue.remove(drop_id);
+        self.courses.remove(&drop_id);
         self.rankings.remove(&drop_id);
         self.waitlists.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
@@ -520,11 +524,19 @@ impl Hot {
             SalesTimeline::change(self.minutes.entry(minute).or_default(), recorded.into())?;
         }
         self.revenue.apply(recorded.drop_id, &recorded.event);
+        self.follow_course(recorded);
         self.buyers.apply(recorded.into());
         self.waitlists.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.keep_refund(recorded);
         self.rank(recorded)
+    }
+
+    fn follow_course(&mut self, recorded: &RecordedEvent) {
+        if let Some(drop) = self.drops.get(recorded.drop_id) {
+            let course = self.courses.entry(recorded.drop_id).or_default();
+            course.apply(recorded, drop.row.stock);
+        }
     }
 
     /// Returns up to [`ROWS_PER_LOCK`] minutes of a drop, or of all drops together.

@@ -51,6 +51,7 @@ const PAGES = {
     const page = await openLive(t, `/drops/${drop.id}`, look);
     await page.getByRole("button", { name: "Hold it" }).click();
     await page.locator("hold-panel .time").waitFor();
+    await page.locator("#purchasers summary").click();
     await expectText(page.locator("drop-sheet .columns"), "Ada");
     return page;
   },
@@ -132,6 +133,19 @@ const PAGES = {
     await page.locator("event-log li").first().waitFor();
     return page;
   },
+  "drop-room": async (t, look) => {
+    const page = await openRoom(t, `/admin/drops/${drop.id}`, look);
+    await page.locator("opening-chart rect").first().waitFor();
+    await page.locator("#purchasers summary").click();
+    await expectText(page.locator("#purchasers"), "Ada");
+    return page;
+  },
+  "cancel-drop": async (t, look) => {
+    const page = await openRoom(t, `/admin/drops/${drop.id}`, look);
+    await page.getByRole("button", { name: "Cancel the drop" }).click();
+    await page.getByRole("dialog").waitFor();
+    return page;
+  },
   "new-drop": async (t, look) => {
     const page = await openDashboard(t, look);
     await page.getByRole("button", { name: "New drop" }).click();
@@ -141,7 +155,7 @@ const PAGES = {
 };
 
 /** Dialogs, and pages of the API reference, whose full pictures are by far the largest. */
-const VIEWPORT_ONLY = ["new-drop", "refund", "new-endpoint", "docs-operations", "docs-schemas"];
+const VIEWPORT_ONLY = ["new-drop", "cancel-drop", "refund", "new-endpoint", "docs-operations", "docs-schemas"];
 
 /** Opens a page of the API reference and waits until its script has run. */
 async function openReference(t, path, look) {

@@ -34,6 +34,7 @@ before(async () => {
   drop = await fillShop();
   orders = await fillOrders(drop);
   rooms = [
+    `/admin/drops/${drop.id}`,
     "/admin/orders",
     `/admin/orders/${orders.paid.id}`,
     "/admin/revenue",
@@ -93,6 +94,7 @@ test("a name of one long word breaks no layout", async (t) => {
       await openLive(t, "/", { within }),
       await openLive(t, `/drops/${long.id}`, { within }),
     ];
+    await own.locator("#purchasers summary").click();
     await expectText(own.locator("drop-sheet .columns section").first(), word.slice(0, 60));
     const card = shop.locator(`drop-card[data-drop-id="${long.id}"]`);
     await card.getByRole("button", { name: "Hold it" }).click();

@@ -27,6 +27,7 @@ mod orders;
 mod payments;
 mod refunds;
 mod refusals;
+mod report;
 mod revenue;
 mod roles;
 mod rules;

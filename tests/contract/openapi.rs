@@ -317,6 +317,7 @@ const CACHES: [(&str, &str, &str); 38] = [
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
     ("/v1/admin/revenue", "private, no-cache", "Accept"),
     ("/v1/admin/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/admin/drops/{id}/report", "private, no-cache", ""),
     ("/v1/admin/webhooks", "private, no-cache", ""),
     ("/v1/admin/webhooks/{id}", "private, no-cache", ""),
     (
@@ -339,6 +340,7 @@ const CACHES: [(&str, &str, &str); 38] = [
     ("/admin", "no-cache", "Cookie"),
     ("/admin/{room}", "no-cache", "Cookie"),
     ("/admin/orders/{id}", "no-cache", "Cookie"),
+    ("/admin/drops/{id}", "no-cache", "Cookie"),
     ("/docs", "no-cache", ""),
     ("/docs/{page}", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),

@@ -371,7 +371,11 @@ fn log_problems(path: &str) -> &'static [Code] {
         "/v1/waitlist",
         "/v1/stream",
     ];
-    let of_admins = ["/v1/admin/timeline", "/v1/admin/metrics"];
+    let of_admins = [
+        "/v1/admin/timeline",
+        "/v1/admin/metrics",
+        "/v1/admin/drops/{id}/report",
+    ];
     if of_drops.iter().any(|prefix| path.starts_with(prefix)) || of_admins.contains(&path) {
         &[Code::DropQuarantined, Code::LogRefused]
     } else {

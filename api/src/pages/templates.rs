@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use domain::values::Currency;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
@@ -86,8 +87,8 @@ fn environment<'source>() -> Result<Environment<'source>, Error> {
 
 /// Renders the pages.
 ///
-/// Nothing is escaped: the values are names of files and the constants of problems, and a test
-/// checks that these have no markup.
+/// Nothing is escaped: the values are names of files, codes of currencies and the constants of
+/// problems, and a test checks that these have no markup.
 fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, Error> {
     let mut templates = environment()?;
     let codes = Code::ALL.iter().map(|code| {
@@ -95,6 +96,9 @@ fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, 
         context! { name, status, title }
     });
     templates.add_global("codes", codes.collect::<Value>());
+    let currencies = Currency::all().into_iter();
+    let currencies = currencies.map(|currency| currency.code().to_owned());
+    templates.add_global("currencies", currencies.collect::<Value>());
     for (name, source) in sources {
         templates.add_template(name, source)?;
     }
@@ -171,6 +175,7 @@ mod tests {
             ("admin.html", "/admin"),
             ("rooms/attention.html", "/admin/attention"),
             ("rooms/buyers.html", "/admin/buyers"),
+            ("rooms/drop.html", "/admin"),
             ("rooms/order.html", "/admin/orders"),
             ("rooms/orders.html", "/admin/orders"),
             ("rooms/revenue.html", "/admin/revenue"),

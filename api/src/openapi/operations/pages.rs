@@ -49,6 +49,7 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
         dashboard(schemas),
         room(schemas),
         order_room(schemas),
+        drop_room(schemas),
         html(Operation::page(
             schemas,
             "/docs",
@@ -181,6 +182,16 @@ fn order_room(schemas: &mut Schemas) -> Operation {
         pages::order_room,
         "showOrderToAdmin",
         "One order in the dashboard",
+    ))
+}
+
+fn drop_room(schemas: &mut Schemas) -> Operation {
+    for_admin(Operation::page(
+        schemas,
+        "/admin/drops/{id}",
+        pages::drop_room,
+        "showDropToAdmin",
+        "One drop in the dashboard",
     ))
 }
 

@@ -1,7 +1,7 @@
 // Texts that describe a drop.
 
 import { until } from "./clock.js";
-import { count, day, duration, units } from "./format.js";
+import { count, day, duration, units, zoneAt } from "./format.js";
 
 /** @typedef {import("./api.js").Drop} Drop */
 
@@ -47,12 +47,14 @@ export function isOver(status) {
 export function when(drop) {
   switch (statusOf(drop)) {
     case "scheduled":
-      return `Starts ${day(drop.starts_at)}`;
+      return `Starts ${day(drop.starts_at)} ${zoneAt(drop.starts_at)}`;
     case "live":
     case "sold_out":
       return drop.ends_at ? `Ends in ${duration(until(drop.ends_at))}` : withoutEnd(drop);
-    case "ended":
-      return `Ended ${day(drop.ends_at ?? drop.server_time)}`;
+    case "ended": {
+      const at = drop.ends_at ?? drop.server_time;
+      return `Ended ${day(at)} ${zoneAt(at)}`;
+    }
     case "cancelled":
       return "No further sales";
   }
@@ -86,6 +88,16 @@ export function blockReason(block, requested, drop) {
       return `only ${units(left, "unit is", "units are")} unsold, and ${request}; you can be served only if stock is added.`;
     }
   }
+}
+
+/** The most units of one hold of a new buyer. @param {Drop} drop */
+export function allowedUnits({ max_per_hold, max_per_buyer }) {
+  return Math.min(max_per_hold, max_per_buyer ?? max_per_hold);
+}
+
+/** How long an offer to a waitlist entry lasts, in seconds. @param {Drop} drop */
+export function offerSeconds({ offer_seconds, hold_seconds }) {
+  return offer_seconds ?? hold_seconds;
 }
 
 /** The label of the status. @param {Drop} drop */
