@@ -5,6 +5,7 @@
 //! API. Browsers revalidate each file at every load
 //! and get 304 while it is unchanged, so a new version appears immediately.
 
+pub(crate) mod embed;
 mod preloads;
 mod templates;
 
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use self::embed::FOR_OTHER_SITES;
 use self::templates::{FRAMES, PAGES};
 use crate::app::App;
 use crate::negotiate::{preferred, varied};
@@ -52,6 +54,7 @@ struct Files;
 /// If there is such an error, which a test rules out.
 pub fn render() {
     LazyLock::force(&PAGES);
+    embed::prepare();
 }
 
 /// `GET /`
@@ -190,7 +193,8 @@ pub(crate) async fn asset(
     if find(&name).is_none() {
         return not_found_page(&headers, "No file has this name.");
     }
-    page(&headers, &name, StatusCode::OK)
+    let file = page(&headers, &name, StatusCode::OK);
+    (FOR_OTHER_SITES, file).into_response()
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
