@@ -7,5 +7,6 @@ mod generated;
 mod interop;
 mod payments;
 mod readers;
+mod recipes;
 mod stream_clients;
 mod webhook_verifiers;
