@@ -14,7 +14,7 @@ import { Webhook, WebhookVerificationError } from "standardwebhooks";
 const { HOLDFAST_URL, WEBHOOK_SECRET, PLATFORM_URL, PORT = "0" } = process.env;
 const webhook = new Webhook(WEBHOOK_SECRET);
 
-/** The ids of processed webhooks. A shop stores them, next to what they changed. */
+/** The ids of processed webhooks. A shop stores them, next to the numbers. */
 const processed = new Set();
 
 async function processOnce(id, { data }) {

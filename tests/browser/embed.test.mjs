@@ -1,4 +1,4 @@
-// Pages of another origin: what a browser permits a listed one and refuses to others, and the
+// Pages of another origin in a browser: a listed one uses the API, others are refused; and the
 // element <holdfast-drop>.
 
 import assert from "node:assert/strict";
