@@ -283,8 +283,10 @@ test("elements of one page share a stream, and an unknown drop does not stop the
   assert.ok(streams.at(-1).includes(drops[0].id) && streams.at(-1).includes(drops[1].id), streams);
 });
 
-for (const [name, look] of Object.entries(LOOKS))
+// The phone has light colors.
+for (const name of ["dark", "phone"])
   test(`the element is accessible: ${name}`, async (t) => {
+    const look = LOOKS[name];
     const drop = await createDrop({ max_per_hold: 2, hold_seconds: 600 });
     const page = await openSite(t, element(drop), look);
     await page.emulateMedia({ colorScheme: look.colorScheme });
