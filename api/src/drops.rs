@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::event::StockAdjusted;
 use domain::status::DropStatus;
@@ -33,7 +33,9 @@ use crate::extract::{
 };
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
-use crate::render::{DropTag, Page, Representation, conditional_at, insert, replayed};
+use crate::render::{
+    DropTag, POSITION, Page, Representation, conditional_at, insert, positioned, recorded,
+};
 
 /// Maximum number of drops in one response.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -59,7 +61,7 @@ pub(crate) async fn create(
         header::LOCATION,
         &format!("/v1/drops/{}", answer.drop_id),
     );
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -130,9 +132,6 @@ pub(crate) async fn list(
     insert(&mut response, POSITION, &position.to_string());
     Ok(response)
 }
-
-/// The header with the position of a response whose body has none.
-const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
 
 /// Selects a part of a list.
 pub(crate) struct DropSelection<'a> {
@@ -228,14 +227,14 @@ pub(crate) async fn edit(
 ) -> Result<Response, Problem> {
     let expected_version = expected_version(&app, drop_id, &headers)?;
     let patch = Box::new(edited.into_patch()?);
-    app.engine
-        .reschedule_drop(RescheduleDrop {
-            drop_id,
-            expected_version,
-            patch,
-        })
-        .await?;
-    drop_now(&app, StatusCode::OK, drop_id)
+    let request = RescheduleDrop {
+        drop_id,
+        expected_version,
+        patch,
+    };
+    let answer = app.engine.reschedule_drop(request).await?;
+    let response = drop_now(&app, StatusCode::OK, drop_id)?;
+    Ok(positioned(response, &answer))
 }
 
 /// Returns the version in `If-Match`; `None` for `*`. Of several, the present one; the engine
@@ -286,7 +285,7 @@ pub(crate) async fn cancel(
 ) -> Result<Response, Problem> {
     must_match(&app, drop_id, &headers)?;
     let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
-    Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
+    Ok(recorded(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
 /// Rejects an `If-Match` that names other versions of the drop than the present one. A drop that is
@@ -371,7 +370,7 @@ pub(crate) async fn adjust(
     let adjustment = app.views.adjustment(answer.subject);
     let adjustment = adjustment.ok_or_else(Problem::declared_void)?;
     let body = AdjustmentBody::new(adjustment, &drop, app.now());
-    Ok(replayed(
+    Ok(recorded(
         (StatusCode::CREATED, Json(body)).into_response(),
         &answer,
     ))
@@ -404,8 +403,9 @@ pub(crate) async fn set_stock(
         total: counted.total,
         reason: counted.reason.0,
     };
-    app.engine.set_stock(request).await?;
-    drop_now(&app, StatusCode::OK, drop_id)
+    let answer = app.engine.set_stock(request).await?;
+    let response = drop_now(&app, StatusCode::OK, drop_id)?;
+    Ok(positioned(response, &answer))
 }
 
 /// Returns the version of the stock in `If-Match`; `None` without it, and for `*`. Of several, the

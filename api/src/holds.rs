@@ -25,7 +25,9 @@ use crate::extract::{
 };
 use crate::limiter::{Attempt, AttemptKind, ChangeKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
+use crate::render::{
+    HoldBody, PurchaseBody, conditional_at, insert, positioned, private, recorded,
+};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -81,7 +83,7 @@ pub(crate) async fn place(
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
     insert(&mut response, header::LOCATION, &location);
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 /// Builds the hold from its event, without a lookup in the views, which the engine updates all the
@@ -142,11 +144,11 @@ pub(crate) async fn change(
         .await;
     admission.settle(&answer);
     let answer = found(attempt, answer);
-    answer.map_err(|error| match app.views.hold(hold_id) {
+    let answer = answer.map_err(|error| match app.views.hold(hold_id) {
         Some(hold) => app.refused.problem(hold.row.drop_id, error),
         None => error.into(),
     })?;
-    hold_now(&app, hold_id)
+    Ok(positioned(hold_now(&app, hold_id)?, &answer))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -163,10 +165,9 @@ pub(crate) async fn extend(
     HoldPath(hold_id): HoldPath,
     Body(Extension { seconds }): Body<Extension>,
 ) -> Result<Response, Problem> {
-    app.engine
-        .extend_hold(ExtendHold { hold_id, seconds })
-        .await?;
-    hold_now(&app, hold_id)
+    let request = ExtendHold { hold_id, seconds };
+    let answer = app.engine.extend_hold(request).await?;
+    Ok(positioned(hold_now(&app, hold_id)?, &answer))
 }
 
 /// Responds with the present hold.
@@ -187,10 +188,7 @@ pub(crate) async fn release(
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let answer = app.engine.release_hold(ReleaseHold { hold_id }).await;
     let answer = found(attempt, answer)?;
-    // A response without a body has its position in a header.
-    let position = [("holdfast-position", answer.position().to_string())];
-    let response = (StatusCode::NO_CONTENT, position).into_response();
-    Ok(replayed(response, &answer))
+    Ok(recorded(StatusCode::NO_CONTENT.into_response(), &answer))
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -227,7 +225,7 @@ pub(crate) async fn purchase(
     } else {
         StatusCode::CREATED
     };
-    Ok(replayed((status, Json(purchase)).into_response(), &answer))
+    Ok(recorded((status, Json(purchase)).into_response(), &answer))
 }
 
 /// Adds the purchase's id to a conflict with another payment.

@@ -25,6 +25,7 @@ pub mod metrics;
 mod negotiate;
 pub mod openapi;
 mod orders;
+pub mod origins;
 pub mod pages;
 mod preconditions;
 pub mod problem;

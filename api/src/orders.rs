@@ -32,7 +32,7 @@ use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
 use crate::holds::Payment;
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::problem::{Code, Problem};
-use crate::render::{Representation, conditional_at, insert, private, replayed};
+use crate::render::{Representation, conditional_at, insert, private, recorded};
 
 /// One line of a new order.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -103,7 +103,7 @@ pub(crate) async fn place(
     let location = format!("/v1/orders/{order_id}");
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
     insert(&mut response, header::LOCATION, &location);
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 /// `GET /v1/orders/{id}`
@@ -216,7 +216,7 @@ fn order_now(app: &App, answer: &Accepted<OrderId>, is_admin: bool) -> Result<Re
     let response = Representation::json(&body)?
         .at(now)
         .with_status(StatusCode::OK);
-    Ok(replayed(response, answer))
+    Ok(recorded(response, answer))
 }
 
 fn body_of(app: &App, order_id: OrderId, is_admin: bool) -> Result<OrderBody, Problem> {

@@ -6,6 +6,7 @@
 //! version appears immediately. The API reference is rendered in [`crate::openapi`], because it
 //! shows the document.
 
+pub(crate) mod embed;
 mod preloads;
 mod templates;
 
@@ -19,6 +20,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use self::embed::FOR_OTHER_SITES;
 use self::templates::{PAGES, is_part};
 pub(crate) use self::templates::{Page, parts};
 use crate::app::App;
@@ -54,6 +56,7 @@ struct Files;
 /// If there is such an error, which a test rules out.
 pub fn render() {
     LazyLock::force(&PAGES);
+    embed::prepare();
 }
 
 /// `GET /`
@@ -193,7 +196,8 @@ pub(crate) async fn asset(
     if find(&name).is_none() {
         return not_found_page(&headers, "No file has this name.");
     }
-    page(&headers, &name, StatusCode::OK)
+    let file = page(&headers, &name, StatusCode::OK);
+    (FOR_OTHER_SITES, file).into_response()
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {

@@ -23,7 +23,7 @@ use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::limiter::{AttemptKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
-use crate::render::{conditional_at, insert, private, replayed};
+use crate::render::{conditional_at, insert, private, recorded};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +99,7 @@ pub(crate) async fn join(
     let mut response = (StatusCode::CREATED, body).into_response();
     let location = format!("/v1/waitlist/{entry_id}");
     insert(&mut response, header::LOCATION, &location);
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 /// `GET /v1/waitlist/{id}`
@@ -132,9 +132,8 @@ pub(crate) async fn leave(
         .engine
         .leave_waitlist(LeaveWaitlist { entry_id })
         .await?;
-    let position = [("holdfast-position", answer.position().to_string())];
-    let response = (StatusCode::NO_CONTENT, position).into_response();
-    Ok(replayed(response, &answer))
+    let response = StatusCode::NO_CONTENT.into_response();
+    Ok(recorded(response, &answer))
 }
 
 /// Finds an entry. One that is unknown here may have joined on another node a moment ago.

@@ -21,6 +21,7 @@ use api::keys::{Key, Keys};
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
 use api::limiter::settings::{Bound, Bounds, Count, Rate};
+use api::origins::PermittedOrigins;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
 
@@ -160,6 +161,16 @@ pub struct EdgeSettings {
     /// ones get 429.
     #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = whole::<u32, 1, 1_000_000>)]
     pub max_streams_per_address: u32,
+
+    /// Origins of other sites whose pages may use the API from browsers (CORS), separated by
+    /// commas: https://shop.example,http://localhost:3000. Cookies are never accepted from them.
+    #[arg(
+        long,
+        env = "HOLDFAST_CORS_ORIGINS",
+        default_value = "",
+        value_name = "ORIGINS"
+    )]
+    pub cors_origins: PermittedOrigins,
 }
 
 impl EdgeSettings {

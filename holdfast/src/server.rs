@@ -489,6 +489,7 @@ fn bounds(settings: &Settings) -> Bounds {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),
         },
+        origins: settings.edge.cors_origins.clone(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clients and readers that use only what other programs may use: the examples, generated clients,
 //! SSE clients, readers of the log; and the payment providers against Stripe's own libraries.
 
+mod client_libraries;
 mod examples;
 mod generated;
 mod interop;
@@ -8,5 +9,6 @@ mod key_sets;
 mod payments;
 mod readers;
 mod samples;
+mod recipes;
 mod stream_clients;
 mod webhook_verifiers;

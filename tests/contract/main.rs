@@ -24,6 +24,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod orders;
+mod origins;
 mod payments;
 mod refunds;
 mod refusals;

@@ -301,7 +301,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 38] = [
+const CACHES: [(&str, &str, &str); 39] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -344,6 +344,7 @@ const CACHES: [(&str, &str, &str); 38] = [
     ("/docs", "no-cache", ""),
     ("/docs/{page}", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
+    ("/embed.js", "no-cache", ""),
     ("/problems", "no-cache", "Accept"),
     ("/problems/{code}", "no-cache", "Accept"),
 ];

@@ -474,8 +474,8 @@ pub(super) fn headers() -> Value {
                                        cache may. `no-store`: no cache may store it.", text()),
         "Content-Disposition": header(false, "A suggested file name.", text()),
         "ETag": header(true, "The entity tag: a digest of the body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
-        "Holdfast-Position": header(false, "The log position of the change, if the body does not \
-            contain it. For a list: the position up to which the list reflects the log.", digits()),
+        "Holdfast-Position": header(false, "A position by which the log contains the change. For a \
+            list: the position up to which the list reflects the log.", digits()),
         "Holdfast-Server-Time": header(true, "The server's time; equal to `server_time`, if the \
             body has it. A 304 updates this header but not the stored body, so use the header for \
             countdowns.", json!({ "$ref": "#/components/schemas/Timestamp" })),

@@ -52,6 +52,7 @@ fn create(schemas: &mut Schemas) -> Operation {
     .response(drop_response(schemas, 201, "The drop.").headers(&[
         "Location",
         "ETag",
+        "Holdfast-Position",
         "Idempotent-Replayed",
     ]))
     .problems(&[Code::Unavailable])
@@ -90,7 +91,9 @@ fn edit(schemas: &mut Schemas) -> Operation {
         )
         .parameter("If-Match")
         .body_example(json!({ "max_per_hold": 2, "max_per_buyer": null }))
-        .response(drop_response(schemas, 200, "The edited drop.").headers(&["ETag"]))
+        .response(
+            drop_response(schemas, 200, "The edited drop.").headers(&["ETag", "Holdfast-Position"]),
+        )
         .problems(&[
             Code::Ended,
             Code::StaleVersion,
@@ -116,8 +119,11 @@ fn cancel(schemas: &mut Schemas) -> Operation {
     .parameter("Cancel-If-Match")
     .body_example(json!({}))
     .response(
-        drop_response(schemas, 200, "The cancelled drop.")
-            .headers(&["ETag", "Idempotent-Replayed"]),
+        drop_response(schemas, 200, "The cancelled drop.").headers(&[
+            "ETag",
+            "Holdfast-Position",
+            "Idempotent-Replayed",
+        ]),
     )
     .problems(&[Code::StaleVersion, Code::Unavailable])
 }
@@ -144,7 +150,7 @@ fn adjust(schemas: &mut Schemas) -> Operation {
     )
     .parameter("Stock-If-Match")
     .body_example(json!({ "delta": 20, "reason": "a second box" }))
-    .response(made.headers(&["Idempotent-Replayed"]))
+    .response(made.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
         Code::InsufficientStock,
         Code::StaleStock,
@@ -169,7 +175,7 @@ fn set_stock(schemas: &mut Schemas) -> Operation {
     )
     .parameter("Set-Stock-If-Match")
     .body_example(json!({ "total": 120, "reason": "stock count" }))
-    .response(drop_response(schemas, 200, "The drop.").headers(&["ETag"]))
+    .response(drop_response(schemas, 200, "The drop.").headers(&["ETag", "Holdfast-Position"]))
     .problems(&[
         Code::InsufficientStock,
         Code::StaleStock,

@@ -59,6 +59,7 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
         )),
         reference_page(schemas),
         asset(schemas),
+        embed(schemas),
         problems(schemas),
         problem(schemas),
     ]
@@ -222,6 +223,18 @@ fn asset(schemas: &mut Schemas) -> Operation {
     .conditional_response(file)
     .response(absent())
     .problems(&[Code::NotFound])
+}
+
+fn embed(schemas: &mut Schemas) -> Operation {
+    let script = ResponseSpec::new(200, "The script.").text("text/javascript");
+    Operation::page(
+        schemas,
+        "/embed.js",
+        pages::embed::script,
+        "readEmbed",
+        "The script for `<holdfast-drop>` on pages of other sites",
+    )
+    .conditional_response(script)
 }
 
 /// A page for browsers. Programs receive the problem that [`Operation::problems`] adds.

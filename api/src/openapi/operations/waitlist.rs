@@ -43,7 +43,7 @@ fn join(schemas: &mut Schemas) -> Operation {
                       per drop is limited (HOLDFAST_MAX_WAITLIST).",
     )
     .body_example(json!({ "buyer_id": "buyer-2" }))
-    .response(entry.headers(&["Location", "Idempotent-Replayed"]))
+    .response(entry.headers(&["Location", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
         Code::NotSoldOut,
         Code::AlreadyWaiting,
