@@ -8,7 +8,7 @@ mod interop;
 mod key_sets;
 mod payments;
 mod readers;
-mod samples;
 mod recipes;
+mod samples;
 mod stream_clients;
 mod webhook_verifiers;
