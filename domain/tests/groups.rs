@@ -147,7 +147,7 @@ fn items_of_one_order_count_together() {
     assert_eq!(refused, Refusal::OfItem { item: 2, refusal });
 }
 
-/// A step of a random story: what a buyer does in a size.
+/// A step of a random story: the request of a buyer in a size.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Hold(u32),

@@ -445,7 +445,7 @@ async fn nothing_is_decided_while_the_units_of_a_size_are_unknown() {
     });
     let unknown = standing.await.unwrap_err();
     assert!(matches!(unknown, CommandError::Quarantined { .. }));
-    // What does not depend on the limit goes on; an offer does.
+    // Requests that do not depend on the limit go on; an offer depends on it.
     shoes.node.submit(release(bobs)).await.unwrap();
     shoes.node.submit(adjust(eight, "more", 1)).await.unwrap();
     shoes.holds(shoes.lamp, "l", "ann").await;

@@ -49,7 +49,7 @@ impl Decide for PlaceOrder {
             display_name: self.display_name.as_ref(),
             is_from_token: self.is_from_token,
         };
-        // The order may introduce the buyer to several drops of a limit group at once.
+        // The order may introduce the buyer to several drops of a limit group.
         let mut in_groups = vec![];
         let found = lines.iter().zip(context.item_ids).map(|(line, ids)| {
             let (drop, mut ids) = (state.drop(line.drop_id), *ids);

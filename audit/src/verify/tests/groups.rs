@@ -72,7 +72,7 @@ fn history() -> Vec<TestEvent> {
     ]
 }
 
-/// The verdict of docs/verify.py: its exit code, and what it prints.
+/// The verdict of docs/verify.py: its exit code and its output.
 fn in_python(log: &[StoredEvent]) -> (Option<i32>, String) {
     let mut lines = vec![];
     for event in log {
