@@ -107,7 +107,8 @@ impl State {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -150,7 +151,8 @@ impl State {
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
-            | DropEvent::WaitlistLeft(_) => None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => None,
         };
         let other = owner.filter(|owner| *owner != drop_id)?;
         let reason = format!("the id was already used in drop {other}");
@@ -189,6 +191,7 @@ impl State {
             AnyRequest::SetStock(submitted) => submitted.request.drop_id,
             AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
             AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
+            AnyRequest::CreateCodes(submitted) => submitted.request.drop_id,
             AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,
             AnyRequest::ExtendHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ChangeHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
@@ -257,6 +260,7 @@ impl State {
             | AnyRequest::AdjustStock(_)
             | AnyRequest::PlaceHold(_)
             | AnyRequest::LookUpBuyer(_)
+            | AnyRequest::CreateCodes(_)
             | AnyRequest::JoinWaitlist(_)
             | AnyRequest::ReleaseHold(_)
             | AnyRequest::ConfirmPurchase(_)

@@ -415,6 +415,7 @@ impl State {
                 drop.leaving.remove(&event.entry_id);
                 Undo::default()
             }
+            DropEvent::CodesCreated(_) => Undo::default(),
         }
     }
 
@@ -502,7 +503,8 @@ impl State {
             }
             DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 

@@ -331,7 +331,11 @@ fn resell(
     let (buyer, at) = (drop.buyer_of(&before), command.at);
     let is_allowed = drop.refuse_above_limits(buyer, item.quantity).is_ok();
     let available = drop.available_for_direct_holds(at);
-    if terms.price != item.price || !is_allowed || available < item.quantity.get() {
+    // The use of the code came back when the hold expired. Another buyer may have it now.
+    let code = drop.code_of(before.id);
+    let known = code.and_then(|code| drop.codes().find(code));
+    let is_spent = known.is_some_and(|code| code.left == 0);
+    if terms.price != item.price || !is_allowed || is_spent || available < item.quantity.get() {
         return None;
     }
     let hold = HoldPlaced {
@@ -344,6 +348,7 @@ fn resell(
         commitment: None,
         waitlist_entry: None,
         order_id: Some(command.order_id),
+        code,
     };
     let purchase = PurchaseConfirmed {
         purchase_id,

@@ -235,7 +235,8 @@ impl Ledger {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -347,7 +348,8 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistLeft(_) => None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -409,7 +411,8 @@ impl Recorded {
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
-                | DropEvent::WaitlistLeft(_) => None,
+                | DropEvent::WaitlistLeft(_)
+                | DropEvent::CodesCreated(_) => None,
             };
             if let Some(key) = key {
                 found.keys.entry(key).or_default().push(position);
@@ -449,7 +452,8 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseRefunded(_)
-        | DropEvent::StockAdjusted(_) => None,
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -503,7 +507,8 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
-        | DropEvent::WaitlistLeft(_) => true,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => true,
         // An offer has the id that was drawn when its entry joined.
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::DropScheduled(_)
@@ -585,7 +590,7 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::DropStarted(_) => tally.starts += 1,
             DropEvent::WaitlistJoined(_) => tally.joined += 1,
             DropEvent::WaitlistLeft(_) => tally.left += 1,
-            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) => {}
+            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) | DropEvent::CodesCreated(_) => {}
         }
     }
 }
