@@ -67,6 +67,9 @@ fn place(schemas: &mut Schemas) -> Operation {
     .body_example(new)
     .response(order(schemas, 201, "The order.").headers(&["Location", "Idempotent-Replayed"]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::DropNotFound,
         Code::SoldOut,
         Code::LimitReached,
