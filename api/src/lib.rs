@@ -36,5 +36,6 @@ pub mod session;
 pub mod stream;
 pub mod tokens;
 mod urls;
+mod viewer;
 mod waitlist;
 mod webhook_routes;
