@@ -127,6 +127,7 @@ customElements.define("drop-card", DropCard);
  * @param {Purchaser[] | null | undefined} purchasers
  */
 function purchasersLine({ stock }, purchasers) {
+  if (stock.level) return "";
   if (stock.sold === 0) return "No purchases yet";
   if (purchasers === null) return "The purchasers could not be loaded. Retrying.";
   const words = (purchasers ?? [])
