@@ -33,6 +33,7 @@ use crate::lateness::Lateness;
 use crate::negotiate::{preferred, varied};
 use crate::problem::Problem;
 use crate::render::{Representation, Statuses, conditional, private};
+use crate::viewer::Viewer;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
@@ -256,6 +257,7 @@ fn listed_drops(
         phases: phases.unwrap_or_default(),
         after: params.starting_after,
         most: limit + 1,
+        viewer: Viewer::Staff,
     };
     let mut page = match &params.search {
         Some(Search(words)) => match words.parse::<DropId>() {

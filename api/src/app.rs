@@ -6,7 +6,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use domain::values::{BuyerId, DropId, Timestamp};
+use domain::values::{AccessCode, BuyerId, CodeDigest, DropId, Timestamp};
 use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
@@ -91,6 +91,12 @@ impl App {
             buyer.as_bytes(),
         ];
         self.key_scope(&parts.concat())
+    }
+
+    /// The digest that the log has of an access code of a drop.
+    #[must_use]
+    pub fn code_digest(&self, drop_id: DropId, code: &AccessCode) -> CodeDigest {
+        CodeDigest::new(&self.key_secret, drop_id, code)
     }
 
     /// Admits a request for stock of a drop and counts it until it is settled. A refusal is counted

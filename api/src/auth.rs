@@ -22,6 +22,7 @@ use crate::app::App;
 use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::session::is_signed_in;
+use crate::viewer::Viewer;
 
 /// Proof that the caller has the admin key.
 #[derive(Debug, Clone, Copy)]
@@ -287,6 +288,8 @@ impl FromRequestParts<App> for Caller {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visitor {
     pub(crate) is_admin: bool,
+    /// The caller as a reader of drops.
+    pub(crate) viewer: Viewer,
     pub(crate) origin: Origin,
 }
 
@@ -300,23 +303,37 @@ impl FromRequestParts<App> for Visitor {
         let origin = Origin::by_address(parts, app);
         let anonymous = Self {
             is_admin: false,
+            viewer: Viewer::Public,
             origin,
         };
         let Some(key) = bearer_key(parts, app) else {
-            let is_admin = signed_in(parts, app, "").is_ok();
-            return Ok(Self { is_admin, origin });
+            let is_admin = !parts.headers.contains_key(header::AUTHORIZATION)
+                && is_signed_in(parts, &app.sessions, app.now()).unwrap_or(false);
+            return Ok(match is_admin {
+                true => Self {
+                    is_admin,
+                    viewer: Viewer::Staff,
+                    origin,
+                },
+                false => anonymous,
+            });
         };
         let attempt = app.limiter.attempt(origin, AttemptKind::Key)?;
         if app.keys.admin.matches(key) {
             attempt.succeeded();
             return Ok(Self {
                 is_admin: true,
+                viewer: Viewer::Staff,
                 origin: Origin::Unlimited,
             });
         }
         // The auditor's key is not a guess, but limits apply to it.
         if app.keys.auditor.matches(key) {
             attempt.succeeded();
+            return Ok(Self {
+                viewer: Viewer::Staff,
+                ..anonymous
+            });
         }
         Ok(anonymous)
     }

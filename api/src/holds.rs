@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::values::{
-    BuyerId, DisplayName, Entered, HoldId, MaxHoldSeconds, PaymentReference, Quantity,
+    AccessCode, BuyerId, DisplayName, Entered, HoldId, MaxHoldSeconds, PaymentReference, Quantity,
 };
 use domain::{DropEvent, Refusal};
 use engine::{
@@ -18,7 +18,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Admin, Caller, Visitor};
+use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
@@ -42,6 +43,9 @@ pub(crate) struct NewHold {
     /// The name in the public list of purchasers. Default: a few digits of the buyer's pseudonym.
     /// Must contain a visible character, and none that changes the direction of surrounding text.
     display_name: Option<Entered<DisplayName>>,
+    /// An access code of the drop, required if the drop's `access` is `code`. Letter case, hyphens
+    /// and spaces do not matter.
+    code: Option<AccessCode>,
 }
 
 /// `POST /v1/drops/{id}/holds`
@@ -49,16 +53,18 @@ pub(crate) async fn place(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
     caller: Caller,
-    origin: Origin,
+    visitor: Visitor,
     key: IdempotencyKey,
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
+    let Visitor { viewer, origin, .. } = visitor;
     let Entered(buyer_id) = new.buyer_id;
     let display_name = new.display_name.map(|Entered(name)| name);
     caller.must_be(&buyer_id)?;
     let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
+    let code = PresentedCode::of(&app, origin, drop_id, new.code.as_ref())?;
     let request = PlaceHold {
         drop_id,
         key: Some(keys.key),
@@ -67,11 +73,13 @@ pub(crate) async fn place(
         is_from_token: caller.has_token(),
         display_name: display_name.clone(),
         quantity,
+        pass: code.pass(viewer),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.place_hold(request).await;
     admission.settle(&answer);
-    let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
+    code.settle(&answer);
+    let answer = answer.map_err(|error| app.refused.problem(&app.views, viewer, drop_id, error))?;
     let buyer = BuyerRow {
         buyer_id,
         display_name,
@@ -133,9 +141,10 @@ pub(crate) async fn change(
     State(app): State<App>,
     HoldPath(hold_id): HoldPath,
     caller: Caller,
-    origin: Origin,
+    visitor: Visitor,
     Body(HoldEdit { quantity }): Body<HoldEdit>,
 ) -> Result<Response, Problem> {
+    let Visitor { viewer, origin, .. } = visitor;
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let admission = app.limiter.admit_change(origin, ChangeKind::Hold)?;
     let answer = app
@@ -145,7 +154,10 @@ pub(crate) async fn change(
     admission.settle(&answer);
     let answer = found(attempt, answer);
     let answer = answer.map_err(|error| match app.views.hold(hold_id) {
-        Some(hold) => app.refused.problem(hold.row.drop_id, error),
+        Some(hold) => {
+            let drop_id = hold.row.drop_id;
+            app.refused.problem(&app.views, viewer, drop_id, error)
+        }
         None => error.into(),
     })?;
     Ok(positioned(hold_now(&app, hold_id)?, &answer))

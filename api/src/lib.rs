@@ -35,5 +35,6 @@ pub mod router;
 pub mod session;
 pub mod stream;
 mod urls;
+mod viewer;
 mod waitlist;
 mod webhook_routes;

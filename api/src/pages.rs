@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::is_known;
+use crate::viewer::Viewer;
 
 /// The content security policy: pages load only files of this server, and pictures of drops, whose
 /// URLs the shop chooses. There are no inline scripts and styles, and text is never evaluated as
@@ -71,13 +72,25 @@ pub(crate) async fn drop_page(
     headers: HeaderMap,
 ) -> Response {
     let drop_id = path.ok().and_then(|Path(id)| id.parse::<DropId>().ok());
-    let is_known = drop_id.is_some_and(|id| app.views.drop(id).is_some());
-    let status = if is_known {
+    let terms = drop_id.and_then(|id| app.views.terms(id));
+    let viewer = match app.sessions.is_open(&headers, app.now()) {
+        true => Viewer::Staff,
+        false => Viewer::Public,
+    };
+    let is_found = terms.as_ref().is_some_and(|terms| viewer.finds(terms));
+    let status = if is_found {
         StatusCode::OK
     } else {
         StatusCode::NOT_FOUND
     };
-    page(&headers, "drop.html", status)
+    let mut response = page(&headers, "drop.html", status);
+    // A drop that is not in the shop's own lists is not for those of search engines either.
+    if terms.is_some_and(|terms| !terms.visibility.is_listed()) {
+        let unlisted = HeaderValue::from_static("noindex");
+        let robots = HeaderName::from_static("x-robots-tag");
+        response.headers_mut().insert(robots, unlisted);
+    }
+    response
 }
 
 /// `GET /cart`

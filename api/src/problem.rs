@@ -87,6 +87,10 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid bearer key or token is required";
     /// The key or token is valid, but does not permit the operation.
     Forbidden = "forbidden", FORBIDDEN, "The key or token does not permit this operation";
+    /// The drop's terms require an access code.
+    CodeRequired = "code_required", FORBIDDEN, "An access code is required";
+    /// The drop has no such access code, or it has expired.
+    CodeInvalid = "code_invalid", FORBIDDEN, "The access code is not valid";
     /// The path itself is unknown. An unknown id has a code of its own.
     NotFound = "not_found", NOT_FOUND, "No resource exists at this path";
     /// No drop has this id, or the id is not a UUID.
@@ -120,6 +124,10 @@ codes! {
     NotLive = "not_live", CONFLICT, "The drop has not started";
     /// The drop reached its end, or was cancelled.
     Ended = "ended", CONFLICT, "The drop has ended";
+    /// All uses of the access code are taken.
+    CodeSpent = "code_spent", CONFLICT, "The access code has been used";
+    /// The limit of access codes of one drop is reached.
+    TooManyCodes = "too_many_codes", CONFLICT, "Too many access codes of the drop";
     /// The hold cannot be released or changed any more, because it was purchased.
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
     /// The hold or order was paid with another payment.
@@ -579,6 +587,16 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         } => problem(Code::Ended)
             .with("ended_at", ended_at.to_string())
             .with("cancelled", cancelled),
+        Refusal::CodeRequired => problem(Code::CodeRequired),
+        Refusal::CodeInvalid => problem(Code::CodeInvalid),
+        Refusal::CodeExpired { expired_at } => {
+            problem(Code::CodeInvalid).with("expired_at", expired_at.to_string())
+        }
+        Refusal::CodeSpent { uses } => problem(Code::CodeSpent).with("uses", uses),
+        Refusal::TooManyCodes { max } => problem(Code::TooManyCodes).with("limit", max),
+        Refusal::CodesExpireBeforeOpening { .. } => {
+            Problem::invalid("/expires_at", refusal.to_string())
+        }
         Refusal::ExtensionLimit { expires_at_max } => {
             problem(Code::ExtensionLimit).with("expires_at_max", expires_at_max.to_string())
         }
@@ -650,6 +668,22 @@ fn limit_name(limit: Limit) -> &'static str {
         Limit::PerHold => "max_per_hold",
         Limit::PerBuyer => "max_per_buyer",
     }
+}
+
+/// The problem for a caller without a right to the numbers of the stock: without the number of
+/// available units.
+pub(crate) fn without_numbers(error: CommandError) -> Problem {
+    let mut problem = Problem::from(error);
+    let detail = if problem.code == Code::SoldOut {
+        "Not enough units are available."
+    } else if problem.code == Code::NotSoldOut {
+        "Enough units are available: place a hold instead of waiting."
+    } else {
+        return problem;
+    };
+    problem.numbers.remove("available");
+    detail.clone_into(&mut problem.detail);
+    problem
 }
 
 /// Returns the refusal as a sentence.

@@ -13,6 +13,7 @@ mod account;
 mod buyer_actions;
 mod clocks;
 mod closing;
+mod codes;
 mod foreign;
 mod ledger;
 mod persons;

@@ -52,7 +52,7 @@ impl DropAggregate {
             return Ok(Decision::new((), vec![]));
         }
         if command.quantity > hold.quantity {
-            self.refuse_outside_sale(command.at)?;
+            self.refuse_growth_without_access(&hold, command.at)?;
             self.refuse_growth_above_limits(&hold, command.quantity)?;
             let requested = command.quantity.get() - hold.quantity.get();
             let available = self.available_for_direct_holds(command.at);

@@ -136,6 +136,7 @@ impl DropAggregate {
                 .about(|()| Subject::Waitlist(command.entry_id)),
             DropCommand::ServeWaitlist(command) => self.serve_waitlist(command)?.about(drop),
             DropCommand::SettleCancelled => self.settle_cancelled()?.about(drop),
+            DropCommand::CreateCodes(command) => self.create_codes(command)?.about(drop),
         };
         Ok(decision)
     }
@@ -368,12 +369,13 @@ impl DropAggregate {
         if let Some(hold) = earlier {
             let same = hold.key == command.key
                 && self.buyer_of(&hold) == command.buyer
-                && self.placed_quantity(&hold) == command.quantity;
+                && self.placed_quantity(&hold) == command.quantity
+                && self.code_of(hold.id) == command.pass.code;
             return same
                 .then(|| Decision::new(hold.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
-        self.refuse_outside_sale(command.at)?;
+        self.refuse_without_access(command.pass, command.at)?;
         self.refuse_above_limits(command.buyer, command.quantity, ordered)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
         let (requested, available) = (
@@ -401,6 +403,7 @@ impl DropAggregate {
                 commitment: command.commitment,
                 waitlist_entry: None,
                 order_id: order.map(|order| order.order_id),
+                code: command.pass.code,
             }),
         ))
     }
@@ -508,7 +511,7 @@ impl DropAggregate {
         self.terms().ok_or(Refusal::DropNotFound)
     }
 
-    fn refuse_if_cancelled(&self) -> Result<(), Refusal> {
+    pub(crate) fn refuse_if_cancelled(&self) -> Result<(), Refusal> {
         match self.cancelled_at() {
             Some(ended_at) => Err(Refusal::Ended {
                 ended_at,
@@ -518,15 +521,9 @@ impl DropAggregate {
         }
     }
 
-    pub(crate) fn refuse_outside_sale(&self, at: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn refuse_if_over(&self, at: Timestamp) -> Result<(), Refusal> {
         self.refuse_if_cancelled()?;
-        let terms = self.existing_terms()?;
-        if at < terms.starts_at {
-            return Err(Refusal::NotLive {
-                starts_at: terms.starts_at,
-            });
-        }
-        match terms.ends_at {
+        match self.existing_terms()?.ends_at {
             Some(ended_at) if at >= ended_at => Err(Refusal::Ended {
                 ended_at,
                 cancelled: false,

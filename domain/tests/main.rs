@@ -2,6 +2,7 @@
 
 mod cancel;
 mod changes;
+mod codes;
 mod cqrs;
 mod fixtures;
 mod groups;

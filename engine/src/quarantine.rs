@@ -111,7 +111,8 @@ impl State {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -154,7 +155,8 @@ impl State {
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
-            | DropEvent::WaitlistLeft(_) => None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => None,
         };
         let other = owner.filter(|owner| *owner != drop_id)?;
         let reason = format!("the id was already used in drop {other}");
@@ -204,6 +206,7 @@ impl State {
             AnyRequest::SetStock(submitted) => submitted.request.drop_id,
             AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
             AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
+            AnyRequest::CreateCodes(submitted) => submitted.request.drop_id,
             AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,
             AnyRequest::ExtendHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ChangeHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
@@ -268,6 +271,7 @@ impl State {
             | AnyRequest::CancelDrop(_)
             | AnyRequest::AdjustStock(_)
             | AnyRequest::SetStock(_)
+            | AnyRequest::CreateCodes(_)
             | AnyRequest::ExtendHold(_)
             | AnyRequest::ReleaseHold(_)
             | AnyRequest::ConfirmPurchase(_)
@@ -313,6 +317,7 @@ impl State {
             | AnyRequest::AdjustStock(_)
             | AnyRequest::PlaceHold(_)
             | AnyRequest::LookUpBuyer(_)
+            | AnyRequest::CreateCodes(_)
             | AnyRequest::JoinWaitlist(_)
             | AnyRequest::ReleaseHold(_)
             | AnyRequest::ConfirmPurchase(_)

@@ -450,6 +450,7 @@ impl State {
                 drop.leaving.remove(&event.entry_id);
                 Undo::default()
             }
+            DropEvent::CodesCreated(_) => Undo::default(),
         }
     }
 
@@ -548,7 +549,8 @@ impl State {
             }
             DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 

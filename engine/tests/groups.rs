@@ -273,6 +273,8 @@ fn order(name: &str, items: &[(DropId, i64)]) -> PlaceOrder {
         is_from_token: false,
         display_name: None,
         items: items.iter().map(item).collect(),
+        codes: Vec::new(),
+        sees_hidden: false,
     }
 }
 

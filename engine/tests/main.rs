@@ -5,6 +5,7 @@
 mod callers;
 mod changes;
 mod clock;
+mod codes;
 mod due_work;
 mod groups;
 mod interactions;

@@ -129,6 +129,7 @@ impl DropCourse {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::CodesCreated(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistLeft(_) => {}
@@ -151,6 +152,7 @@ impl DropCourse {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::CodesCreated(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
@@ -196,6 +198,7 @@ impl DropCourse {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
+            | DropEvent::CodesCreated(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
@@ -252,6 +255,7 @@ fn units_of(event: &DropEvent) -> Option<i64> {
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
+        | DropEvent::CodesCreated(_)
         | DropEvent::HoldExtended(_) => return None,
     };
     Some(quantity.get().into())

@@ -12,6 +12,7 @@ mod drops;
 mod groups;
 mod orders;
 mod revenue;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, RangeInclusive};
@@ -165,6 +166,11 @@ pub struct DropView {
     pub row: LiveStockRow,
     /// The position of its last event.
     pub position: Position,
+    /// The position of the last event that changed its public state: earlier than `position` only
+    /// under `show_stock: level`.
+    pub shown_at: Position,
+    /// The position from which it is in the lists of the public, if an edit has put it there.
+    pub listed_at: Option<Position>,
 }
 
 impl Default for Views {
@@ -684,6 +690,8 @@ impl From<&Placed<LiveStock>> for DropView {
             drop_id: placed.key.drop_id,
             row: placed.row.clone(),
             position: placed.position,
+            shown_at: placed.position,
+            listed_at: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The shop's public keys as a setting: keys that are replaced while the server runs, and a key set
 //! that is away.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use std::fs;
 use std::sync::{Arc, Mutex};
 

@@ -99,15 +99,20 @@ fn members(code: Code) -> Vec<Member> {
             required("max_bytes", integer(), 16_384),
             optional("max_characters", integer(), 16_384),
         ],
+        // `available` is absent where the caller does not see the numbers of the stock.
         Code::SoldOut => vec![
             required("requested", integer(), 2),
-            required("available", integer(), 1),
+            optional("available", integer(), 1),
             of_item(),
         ],
         Code::NotSoldOut => vec![
             required("requested", integer(), 2),
-            required("available", integer(), 1),
+            optional("available", integer(), 1),
         ],
+        Code::CodeRequired => vec![of_item()],
+        Code::CodeInvalid => vec![optional("expired_at", time(), AT), of_item()],
+        Code::CodeSpent => vec![required("uses", integer(), 1), of_item()],
+        Code::TooManyCodes => vec![required("limit", integer(), 100_000)],
         Code::LimitReached => {
             let names = json!({ "type": "string", "enum": ["max_per_hold", "max_per_buyer"] });
             vec![

@@ -8,6 +8,7 @@ use domain::values::{Money, Sequence, StockCount, Timestamp};
 use super::Check;
 use super::buyer_actions::{Rules, Scope};
 use super::closing::Cancelled;
+use super::codes::Codes;
 use crate::violation::{Fault, differs, expect};
 
 #[derive(Debug, Default)]
@@ -31,6 +32,7 @@ pub(super) struct Account {
     pub(super) open: u64,
     /// Waiting waitlist entries.
     pub(super) waiting: u64,
+    pub(super) codes: Codes,
 }
 
 impl Account {
@@ -167,10 +169,13 @@ impl Account {
 }
 
 pub(super) fn on_sale(terms: &DropTerms, at: Timestamp) -> Check {
-    let DropTerms {
-        starts_at, ends_at, ..
-    } = terms;
-    if at < *starts_at {
+    on_sale_from(terms.starts_at, terms, at)
+}
+
+/// The same for a buyer whose access code opens the sale at `starts_at`.
+pub(super) fn on_sale_from(starts_at: Timestamp, terms: &DropTerms, at: Timestamp) -> Check {
+    let ends_at = &terms.ends_at;
+    if at < starts_at {
         return Err(format!("requested at {at}, before the sale started at {starts_at}").into());
     }
     match ends_at {

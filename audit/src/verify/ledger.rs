@@ -5,12 +5,13 @@
 //! and never negative; a hold is resolved at most once, by its buyer, in time; a purchase has the
 //! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
 //! terms, and changed in place within them, within each buyer's limit, which the drops of a limit
-//! group share, and throttle; a waitlist entry is settled at most once; in a cancelled drop only refunds and the consequences of the
-//! cancellation follow (see [`super::closing`]); orders are whole ([`orders`]), and their money has
-//! one outcome ([`payments`]).
-//! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
-//! per buyer, excessive refunds and repeated ids are found only at the end. The order in which the
-//! waitlist was served is not checked.
+//! group share, and throttle; access codes are used within their time and number of uses
+//! ([`super::codes`]); a waitlist entry is settled at most once; in a cancelled drop only refunds
+//! and the consequences of the cancellation follow (see [`super::closing`]); orders are whole
+//! ([`orders`]), and their money has one outcome ([`payments`]).
+//! Limit: memory grows with drops, codes, unresolved holds and waiting entries, not with the log.
+//! Excesses per buyer, excessive refunds and repeated ids are found only at the end. The order
+//! in which the waitlist was served is not checked.
 
 mod due;
 mod holds;
@@ -23,8 +24,8 @@ use domain::DropEvent;
 use domain::order::OrderEvent;
 use domain::sale::{Sale, SaleFact};
 use domain::values::{
-    DropId, HoldId, LimitGroup, Money, OrderId, Position, Pseudonym, RefundId, Sequence, Timestamp,
-    WaitlistId,
+    CodeDigest, DropId, HoldId, LimitGroup, Money, OrderId, Position, Pseudonym, RefundId,
+    Sequence, Timestamp, WaitlistId,
 };
 use hashbrown::{HashMap, HashSet};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
@@ -60,6 +61,7 @@ struct OpenHold {
     order_id: Option<OrderId>,
     /// It replaces an expired hold of the order, which was paid late.
     is_late: bool,
+    code: Option<CodeDigest>,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,7 @@ struct OpenEntry {
     hold_id: HoldId,
     buyer: Pseudonym,
     quantity: u32,
+    code: Option<CodeDigest>,
 }
 
 /// Observations about times that are not violations.
@@ -260,6 +263,7 @@ impl Ledger {
             DropEvent::StockAdjusted(event) => self.open_account(drop_id)?.adjusted(event)?,
             DropEvent::WaitlistJoined(event) => self.joined(recorded, event)?,
             DropEvent::WaitlistLeft(event) => self.left(drop_id, event)?,
+            DropEvent::CodesCreated(event) => self.open_account(drop_id)?.codes.created(event)?,
         }
         self.account(drop_id)?.check_units()
     }
@@ -372,7 +376,8 @@ impl Ledger {
             | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
-            | DropEvent::WaitlistLeft(_) => Ok(()),
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 //! chained again as a forger in control of the log would chain it.
 
 mod changes;
+mod codes;
 mod decided;
 mod erasures;
 mod groups;

@@ -12,7 +12,7 @@ use super::{
     OrderFulfilled, OrderItem, OrderPaid, OrderPlaced, OrderPurchase, OrderStatus, OrderedHold,
     Placed, sum,
 };
-use crate::command::{ConfirmPurchase, PlaceHold};
+use crate::command::{ConfirmPurchase, Pass, PlaceHold};
 use crate::drop::{DropAggregate, Hold, HoldStatus};
 use crate::event::{DropEvent, ReleaseCause};
 use crate::refusal::{Limit, Refusal};
@@ -70,6 +70,8 @@ pub struct OrderLine<'a> {
     pub commitment: Option<Commitment>,
     /// The units of all items of this drop together.
     pub units: u32,
+    /// The right of the buyer in this drop. A hold has one code, and so has a line.
+    pub pass: Pass,
 }
 
 /// Pays for an order: purchases all of its holds, or none.
@@ -312,6 +314,7 @@ impl OrderLine<'_> {
                 key: None,
                 buyer: self.buyer,
                 quantity,
+                pass: self.pass,
                 commitment: self.commitment,
                 at,
             },
@@ -339,7 +342,7 @@ impl OrderLine<'_> {
         if let Ok(quantity) = Quantity::new(i64::from(self.units)) {
             return Ok(quantity);
         }
-        drop.refuse_outside_sale(at)?;
+        drop.refuse_without_access(self.pass, at)?;
         let terms = drop.existing_terms()?;
         Err(Refusal::LimitReached {
             limit: Limit::PerHold,
@@ -437,15 +440,17 @@ pub(super) fn sell<'a>(
 
 /// Reports whether a repeated request is the one that placed the order.
 fn matches(placed: &Placed, command: &PlaceOrder<'_>) -> bool {
-    let lines = command.lines.iter();
+    let same = |(item, line): (&OrderItem, &OrderLine<'_>)| {
+        // The drop knows the code of the hold; the order does not.
+        let has_code = |drop: &DropAggregate| drop.code_of(item.hold_id) == line.pass.code;
+        (item.drop_id, item.quantity.get()) == (line.drop_id, line.units)
+            && line.drop.is_none_or(has_code)
+    };
     placed.key.is_some()
         && placed.key == command.key
         && placed.buyer == command.buyer
-        && placed
-            .items
-            .iter()
-            .map(|item| (item.drop_id, item.quantity.get()))
-            .eq(lines.map(|line| (line.drop_id, line.units)))
+        && placed.items.len() == command.lines.len()
+        && placed.items.iter().zip(command.lines).all(same)
 }
 
 /// The releases of an order's open holds. A hold that is over ends by itself.

@@ -339,7 +339,12 @@ fn resell(
     let (buyer, at) = (drop.buyer_of(&before), command.at);
     let limits = drop.refuse_above_limits(buyer, item.quantity, of_group);
     let available = drop.available_for_direct_holds(at);
-    if terms.price != item.price || limits.is_err() || available < item.quantity.get() {
+    // The use of the code came back when the hold expired. Another buyer may have it now.
+    let code = drop.code_of(before.id);
+    let known = code.and_then(|code| drop.codes().find(code));
+    let is_spent = known.is_some_and(|code| code.left == 0);
+    let is_refused = limits.is_err() || is_spent || available < item.quantity.get();
+    if terms.price != item.price || is_refused {
         return None;
     }
     let hold = HoldPlaced {
@@ -352,6 +357,7 @@ fn resell(
         commitment: None,
         waitlist_entry: None,
         order_id: Some(command.order_id),
+        code,
     };
     let purchase = PurchaseConfirmed {
         purchase_id,

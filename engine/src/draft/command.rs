@@ -14,8 +14,9 @@ use domain::{DropAggregate, Refusal};
 use super::{CandidateIds, Times};
 use crate::buyer_index::Match;
 use crate::request::{
-    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, CreateCodes, ExtendHold, JoinWaitlist,
+    LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
@@ -134,10 +135,30 @@ impl Request for PlaceHold {
             key: key_used(drop, buyer, [self.key, self.other_key]),
             buyer,
             quantity: self.quantity,
+            pass: self.pass,
             commitment: private.as_ref().map(Private::commitment),
             at: context.times.now,
         })?;
         Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for CreateCodes {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let decision = drop.aggregate.create_codes(&command::CreateCodes {
+            key: self.key,
+            first: self.first,
+            of: self.of,
+            digests: self.digests.clone(),
+            uses: self.uses,
+            opens_at: self.opens_at,
+            expires_at: self.expires_at,
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
     }
 }
 
@@ -245,6 +266,7 @@ impl Request for JoinWaitlist {
             key: key_used(drop, buyer, [self.key, self.other_key]),
             buyer,
             quantity: self.quantity,
+            pass: self.pass,
             commitment: private.as_ref().map(Private::commitment),
             max_waiting: context.max_waiting,
             at: context.times.now,

@@ -14,13 +14,15 @@ use domain::decide::Decision;
 use domain::drop::HoldStatus;
 use domain::order::OrderStatus;
 use domain::order::pay::PaymentReport;
-use domain::values::{BuyerId, DropId, HoldId, IntentDigest, OrderId, Pseudonym, Timestamp};
+use domain::values::{
+    BuyerId, CodeDigest, DropId, HoldId, IntentDigest, OrderId, Pseudonym, Timestamp,
+};
 use domain::{DropAggregate, Refusal};
 
 use super::{Draft, Times};
 use crate::request::{
-    CancelOrder, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold,
-    PurchaseOrder, RecordPayment, ReleaseHold, StartPayment,
+    CancelOrder, ChangeHold, ConfirmPurchase, ExtendHold, LookUpBuyer, PlaceHold, PurchaseOrder,
+    RecordPayment, ReleaseHold, StartPayment,
 };
 use crate::state::{DropState, Due, State};
 use crate::submission::{AnyRequest, Submitted};
@@ -87,10 +89,12 @@ impl Draft {
                     drop_id,
                     buyer_id,
                     quantity,
+                    pass,
                     ..
                 } = request;
                 self.expire_in_group(state, *drop_id, buyer_id, times);
                 self.expire_for_hold(state, *drop_id, buyer_id, quantity.get(), times);
+                self.expire_for_code(state, *drop_id, pass.code, times);
             }
             AnyRequest::PlaceOrder(Submitted { request, .. }) => {
                 for line in request.lines() {
@@ -101,6 +105,8 @@ impl Draft {
                     let (drop_id, units) = (line.drop_id, line.units);
                     self.expire_in_group(state, drop_id, &request.buyer_id, times);
                     self.expire_for_hold(state, drop_id, &request.buyer_id, units, times);
+                    let code = request.pass_for(drop_id).code;
+                    self.expire_for_code(state, drop_id, code, times);
                 }
             }
             AnyRequest::PurchaseOrder(Submitted {
@@ -128,13 +134,14 @@ impl Draft {
                 let delta = i64::from(request.total.get()) - i64::from(present);
                 self.expire_for_adjustment(state, request.drop_id, delta, times);
             }
-            AnyRequest::JoinWaitlist(Submitted {
-                request: JoinWaitlist {
-                    drop_id, buyer_id, ..
-                },
-                ..
-            })
-            | AnyRequest::LookUpBuyer(Submitted {
+            AnyRequest::JoinWaitlist(Submitted { request, .. }) => {
+                let drop_id = request.drop_id;
+                if state.may_be_overdue(drop_id, times.arrived) {
+                    self.expire_of_buyer(state, drop_id, &request.buyer_id, times);
+                }
+                self.expire_for_code(state, drop_id, request.pass.code, times);
+            }
+            AnyRequest::LookUpBuyer(Submitted {
                 request: LookUpBuyer {
                     drop_id, buyer_id, ..
                 },
@@ -171,6 +178,7 @@ impl Draft {
             | AnyRequest::FulfilOrder(_)
             | AnyRequest::RefundOrder(_)
             | AnyRequest::SettleRefund(_)
+            | AnyRequest::CreateCodes(_)
             | AnyRequest::LeaveWaitlist(_) => {}
         }
     }
@@ -198,15 +206,17 @@ impl Draft {
                 return;
             }
             let (drop_id, units) = (item.drop_id, item.quantity.get());
-            let buyer = state.drop(drop_id).and_then(|drop| {
+            let found = state.drop(drop_id).and_then(|drop| {
                 let hold = drop.aggregate.hold(item.hold_id)?;
-                Some(drop.aggregate.buyer_of(&hold))
+                let code = drop.aggregate.code_of(hold.id);
+                Some((drop.aggregate.buyer_of(&hold), code))
             });
-            let Some(buyer) = buyer else { continue };
+            let Some((buyer, code)) = found else { continue };
             self.expire_in_others(state, drop_id, buyer, times);
             if state.may_be_overdue(drop_id, times.arrived) {
                 self.expire_overdue_of(state, drop_id, buyer, times);
                 self.expire_for_units(state, drop_id, units, times);
+                self.expire_for_code(state, drop_id, code, times);
             }
         }
     }
@@ -280,6 +290,24 @@ impl Draft {
                 && drop.aggregate.waitlist().wanted() <= SHORT_WAITLIST
         };
         self.expire_while(state, drop_id, times, lacks);
+    }
+
+    /// Records expired holds of a drop until the code has a use left, if it is spent.
+    fn expire_for_code(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        code: Option<CodeDigest>,
+        times: Times,
+    ) {
+        let Some(code) = code.filter(|_| state.may_be_overdue(drop_id, times.arrived)) else {
+            return;
+        };
+        let is_spent = |drop: &DropState| {
+            let known = drop.aggregate.codes().find(code);
+            known.is_some_and(|known| known.left == 0)
+        };
+        self.expire_while(state, drop_id, times, is_spent);
     }
 
     fn expire_for_adjustment(

@@ -71,6 +71,7 @@ impl Decide for PlaceOrder {
                 buyer,
                 commitment: private.as_ref().map(Private::commitment),
                 units: line.units,
+                pass: self.pass_for(line.drop_id),
             };
             Ok((line, private))
         });

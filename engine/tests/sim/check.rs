@@ -239,7 +239,8 @@ impl Ledger {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -352,7 +353,8 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistLeft(_) => None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -414,7 +416,8 @@ impl Recorded {
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
-                | DropEvent::WaitlistLeft(_) => None,
+                | DropEvent::WaitlistLeft(_)
+                | DropEvent::CodesCreated(_) => None,
             };
             if let Some(key) = key {
                 found.keys.entry(key).or_default().push(position);
@@ -454,7 +457,8 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseRefunded(_)
-        | DropEvent::StockAdjusted(_) => None,
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -508,7 +512,8 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
-        | DropEvent::WaitlistLeft(_) => true,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => true,
         // An offer has the id that was drawn when its entry joined.
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::DropScheduled(_)
@@ -590,7 +595,7 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::DropStarted(_) => tally.starts += 1,
             DropEvent::WaitlistJoined(_) => tally.joined += 1,
             DropEvent::WaitlistLeft(_) => tally.left += 1,
-            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) => {}
+            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) | DropEvent::CodesCreated(_) => {}
         }
     }
 }

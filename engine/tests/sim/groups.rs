@@ -126,6 +126,7 @@ fn units(event: &DropEvent) -> i64 {
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
+        | DropEvent::CodesCreated(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::StockAdjusted(_)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::command::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist,
-    LeaveWaitlist, PlaceHold, ReleaseHold, ScheduleDrop,
+    LeaveWaitlist, Pass, PlaceHold, ReleaseHold, ScheduleDrop,
 };
 use domain::values::{
     AdjustmentId, DropId, HoldId, MaxHoldSeconds, Pseudonym, PurchaseId, Sequence, StockCount,
@@ -144,6 +144,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             key: None,
             buyer: Pseudonym(uuid(random)),
             quantity: quantity(random.random_range(1..=3)),
+            pass: Pass::default(),
             commitment: None,
             max_waiting: u32::MAX,
             at,
@@ -158,6 +159,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             key: None,
             buyer: Pseudonym(uuid(random)),
             quantity: quantity(random.random_range(1..=3)),
+            pass: Pass::default(),
             commitment: None,
             at,
         }),

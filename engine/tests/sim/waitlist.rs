@@ -99,6 +99,7 @@ impl Waitlists {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::HoldExtended(_)
+            | DropEvent::CodesCreated(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)

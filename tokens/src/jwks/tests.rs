@@ -1,3 +1,5 @@
+use std::slice;
+
 use serde_json::json;
 
 use super::*;
@@ -63,7 +65,7 @@ fn altered_token_is_refused_by_every_algorithm() {
             format!("{signed}."),
             format!("{signed}.{}", &signature[..84]),
         ] {
-            let refused = verify(std::slice::from_ref(&key), &altered);
+            let refused = verify(slice::from_ref(&key), &altered);
             assert_eq!(refused, Err(Invalid::KeySignature), "{altered}");
         }
     }
@@ -81,10 +83,13 @@ fn key_id_selects_the_key() {
     // Another header than the signed one, so a key that is found does not verify it.
     let found = Err(Invalid::KeySignature);
     let header = r#"{"alg":"ES256","kid":"2026"}"#;
-    assert_eq!(find(&[named.clone()], header), found);
+    assert_eq!(find(slice::from_ref(&named), header), found);
     assert_eq!(find(&[ec()], header), Err(Invalid::UnknownKey));
     let other = r#"{"alg":"ES256","kid":"2027"}"#;
-    assert_eq!(find(&[named.clone()], other), Err(Invalid::UnknownKey));
+    assert_eq!(
+        find(slice::from_ref(&named), other),
+        Err(Invalid::UnknownKey)
+    );
     // Without a kid, every key of the algorithm is tried.
     let keys = [with(ec(), "y", json!(EC_X)), named];
     assert!(verify(&keys, EC_TOKEN).is_ok());
@@ -106,7 +111,7 @@ fn unusable_keys_are_skipped_and_a_set_without_usable_ones_is_refused() {
         json!({}),
     ];
     for key in &unusable {
-        let refused = parse(std::slice::from_ref(key)).unwrap_err();
+        let refused = parse(slice::from_ref(key)).unwrap_err();
         assert!(matches!(refused, KeySetError::NoneUsable(1)), "{key}");
     }
     let mut all = unusable.to_vec();

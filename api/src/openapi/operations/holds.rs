@@ -56,6 +56,9 @@ fn place(schemas: &mut Schemas) -> Operation {
     .body_example(json!({ "buyer_id": "buyer-1", "quantity": 1 }))
     .response(hold.headers(&["Location", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::SoldOut,
         Code::LimitReached,
         Code::NotLive,
@@ -93,6 +96,7 @@ fn change(schemas: &mut Schemas) -> Operation {
     .body_example(json!({ "quantity": 2 }))
     .response(hold.headers(&["Cache-Control", "Holdfast-Position"]))
     .problems(&[
+        Code::CodeRequired,
         Code::SoldOut,
         Code::LimitReached,
         Code::NotLive,

@@ -71,6 +71,9 @@ fn place(schemas: &mut Schemas) -> Operation {
         "Idempotent-Replayed",
     ]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::DropNotFound,
         Code::SoldOut,
         Code::LimitReached,

@@ -45,6 +45,9 @@ fn join(schemas: &mut Schemas) -> Operation {
     .body_example(json!({ "buyer_id": "buyer-2" }))
     .response(entry.headers(&["Location", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::NotSoldOut,
         Code::AlreadyWaiting,
         Code::WaitlistFull,

@@ -106,7 +106,8 @@ export class DropSheet extends HTMLElement {
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
     this.#panel.drop = drop;
-    for (const [name, figure] of this.#figures) write(figure, count(drop.stock[name]));
+    for (const [name, figure] of this.#figures)
+      write(figure, drop.stock.level ? "–" : count(drop.stock[name]));
     this.#showRules(drop);
     this.#tick();
     if (!before || before.stock.sold !== drop.stock.sold) this.#loadSoon();

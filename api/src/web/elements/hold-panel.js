@@ -36,6 +36,13 @@ export class HoldPanel extends HTMLElement {
   #arm = () => {};
   #note = h("p", { class: "note" });
   #quantity = new QuantityStepper();
+  #code = h("input", {
+    type: "text",
+    maxlength: 64,
+    autocomplete: "off",
+    placeholder: "Access code",
+    "aria-label": "Access code",
+  });
   /** The error of the quantity. */
   #quantityError = "";
   /** The entry that was checked because its drop was cancelled. */
@@ -86,7 +93,7 @@ export class HoldPanel extends HTMLElement {
     const status = statusOf(drop);
     const kind = entry
       ? `${entry.key} ${entry.stage} ${isOver(status)}`
-      : `${status} ${hasStepper(drop)}`;
+      : `${status} ${hasStepper(drop)} ${drop.access}`;
     if (kind !== this.#kind) this.#build(kind, drop, entry);
     this.#tick?.();
     this.#arm();
@@ -142,8 +149,11 @@ export class HoldPanel extends HTMLElement {
         return this.#choice(drop, "Join the waitlist", "secondary", join);
       case "scheduled": {
         const words = h("span", { class: "time", role: "timer" });
+        // A code may open the drop before its start.
+        const early =
+          drop.access === "code" ? this.#choice(drop, "Hold it", "primary", place).nodes : [];
         return {
-          nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words)],
+          nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words), ...early],
           tick: () => write(words, duration(until((this.#drop ?? drop).starts_at))),
         };
       }
@@ -159,14 +169,14 @@ export class HoldPanel extends HTMLElement {
    * @param {Drop} drop
    * @param {string} words
    * @param {string} kind
-   * @param {(drop: Drop, quantity: number) => unknown} act
+   * @param {(drop: Drop, quantity: number, code: string) => unknown} act
    * @returns {View}
    */
   #choice(drop, words, kind, act) {
     const press = () => {
       const quantity = this.#chosenQuantity();
       // The current state of the drop, not that of the time when the view was built.
-      if (quantity) act(this.#drop ?? drop, quantity);
+      if (quantity) act(this.#drop ?? drop, quantity, this.#code.value.trim());
     };
     const line = h("p", { class: "choose quiet-words" });
     return {
@@ -175,8 +185,11 @@ export class HoldPanel extends HTMLElement {
         h(
           "div",
           { class: "actions" },
+          drop.access === "code" && this.#code,
           button(words, kind, press),
-          act === place && button("Add to cart", "quiet", () => this.#addToCart(drop)),
+          act === place &&
+            drop.access !== "code" &&
+            button("Add to cart", "quiet", () => this.#addToCart(drop)),
         ),
       ],
       tick: () => write(line, limitOf(this.#drop ?? drop)),

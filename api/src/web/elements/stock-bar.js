@@ -3,6 +3,7 @@
 // nothing left, and shows the sold units.
 
 import { h, mark, write } from "../lib/dom.js";
+import { LEVEL } from "../lib/drop.js";
 import { count } from "../lib/format.js";
 
 /** @typedef {import("../lib/api.js").Stock} Stock */
@@ -19,7 +20,13 @@ export class StockBar extends HTMLElement {
   }
 
   /** @param {Stock} stock @param {boolean} isOver */
-  show({ total, available, held, sold }, isOver) {
+  show({ total, available, held, sold, level }, isOver) {
+    this.#bar.hidden = level !== undefined;
+    if (level) {
+      write(this.#left, isOver ? "" : LEVEL[level]);
+      write(this.#rest, "");
+      return mark(this, "data-low", !isOver && level === "low" ? "" : null);
+    }
     const share = (/** @type {number} */ units) => `${(100 * units) / Math.max(1, total)}%`;
     this.#main.className = isOver ? "sold" : "available";
     this.#main.style.width = share(isOver ? sold : available);

@@ -8,7 +8,8 @@ import { learn } from "./clock.js";
 
 /**
  * @typedef {{amount: number, currency: string}} Money
- * @typedef {{total: number, available: number, held: number, sold: number}} Stock
+ * @typedef {{total: number, available: number, held: number, sold: number,
+ *   level?: "in_stock" | "low" | "sold_out"}} Stock under `level` the numbers are absent
  * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled"} DropStatus
  * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
  * @typedef {{id: string, name: string, description: string | null, image_url: string | null,

@@ -23,7 +23,23 @@ export function statusOf(drop) {
   if (drop.status === "cancelled") return "cancelled";
   if (drop.ends_at && until(drop.ends_at) <= 0) return "ended";
   if (until(drop.starts_at) > 0) return "scheduled";
-  return drop.stock.available === 0 ? "sold_out" : "live";
+  return isSoldOut(drop.stock) ? "sold_out" : "live";
+}
+
+/** The words for a stock without numbers. */
+export const LEVEL = { in_stock: "In stock", low: "Only a few left", sold_out: "None left" };
+
+/** Returns whether no unit is available. @param {import("./api.js").Stock} stock */
+function isSoldOut({ level, available }) {
+  return level ? level === "sold_out" : available === 0;
+}
+
+/**
+ * Returns whether so many units are available, as far as the stock shows it.
+ * @param {import("./api.js").Stock} stock @param {number} requested
+ */
+export function has({ level, available }, requested) {
+  return level ? level !== "sold_out" : available >= requested;
 }
 
 /**
@@ -62,7 +78,7 @@ export function when(drop) {
 
 /** @param {Drop} drop */
 function withoutEnd({ stock, waitlist_length }) {
-  if (stock.available > 0) return "While stock lasts";
+  if (!isSoldOut(stock)) return "While stock lasts";
   if (stock.held === 0) return "All units are sold";
   return waitlist_length > 0 ? "Returned units go to the waitlist" : "Returned units are sold here";
 }

@@ -52,7 +52,7 @@ let arrived = 0;
 
 /** Adds a drop from the stream: a new one, or one that another tab follows. @param {Drop} drop */
 function addFromStream(drop) {
-  if (isOver(statusOf(drop)) || !catalog.isPast(drop)) return;
+  if (isOver(statusOf(drop)) || !catalog.isPast(drop) || drop.visibility !== "public") return;
   arrived += 1;
   // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
@@ -70,7 +70,8 @@ function addFromStream(drop) {
  */
 function add(drops) {
   const added = drops
-    .filter(({ id }) => !cards.has(id))
+    // A signed-in administrator is sent all drops.
+    .filter(({ id, visibility }) => visibility === "public" && !cards.has(id))
     .map((drop) => {
       const card = new DropCard();
       card.drop = drop;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::command::{DropCommand, ExpireHold, PlaceHold, RefundPurchase};
+use domain::command::{DropCommand, ExpireHold, Pass, PlaceHold, RefundPurchase};
 use domain::drop::HoldStatus;
 use domain::order::decide::{OrderBatch, OrderLine, PlaceOrder, PurchaseOrder};
 use domain::order::pay::{LatePayments, PaymentReport, RecordPayment, StartPayment};
@@ -181,6 +181,7 @@ impl Shop {
             buyer: buyer("ann"),
             commitment: None,
             units: units[index],
+            pass: Pass::default(),
         };
         let lines: Vec<OrderLine<'_>> = DROPS[..count].iter().enumerate().map(line).collect();
         let placed = Order::default().place(&PlaceOrder {
@@ -363,6 +364,7 @@ impl Shop {
                 key: None,
                 buyer: buyer("bob"),
                 quantity: quantity(1),
+                pass: Pass::default(),
                 commitment: None,
                 at: self.now,
             }),
