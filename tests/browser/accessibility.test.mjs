@@ -155,7 +155,14 @@ const PAGES = {
 };
 
 /** Dialogs, and pages of the API reference, whose full pictures are by far the largest. */
-const VIEWPORT_ONLY = ["new-drop", "cancel-drop", "refund", "new-endpoint", "docs-operations", "docs-schemas"];
+const VIEWPORT_ONLY = [
+  "new-drop",
+  "cancel-drop",
+  "refund",
+  "new-endpoint",
+  "docs-operations",
+  "docs-schemas",
+];
 
 /** Opens a page of the API reference and waits until its script has run. */
 async function openReference(t, path, look) {
