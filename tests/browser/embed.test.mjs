@@ -190,6 +190,15 @@ test("the element shows live stock, holds, counts down and purchases", async (t)
   );
 });
 
+test("the element shows the level of a stock whose numbers are withheld", async (t) => {
+  const drop = await createDrop({ total_stock: 1, show_stock: "level", low_stock_at: 1 });
+  const page = await openSite(t, element(drop));
+  await expectText(page.locator("holdfast-drop .stock"), "Only a few left");
+  assert.ok(await page.locator("holdfast-drop .bar").isHidden());
+  await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "another" });
+  await expectText(page.locator("holdfast-drop .stock"), "None left");
+});
+
 test("a hold outlasts a reload, and its end is reported", async (t) => {
   const drop = await createDrop({ hold_seconds: 3 });
   const page = await openSite(t, element(drop, 'buyer-id="ann" no-purchase'));

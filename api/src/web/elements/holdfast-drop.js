@@ -8,7 +8,7 @@
 import { call, callUntilDecided, Problem, uuid } from "../lib/api.js";
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
-import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
+import { isOver, LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
 import { follow, storeClaim, storedClaim } from "../lib/embedded.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { clock, count, duration, money, units } from "../lib/format.js";
@@ -53,6 +53,7 @@ export class HoldfastDrop extends HTMLElement {
   #price = h("span", { class: "price", part: "price" });
   #status = h("p", { class: "status", part: "status" });
   #fill = h("div", { class: "fill", part: "fill" });
+  #bar = h("div", { class: "bar", part: "bar", "aria-hidden": "true" }, this.#fill);
   #stock = h("p", { class: "stock", part: "stock" });
   #countdown = h("p", { class: "countdown", part: "countdown", role: "timer", hidden: true });
   #quantity = h("input", {
@@ -70,7 +71,6 @@ export class HoldfastDrop extends HTMLElement {
     super();
     const root = this.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [sheet];
-    const bar = h("div", { class: "bar", part: "bar", "aria-hidden": "true" }, this.#fill);
     root.append(
       h(
         "section",
@@ -78,7 +78,7 @@ export class HoldfastDrop extends HTMLElement {
         this.#picture,
         h("div", { class: "title" }, this.#name, this.#price),
         this.#status,
-        bar,
+        this.#bar,
         this.#stock,
         this.#countdown,
         this.#actions,
@@ -203,15 +203,23 @@ export class HoldfastDrop extends HTMLElement {
     write(this.#price, money(drop.price));
     mark(this.#picture, "src", drop.image_url && new URL(drop.image_url, this.server).href);
     this.#picture.hidden = !drop.image_url;
-    const { available, total, held, sold } = drop.stock;
-    this.#fill.style.setProperty("--share", `${(100 * (sold + held)) / Math.max(1, total)}%`);
+    this.#showStock(drop);
+    this.#quantity.max = String(drop.max_per_hold);
+    this.#tick();
+  }
+
+  /** @param {Drop} drop */
+  #showStock(drop) {
     const isForSale = !isOver(statusOf(drop));
+    const { available, total, held, sold, level } = drop.stock;
+    this.#bar.hidden = level !== undefined;
+    // A shop may withhold the numbers.
+    if (level) return write(this.#stock, isForSale ? LEVEL[level] : "");
+    this.#fill.style.setProperty("--share", `${(100 * (sold + held)) / Math.max(1, total)}%`);
     write(
       this.#stock,
       isForSale ? `${count(available)} of ${count(total)} left` : `${count(sold)} sold`,
     );
-    this.#quantity.max = String(drop.max_per_hold);
-    this.#tick();
   }
 
   #tick() {
