@@ -78,7 +78,7 @@ impl Shoes {
     }
 
     async fn is_refused(&self, drop_id: DropId, name: &str, units: i64) -> Refusal {
-        let key = format!("refused {}", self.log.snapshot().len());
+        let key = format!("refused-{}", self.log.snapshot().len());
         refusal(self.node.submit(hold(drop_id, &key, name, units)).await)
     }
 
@@ -326,7 +326,7 @@ async fn late_money_buys_only_what_the_group_leaves() {
         let (payment_id, amount) = (payment.payment_id, payment.amount);
         pass(120_000).await;
         for number in 0..other {
-            let more = hold(nine, &format!("more {number}"), "ann", 1);
+            let more = hold(nine, &format!("more-{number}"), "ann", 1);
             shoes.node.submit(more).await.unwrap();
         }
         let report = RecordPayment {
