@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate of the product with the crates of ours that it may use.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("terminal", &[]),
     ("private-postgres", &[]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("engine", &["domain", "infrastructure"]),
     ("projections", &["domain", "infrastructure"]),
     ("webhooks", &["domain", "infrastructure"]),
+    ("catalogue", &["domain", "infrastructure", "webhooks"]),
     ("payments", &["domain"]),
     (
         "settlement",
@@ -38,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     (
         "api",
         &[
+            "catalogue",
             "domain",
             "engine",
             "infrastructure",
@@ -52,6 +54,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         &[
             "api",
             "audit",
+            "catalogue",
             "client",
             "database",
             "domain",
