@@ -5,6 +5,7 @@
 //! API. Browsers revalidate each file at every load
 //! and get 304 while it is unchanged, so a new version appears immediately.
 
+pub(crate) mod catalogue;
 mod preloads;
 mod templates;
 
@@ -144,7 +145,7 @@ pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     match bare {
         "/drops" => return to("/"),
         "/orders" => return to("/cart"),
-        "/admin" | "/cart" | "/docs" => return to(bare),
+        "/admin" | "/cart" | "/creators" | "/docs" => return to(bare),
         _ => {}
     }
     if let Some(id) = bare.strip_prefix("/drops/") {

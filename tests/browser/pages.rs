@@ -76,6 +76,7 @@ pages_work_in_a_real_browser![
     accessibility,
     admin,
     buyer,
+    catalogue,
     checkout,
     docs,
     live,
