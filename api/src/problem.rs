@@ -86,6 +86,8 @@ codes! {
     DeliveryNotFound = "delivery_not_found", NOT_FOUND, "Delivery not found";
     JobNotFound = "job_not_found", NOT_FOUND, "Job not found";
     MatterNotFound = "matter_not_found", NOT_FOUND, "Matter not found";
+    CreatorNotFound = "creator_not_found", NOT_FOUND, "Creator not found";
+    ProductNotFound = "product_not_found", NOT_FOUND, "Product not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
         method";
     /// The body was received too slowly.
@@ -130,6 +132,10 @@ codes! {
     AlreadyOffered = "already_offered", CONFLICT, "The waitlist entry has already received a hold";
     /// The limit of webhook endpoints is reached.
     WebhookLimitReached = "webhook_limit_reached", CONFLICT, "Too many webhook endpoints";
+    /// The buyer follows as many creators as are allowed.
+    FollowLimitReached = "follow_limit_reached", CONFLICT, "The buyer follows too many creators";
+    /// The buyer is reminded of as many drops as are allowed.
+    ReminderLimitReached = "reminder_limit_reached", CONFLICT, "The buyer has too many reminders";
     /// Nothing is sent to the endpoint.
     WebhookDisabled = "webhook_disabled", CONFLICT, "The webhook endpoint is disabled";
     /// The job cannot be cancelled any more.
