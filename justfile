@@ -37,3 +37,7 @@ verify *args:
 # Licences, banned crates and sources (cargo install cargo-deny --locked)
 deny:
     cargo deny check bans licenses sources
+
+# The documentation as a site in target/book (cargo install mdbook --locked)
+book *args:
+    mdbook build "$@"

@@ -1,15 +1,13 @@
 """Independent check of a Holdfast export: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
 Shares no code with Holdfast; encoding: docs/AUDIT.md. Checks positions, hashes, times, sequences,
-holds (placed once, resolved at most once, in time), units (available + held + sold = total, none
-negative), the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
+holds (placed once, resolved at most once, in time), units (conserved, none negative), limit groups,
+the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
 Exit code 0: verified; a note if no head was kept. 1: a check failed. 2: unreadable, or no event."""
 import datetime, hashlib, json, os, re, struct, sys
 VALUE, STRING, Fault = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"'), type("Fault", (Exception,), {})
 def same(name, expected, found):
     if expected != found: raise Fault(f"expected {name} {expected}, found {found}")
-def integer(number): return struct.pack(">q", number)
-def text(string): return integer(len(string.encode())) + string.encode()
-def millis(time): return round(datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
+integer, text, millis = lambda number: struct.pack(">q", number), lambda string: integer(len(string.encode())) + string.encode(), lambda time: round(datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
 def stored(shown, text):  # the line has a space for each line break of the stored text, which follows the hash
     return shown if text is None or same("text on one line", re.sub("[\r\n]", " ", text), shown) else text
 def events(export, most=16 << 20):  # in older exports an event with line breaks in a stored text takes several lines, at most 16 MiB
@@ -37,6 +35,8 @@ def move(units, holds, drop, event_type, payload, time):  # units: [available, h
     elif kind == "PurchaseRefunded":
         bought = holds.get(fields["purchase_id"]) or (None, 0, 0); same("drop of the purchase", bought[0], drop); same("amount", bought[2] * quantity, fields["amount"]["amount"])
         sold, total, bought[1] = -quantity, 0 if fields["restocked"] else -quantity, bought[1] - quantity; same("units left to refund", max(0, bought[1]), bought[1])
+    terms = fields.get("terms") or holds.get(drop) or {}; group, buyer, _ = account = terms.get("limit_group"), fields.get("buyer"), "units"; same("limit group", (holds.get(drop) or terms).get("limit_group"), group); holds[drop] = terms
+    if group: holds[account] = taken = holds.get(account, 0) + held + sold; same(f"units of buyer {buyer} in limit group {group}", min(taken, terms.get("max_per_buyer", taken)) if held > 0 else taken, taken)
     units[:] = map(sum, zip(units, (total - held - sold, held, sold, total)))
     if min(units) < 0 or sum(units[:3]) != units[3]: raise Fault(f"units are not conserved: {units}")
 def voided(export):  # positions that a later event declares void: they stay in the chain and have no effect

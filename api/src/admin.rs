@@ -5,8 +5,11 @@
 //! are counted separately ([`crate::refused`]).
 
 pub(crate) mod buyer;
+pub(crate) mod report;
 pub(crate) mod revenue;
 pub(crate) mod window;
+
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -30,6 +33,7 @@ use crate::lateness::Lateness;
 use crate::negotiate::{preferred, varied};
 use crate::problem::Problem;
 use crate::render::{Representation, Statuses, conditional, private};
+use crate::viewer::Viewer;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
@@ -46,7 +50,8 @@ pub(crate) struct MetricsParams {
     /// Lists only drops with these statuses, separated by commas.
     #[schemars(with = "Option<String>")]
     status: Option<Statuses>,
-    /// Lists only drops whose name contains this text, without regard to case.
+    /// Lists only drops whose name contains this text, without regard to case, or the drop that has
+    /// this id.
     search: Option<Search>,
 }
 
@@ -252,9 +257,13 @@ fn listed_drops(
         phases: phases.unwrap_or_default(),
         after: params.starting_after,
         most: limit + 1,
+        viewer: Viewer::Staff,
     };
     let mut page = match &params.search {
-        Some(Search(words)) => selection.by_name(app, words, now)?,
+        Some(Search(words)) => match words.parse::<DropId>() {
+            Ok(id) => selection.by_ids(app, &BTreeSet::from([id]), now)?,
+            Err(_) => selection.by_name(app, words, now)?,
+        },
         None => selection.all(app, now)?,
     };
     let has_more = page.len() > limit;

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ::catalogue::Catalogue;
-use domain::values::{BuyerId, DropId, Timestamp};
+use domain::values::{AccessCode, BuyerId, CodeDigest, DropId, Timestamp};
 use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
@@ -27,7 +27,7 @@ use crate::problem::Problem;
 use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
 use crate::stream::StreamHub;
-use crate::tokens::BuyerTokens;
+use tokens::buyers::BuyerTokens;
 
 /// Shared by every handler. Clones refer to the same server.
 #[derive(Clone)]
@@ -97,6 +97,12 @@ impl App {
             buyer.as_bytes(),
         ];
         self.key_scope(&parts.concat())
+    }
+
+    /// The digest that the log has of an access code of a drop.
+    #[must_use]
+    pub fn code_digest(&self, drop_id: DropId, code: &AccessCode) -> CodeDigest {
+        CodeDigest::new(&self.key_secret, drop_id, code)
     }
 
     /// Admits a request for stock of a drop and counts it until it is settled. A refusal is counted

@@ -2,7 +2,7 @@
 //!
 //! Keys are sent as `Authorization: Bearer KEY`; a browser that signed in with the admin key has a
 //! cookie instead, see [`crate::session`]. Without a buyer secret, the shop's back end is trusted
-//! to identify its buyers. With one, a buyer's browser sends a token (see [`crate::tokens`]) and
+//! to identify its buyers. With one, a buyer's browser sends a token (see [`tokens::buyers`]) and
 //! acts for that buyer only.
 //!
 //! Limit: the log contains hold ids, and without a buyer secret knowing a hold's id grants the
@@ -15,13 +15,14 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use domain::values::BuyerId;
+use tokens::buyers::TokenError;
+use tokens::jws::has_form_of_token;
 
 use crate::app::App;
-use crate::jws::has_form_of_token;
 use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::session::is_signed_in;
-use crate::tokens::TokenError;
+use crate::viewer::Viewer;
 
 /// Proof that the caller has the admin key.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +48,7 @@ impl Caller {
     }
 
     /// Rejects a request for another buyer. Compares spellings: ids that only case folding makes
-    /// equal are two accounts of the shop, see [`crate::tokens`].
+    /// equal are two accounts of the shop, see [`tokens::buyers`].
     ///
     /// # Errors
     /// 403.
@@ -126,6 +127,11 @@ fn refused(error: &TokenError) -> Problem {
     invalid_token(&format!("The buyer's token {error}."))
 }
 
+/// 503 for a token whose signature cannot be checked yet: the request may be repeated.
+fn unchecked() -> Problem {
+    Problem::unavailable(format!("The buyer's token {}. Retry.", TokenError::NoKeys))
+}
+
 fn forbidden(detail: &str) -> Problem {
     Problem::new(Code::Forbidden, detail)
 }
@@ -167,19 +173,24 @@ enum Bearer {
 impl Bearer {
     /// Identifies the owner. A known key with too few rights gets 403 later; an unknown one gets
     /// 401 here.
-    fn of(token: &str, accepted: Accepted, parts: &Parts, app: &App) -> Result<Self, Problem> {
+    async fn of(
+        token: &str,
+        accepted: Accepted,
+        parts: &Parts,
+        app: &App,
+    ) -> Result<Self, Problem> {
         let is_attempt = bearer_key(parts, app).is_some();
         let origin = is_attempt.then(|| Origin::by_address(parts, app));
         let attempt = origin.map(|origin| app.limiter.attempt(origin, AttemptKind::Key));
         let attempt = attempt.transpose()?;
-        let bearer = Self::known(token, accepted, app)?;
+        let bearer = Self::known(token, accepted, app).await?;
         if let Some(attempt) = attempt {
             attempt.succeeded();
         }
         Ok(bearer)
     }
 
-    fn known(token: &str, accepted: Accepted, app: &App) -> Result<Self, Problem> {
+    async fn known(token: &str, accepted: Accepted, app: &App) -> Result<Self, Problem> {
         if app.keys.admin.matches(token) {
             return Ok(Self::Admin);
         }
@@ -188,13 +199,16 @@ impl Bearer {
         }
         let unknown = || invalid_token(accepted.otherwise());
         let tokens = app.buyer_tokens.as_ref().ok_or_else(unknown)?;
-        let buyer = tokens.buyer(token, app.now());
-        buyer.map(Self::Buyer).map_err(|error| match accepted {
-            // Neither in the form of a token nor a key: it may be either, mistyped.
-            Accepted::AdminKey | Accepted::AnyKey => unknown(),
-            Accepted::Token if has_form_of_token(token) => refused(&error),
-            Accepted::Token => unknown(),
-        })
+        let buyer = tokens.buyer(token, app.now()).await;
+        buyer
+            .map(Self::Buyer)
+            .map_err(|error| match (accepted, error) {
+                // Neither in the form of a token nor a key: it may be either, mistyped.
+                (Accepted::AdminKey | Accepted::AnyKey, _) => unknown(),
+                (Accepted::Token, TokenError::NoKeys) => unchecked(),
+                (Accepted::Token, error) if has_form_of_token(token) => refused(&error),
+                (Accepted::Token, _) => unknown(),
+            })
     }
 }
 
@@ -217,7 +231,7 @@ impl FromRequestParts<App> for Admin {
             return signed_in(parts, app, "Send the admin key: Authorization: Bearer KEY.")
                 .map(|()| Self);
         };
-        match Bearer::of(key, Accepted::AdminKey, parts, app)? {
+        match Bearer::of(key, Accepted::AdminKey, parts, app).await? {
             Bearer::Admin => Ok(Self),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may only read the log. Use the admin key.",
@@ -241,7 +255,7 @@ impl FromRequestParts<App> for Auditor {
             )
             .map(|()| Self);
         };
-        match Bearer::of(key, Accepted::AnyKey, parts, app)? {
+        match Bearer::of(key, Accepted::AnyKey, parts, app).await? {
             Bearer::Admin | Bearer::Auditor => Ok(Self),
             Bearer::Buyer(_) => Err(forbidden(
                 "A buyer's token does not allow reading the log. Use the auditor key.",
@@ -259,7 +273,7 @@ impl FromRequestParts<App> for Caller {
         }
         let token = bearer(parts)
             .ok_or_else(|| unauthorized("Send the buyer's token: Authorization: Bearer TOKEN."))?;
-        match Bearer::of(token, Accepted::Token, parts, app)? {
+        match Bearer::of(token, Accepted::Token, parts, app).await? {
             Bearer::Admin => Ok(Self::Trusted),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may only read the log. Use the buyer's token.",
@@ -274,6 +288,8 @@ impl FromRequestParts<App> for Caller {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visitor {
     pub(crate) is_admin: bool,
+    /// The caller as a reader of drops.
+    pub(crate) viewer: Viewer,
     pub(crate) origin: Origin,
 }
 
@@ -287,23 +303,37 @@ impl FromRequestParts<App> for Visitor {
         let origin = Origin::by_address(parts, app);
         let anonymous = Self {
             is_admin: false,
+            viewer: Viewer::Public,
             origin,
         };
         let Some(key) = bearer_key(parts, app) else {
-            let is_admin = signed_in(parts, app, "").is_ok();
-            return Ok(Self { is_admin, origin });
+            let is_admin = !parts.headers.contains_key(header::AUTHORIZATION)
+                && is_signed_in(parts, &app.sessions, app.now()).unwrap_or(false);
+            return Ok(match is_admin {
+                true => Self {
+                    is_admin,
+                    viewer: Viewer::Staff,
+                    origin,
+                },
+                false => anonymous,
+            });
         };
         let attempt = app.limiter.attempt(origin, AttemptKind::Key)?;
         if app.keys.admin.matches(key) {
             attempt.succeeded();
             return Ok(Self {
                 is_admin: true,
+                viewer: Viewer::Staff,
                 origin: Origin::Unlimited,
             });
         }
         // The auditor's key is not a guess, but limits apply to it.
         if app.keys.auditor.matches(key) {
             attempt.succeeded();
+            return Ok(Self {
+                viewer: Viewer::Staff,
+                ..anonymous
+            });
         }
         Ok(anonymous)
     }

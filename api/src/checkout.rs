@@ -28,7 +28,7 @@ use crate::limiter::ChangeKind;
 use crate::orders::payment::PaymentStatus;
 use crate::orders::{OrderPath, find_anywhere, found, must_own};
 use crate::problem::{Code, Problem};
-use crate::render::replayed;
+use crate::render::recorded;
 
 /// The longest body of a webhook, in bytes.
 const MAX_WEBHOOK: usize = 512 * 1024;
@@ -178,7 +178,7 @@ pub(crate) async fn start(
         position: answer.position(),
     };
     let response = (StatusCode::CREATED, Json(body)).into_response();
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 /// Returns the requested provider, and the scenario if it is the demo.

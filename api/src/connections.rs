@@ -51,6 +51,7 @@ pub use self::monitored::Timeouts;
 use self::monitored::{ConnectionState, MonitoredSocket};
 pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
+use crate::origins::{CrossOrigin, PermittedOrigins};
 use crate::problem::Problem;
 
 /// Path of the SSE stream, whose handler takes the socket over.
@@ -70,7 +71,13 @@ const MOST_REFUSALS: usize = 256;
 
 /// Responds to the requests of a connection.
 #[derive(Clone)]
-enum Responder {
+struct Responder {
+    handler: Handler,
+    cross_origin: CrossOrigin,
+}
+
+#[derive(Clone)]
+enum Handler {
     Application {
         router: Router,
         /// True if handlers need the peer's address.
@@ -95,6 +102,8 @@ pub struct Bounds {
     /// The limit per client address.
     pub address_limit: AddressLimit,
     pub timeouts: Timeouts,
+    /// Origins of other pages that may use the API.
+    pub origins: PermittedOrigins,
 }
 
 /// Accepts connections from `listener` and serves `router` within bounds until `closing`; returns
@@ -107,6 +116,7 @@ pub async fn serve(
         most,
         address_limit,
         timeouts,
+        origins,
     }: Bounds,
     closing: CancellationToken,
 ) {
@@ -114,7 +124,8 @@ pub async fn serve(
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let tracker = TaskTracker::new();
     let (close, is_closing) = watch::channel(());
-    let application = Responder::Application { router, with_peer };
+    let application = Handler::Application { router, with_peer };
+    let cross_origin = CrossOrigin::new(origins);
     // The trait's `accept` retries after errors, such as a client that is gone or a lack of file
     // descriptors.
     while let Some((stream, peer)) = closing
@@ -124,15 +135,19 @@ pub async fn serve(
         // A small response must not wait until the previous one is acknowledged.
         let _already_gone = stream.set_nodelay(true);
         let admitted = admit(&connection_permits, &address_limit, peer);
-        let (permit, responder) = match admitted {
+        let (permit, handler) = match admitted {
             Ok(permit) => (permit, application.clone()),
             Err(problem) => match Arc::clone(&refusals).try_acquire_owned() {
                 Ok(refusal_permit) => (
                     ConnectionPermit::refused(refusal_permit),
-                    Responder::TooMany(problem),
+                    Handler::TooMany(problem),
                 ),
                 Err(_full) => continue,
             },
+        };
+        let responder = Responder {
+            handler,
+            cross_origin: cross_origin.clone(),
         };
         let state = ConnectionState::new(timeouts);
         tracker.spawn(serve_connection(
@@ -201,7 +216,7 @@ async fn serve_connection(
 ) {
     let socket = MonitoredSocket::new(stream, Arc::clone(&state));
     let service_state = Arc::clone(&state);
-    let is_refused = matches!(responder, Responder::TooMany(_));
+    let is_refused = matches!(responder.handler, Handler::TooMany(_));
     let service = service_fn(move |request| {
         service_state.request_received();
         let response = responder
@@ -289,6 +304,26 @@ async fn serve_connection(
 }
 
 impl Responder {
+    async fn respond(
+        self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        state: Arc<ConnectionState>,
+    ) -> Response {
+        let Self {
+            handler,
+            cross_origin,
+        } = self;
+        let respond = move |request| {
+            let response = handler.clone().respond(request, peer, Arc::clone(&state));
+            async { Ok::<_, Infallible>(response.await) }
+        };
+        let respond = tower::service_fn(respond);
+        cross_origin.respond(respond, request).await
+    }
+}
+
+impl Handler {
     async fn respond(
         self,
         request: Request<Incoming>,

@@ -1,6 +1,7 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust stock, list purchasers.
 
 pub(crate) mod buyers;
+pub(crate) mod codes;
 mod of_catalogue;
 pub(crate) mod picture;
 pub(crate) mod purchases;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::event::StockAdjusted;
 use domain::status::DropStatus;
@@ -23,7 +24,8 @@ use domain::values::{
 };
 use engine::{AdjustStock, CancelDrop, RescheduleDrop, ScheduleDrop, SetStock};
 use infrastructure::quarantine::RefusedEvent;
-use projections::drop_body::{DropBody, PurchaserBody, waitlist_length};
+use projections::drop_body::{PurchaserBody, waitlist_length};
+use projections::live_stock::LiveStockRow;
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -31,13 +33,16 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use self::of_catalogue::InCatalogue;
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
-use crate::auth::Admin;
+use crate::auth::{Admin, Visitor};
 use crate::extract::{
     Body, DropPath, Fresh, IdempotencyKey, Limit, MAX_TERMS_BODY, OptionalBody, Query, listed,
 };
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
-use crate::render::{DropTag, Page, Representation, conditional_at, insert, replayed};
+use crate::render::{
+    DropTag, POSITION, Page, Representation, conditional_at, insert, positioned, recorded,
+};
+use crate::viewer::Viewer;
 
 /// Maximum number of drops in one response.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -63,7 +68,7 @@ pub(crate) async fn create(
         header::LOCATION,
         &format!("/v1/drops/{}", answer.drop_id),
     );
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -99,6 +104,7 @@ enum Expanded {
 /// `GET /v1/drops`: omits drops in quarantine.
 pub(crate) async fn list(
     State(app): State<App>,
+    Visitor { viewer, .. }: Visitor,
     Fresh(params): Fresh<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -112,6 +118,7 @@ pub(crate) async fn list(
         phases: params.status.as_slice(),
         after: params.starting_after,
         most: limit + 1,
+        viewer,
     };
     let of = InCatalogue {
         creator_id: params.creator_id.as_ref().map(|Entered(id)| id),
@@ -123,7 +130,7 @@ pub(crate) async fn list(
             let most = MOST_LISTED;
             let selection = DropSelection { most, ..selection };
             let mut named = selection.by_ids(&app, &named(ids)?, now)?;
-            named.retain(|drop| of.has(drop));
+            named.retain(|drop| of.has(&drop.row.terms));
             named
         }
         None => selection.within(&app, of, now)?,
@@ -131,11 +138,11 @@ pub(crate) async fn list(
     let has_more = page.len() > limit;
     page.truncate(limit);
     let purchasers = |drop: &DropView| {
-        expand.then(|| purchasers_of(&app, drop.drop_id, PurchaserOrder::Units, 3))
+        expand.then(|| purchasers_of(&app, viewer, drop, PurchaserOrder::Units, 3))
     };
     let purchasers: Vec<_> = page.iter().map(purchasers).collect();
     let bodies = page.iter().zip(purchasers).map(|(drop, purchasers)| {
-        let body = DropBody::new(drop, now);
+        let body = viewer.body(drop, now);
         match purchasers {
             Some(purchasers) => body.with_purchasers(purchasers),
             None => body,
@@ -150,26 +157,26 @@ pub(crate) async fn list(
     Ok(response)
 }
 
-/// The header with the position of a response whose body has none.
-const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
-
 /// Selects a part of a list.
 pub(crate) struct DropSelection<'a> {
     /// Any phase, if empty.
     pub(crate) phases: &'a [DropStatus],
     pub(crate) after: Option<DropId>,
     pub(crate) most: usize,
+    pub(crate) viewer: Viewer,
 }
 
 impl DropSelection<'_> {
     pub(crate) fn all(&self, app: &App, now: Timestamp) -> Result<Vec<DropView>, Problem> {
+        self.drop_after(app)?;
+        let shows = |row: &LiveStockRow| self.viewer.lists_row(row);
         let page = app
             .views
-            .drops_page(self.phases, self.after, self.most, now);
+            .drops_page_of(self.phases, self.after, self.most, now, shows);
         page.map_err(|NoSuchDrop| self.invalid_start(app))
     }
 
-    fn by_ids(
+    pub(crate) fn by_ids(
         &self,
         app: &App,
         ids: &BTreeSet<DropId>,
@@ -180,7 +187,8 @@ impl DropSelection<'_> {
         let is_wanted = |drop: &DropView| {
             let is_below = below.is_none_or(|below| order_key(drop) < below);
             let phase = drop.row.status(now);
-            is_below && (self.phases.is_empty() || self.phases.contains(&phase))
+            let is_found = self.viewer.finds(&drop.row.terms);
+            is_found && is_below && (self.phases.is_empty() || self.phases.contains(&phase))
         };
         let found = ids.iter().filter_map(|&id| app.views.drop(id));
         let mut found: Vec<DropView> = found.filter(is_wanted).collect();
@@ -200,13 +208,19 @@ impl DropSelection<'_> {
         let words = words.to_lowercase();
         let found = app.views.drops_after(self.after, self.most, |row, _| {
             let is_wanted = self.phases.is_empty() || self.phases.contains(&row.status(now));
-            is_wanted && row.terms.name.as_str().to_lowercase().contains(&words)
+            is_wanted
+                && self.viewer.lists_row(row)
+                && row.terms.name.as_str().to_lowercase().contains(&words)
         });
         Ok(found)
     }
 
     fn drop_after(&self, app: &App) -> Result<Option<DropView>, Problem> {
-        let found = |after| app.views.drop(after).ok_or_else(|| self.invalid_start(app));
+        let found = |after| {
+            let drop = app.views.drop(after);
+            drop.filter(|drop| self.viewer.finds(&drop.row.terms))
+                .ok_or_else(|| self.invalid_start(app))
+        };
         self.after.map(found).transpose()
     }
 
@@ -229,12 +243,13 @@ fn named(ids: &str) -> Result<BTreeSet<DropId>, Problem> {
 /// `GET /v1/drops/{id}`
 pub(crate) async fn read(
     State(app): State<App>,
+    Visitor { viewer, .. }: Visitor,
     DropPath(drop_id): DropPath,
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
-    Ok(representation(&app, drop_id, now)?.unless_known(&headers))
+    Ok(representation(&app, viewer, drop_id, now)?.unless_known(&headers))
 }
 
 /// `PATCH /v1/drops/{id}`
@@ -247,14 +262,14 @@ pub(crate) async fn edit(
 ) -> Result<Response, Problem> {
     let expected_version = expected_version(&app, drop_id, &headers)?;
     let patch = Box::new(edited.into_patch()?);
-    app.engine
-        .reschedule_drop(RescheduleDrop {
-            drop_id,
-            expected_version,
-            patch,
-        })
-        .await?;
-    drop_now(&app, StatusCode::OK, drop_id)
+    let request = RescheduleDrop {
+        drop_id,
+        expected_version,
+        patch,
+    };
+    let answer = app.engine.reschedule_drop(request).await?;
+    let response = drop_now(&app, StatusCode::OK, drop_id)?;
+    Ok(positioned(response, &answer))
 }
 
 /// Returns the version in `If-Match`; `None` for `*`. Of several, the present one; the engine
@@ -305,7 +320,7 @@ pub(crate) async fn cancel(
 ) -> Result<Response, Problem> {
     must_match(&app, drop_id, &headers)?;
     let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
-    Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
+    Ok(recorded(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
 /// Rejects an `If-Match` that names other versions of the drop than the present one. A drop that is
@@ -390,7 +405,7 @@ pub(crate) async fn adjust(
     let adjustment = app.views.adjustment(answer.subject);
     let adjustment = adjustment.ok_or_else(Problem::declared_void)?;
     let body = AdjustmentBody::new(adjustment, &drop, app.now());
-    Ok(replayed(
+    Ok(recorded(
         (StatusCode::CREATED, Json(body)).into_response(),
         &answer,
     ))
@@ -423,8 +438,9 @@ pub(crate) async fn set_stock(
         total: counted.total,
         reason: counted.reason.0,
     };
-    app.engine.set_stock(request).await?;
-    drop_now(&app, StatusCode::OK, drop_id)
+    let answer = app.engine.set_stock(request).await?;
+    let response = drop_now(&app, StatusCode::OK, drop_id)?;
+    Ok(positioned(response, &answer))
 }
 
 /// Returns the version of the stock in `If-Match`; `None` without it, and for `*`. Of several, the
@@ -482,14 +498,20 @@ impl AdjustmentBody {
     }
 }
 
+/// Returns the first `limit` purchasers of a drop; none for a reader without a right to its
+/// numbers, because the units of purchasers add up to the sold units.
 fn purchasers_of(
     app: &App,
-    drop_id: DropId,
+    viewer: Viewer,
+    drop: &DropView,
     order: PurchaserOrder,
     limit: usize,
 ) -> Vec<PurchaserBody> {
+    if !viewer.sees_numbers(&drop.row.terms) {
+        return vec![];
+    }
     app.views
-        .purchasers(drop_id, order, limit)
+        .purchasers(drop.drop_id, order, limit)
         .into_iter()
         .map(PurchaserBody::from)
         .collect()
@@ -501,14 +523,27 @@ pub(crate) fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {
         .ok_or_else(|| not_found(app, drop_id))
 }
 
+/// [`find`] for a reader, for whom some drops do not exist.
+pub(crate) fn find_for(app: &App, viewer: Viewer, drop_id: DropId) -> Result<DropView, Problem> {
+    let drop = find(app, drop_id)?;
+    match viewer.finds(&drop.row.terms) {
+        true => Ok(drop),
+        false => Err(Problem::new(Code::DropNotFound, NO_DROP)),
+    }
+}
+
+/// The detail of a 404: the same for a drop that does not exist and for a hidden one.
+const NO_DROP: &str = "No drop has this id.";
+
 fn find_with_stock_version(app: &App, drop_id: DropId) -> Result<(DropView, u32), Problem> {
     let found = app.views.drop_and_stock_version(drop_id);
     found.ok_or_else(|| not_found(app, drop_id))
 }
 
-fn not_found(app: &App, drop_id: DropId) -> Problem {
+/// Returns the problem for a drop that is unknown, or in quarantine.
+pub(crate) fn not_found(app: &App, drop_id: DropId) -> Problem {
     quarantine(app.views.quarantine_of(drop_id))
-        .unwrap_or_else(|| Problem::new(Code::DropNotFound, "No drop has this id."))
+        .unwrap_or_else(|| Problem::new(Code::DropNotFound, NO_DROP))
 }
 
 /// Returns the problem for a drop in quarantine.
@@ -522,15 +557,23 @@ pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> 
     ))
 }
 
-/// Responds with the present drop and its entity tag.
+/// Responds to an administrator with the present drop and its entity tag.
 fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, Problem> {
     let now = app.now();
-    Ok(representation(app, drop_id, now)?.with_status(status))
+    Ok(representation(app, Viewer::Staff, drop_id, now)?.with_status(status))
 }
 
-fn representation(app: &App, drop_id: DropId, now: Timestamp) -> Result<Representation, Problem> {
+fn representation(
+    app: &App,
+    viewer: Viewer,
+    drop_id: DropId,
+    now: Timestamp,
+) -> Result<Representation, Problem> {
     let (drop, stock_version) = find_with_stock_version(app, drop_id)?;
-    let body = Representation::json(&DropBody::new(&drop, now))?;
+    if !viewer.finds(&drop.row.terms) {
+        return Err(Problem::new(Code::DropNotFound, NO_DROP));
+    }
+    let body = Representation::json(&viewer.body(&drop, now))?;
     let tag = DropTag {
         version: drop.row.terms_version,
         stock_version,

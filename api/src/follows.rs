@@ -243,7 +243,8 @@ pub(crate) async fn remind(
     visitor: Visitor,
 ) -> Result<StatusCode, Problem> {
     let actor = actor(&caller, buyer_id)?;
-    if app.views.drop(drop_id).is_none() {
+    let drop = app.views.drop(drop_id);
+    if drop.is_none_or(|drop| !visitor.viewer.finds(&drop.row.terms)) {
         let refused = quarantine(app.views.quarantine_of(drop_id));
         let unknown = || Problem::new(Code::DropNotFound, "No drop has this id.");
         return Err(refused.unwrap_or_else(unknown));

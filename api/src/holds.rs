@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::values::{
-    BuyerId, DisplayName, Entered, HoldId, MaxHoldSeconds, PaymentReference, Quantity,
+    AccessCode, BuyerId, DisplayName, Entered, HoldId, MaxHoldSeconds, PaymentReference, Quantity,
 };
 use domain::{DropEvent, Refusal};
 use engine::{
@@ -18,14 +18,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Admin, Caller, Visitor};
+use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
 use crate::limiter::{Attempt, AttemptKind, ChangeKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
+use crate::render::{
+    HoldBody, PurchaseBody, conditional_at, insert, positioned, private, recorded,
+};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +43,9 @@ pub(crate) struct NewHold {
     /// The name in the public list of purchasers. Default: a few digits of the buyer's pseudonym.
     /// Must contain a visible character, and none that changes the direction of surrounding text.
     display_name: Option<Entered<DisplayName>>,
+    /// An access code of the drop, required if the drop's `access` is `code`. Letter case, hyphens
+    /// and spaces do not matter.
+    code: Option<AccessCode>,
 }
 
 /// `POST /v1/drops/{id}/holds`
@@ -47,16 +53,18 @@ pub(crate) async fn place(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
     caller: Caller,
-    origin: Origin,
+    visitor: Visitor,
     key: IdempotencyKey,
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
+    let Visitor { viewer, origin, .. } = visitor;
     let Entered(buyer_id) = new.buyer_id;
     let display_name = new.display_name.map(|Entered(name)| name);
     caller.must_be(&buyer_id)?;
     let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
+    let code = PresentedCode::of(&app, origin, drop_id, new.code.as_ref())?;
     let request = PlaceHold {
         drop_id,
         key: Some(keys.key),
@@ -65,11 +73,13 @@ pub(crate) async fn place(
         is_from_token: caller.has_token(),
         display_name: display_name.clone(),
         quantity,
+        pass: code.pass(viewer),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.place_hold(request).await;
     admission.settle(&answer);
-    let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
+    code.settle(&answer);
+    let answer = answer.map_err(|error| app.refused.problem(&app.views, viewer, drop_id, error))?;
     let buyer = BuyerRow {
         buyer_id,
         display_name,
@@ -81,7 +91,7 @@ pub(crate) async fn place(
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
     insert(&mut response, header::LOCATION, &location);
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 /// Builds the hold from its event, without a lookup in the views, which the engine updates all the
@@ -131,9 +141,10 @@ pub(crate) async fn change(
     State(app): State<App>,
     HoldPath(hold_id): HoldPath,
     caller: Caller,
-    origin: Origin,
+    visitor: Visitor,
     Body(HoldEdit { quantity }): Body<HoldEdit>,
 ) -> Result<Response, Problem> {
+    let Visitor { viewer, origin, .. } = visitor;
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let admission = app.limiter.admit_change(origin, ChangeKind::Hold)?;
     let answer = app
@@ -142,11 +153,14 @@ pub(crate) async fn change(
         .await;
     admission.settle(&answer);
     let answer = found(attempt, answer);
-    answer.map_err(|error| match app.views.hold(hold_id) {
-        Some(hold) => app.refused.problem(hold.row.drop_id, error),
+    let answer = answer.map_err(|error| match app.views.hold(hold_id) {
+        Some(hold) => {
+            let drop_id = hold.row.drop_id;
+            app.refused.problem(&app.views, viewer, drop_id, error)
+        }
         None => error.into(),
     })?;
-    hold_now(&app, hold_id)
+    Ok(positioned(hold_now(&app, hold_id)?, &answer))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -163,10 +177,9 @@ pub(crate) async fn extend(
     HoldPath(hold_id): HoldPath,
     Body(Extension { seconds }): Body<Extension>,
 ) -> Result<Response, Problem> {
-    app.engine
-        .extend_hold(ExtendHold { hold_id, seconds })
-        .await?;
-    hold_now(&app, hold_id)
+    let request = ExtendHold { hold_id, seconds };
+    let answer = app.engine.extend_hold(request).await?;
+    Ok(positioned(hold_now(&app, hold_id)?, &answer))
 }
 
 /// Responds with the present hold.
@@ -187,10 +200,7 @@ pub(crate) async fn release(
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let answer = app.engine.release_hold(ReleaseHold { hold_id }).await;
     let answer = found(attempt, answer)?;
-    // A response without a body has its position in a header.
-    let position = [("holdfast-position", answer.position().to_string())];
-    let response = (StatusCode::NO_CONTENT, position).into_response();
-    Ok(replayed(response, &answer))
+    Ok(recorded(StatusCode::NO_CONTENT.into_response(), &answer))
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -227,7 +237,7 @@ pub(crate) async fn purchase(
     } else {
         StatusCode::CREATED
     };
-    Ok(replayed((status, Json(purchase)).into_response(), &answer))
+    Ok(recorded((status, Json(purchase)).into_response(), &answer))
 }
 
 /// Adds the purchase's id to a conflict with another payment.

@@ -80,7 +80,8 @@ impl Observer for ReleaseLateness {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => None,
         };
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for release in committed.events.iter().filter_map(release) {

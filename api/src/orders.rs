@@ -9,6 +9,8 @@ pub(crate) mod payment;
 pub(crate) mod refunds;
 pub(crate) mod state;
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
@@ -16,7 +18,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::order::{FulfilmentStep, MAX_ITEMS};
-use domain::values::{BuyerId, DisplayName, DropId, Entered, OrderId, Quantity, Tracking};
+use domain::values::{
+    AccessCode, BuyerId, DisplayName, DropId, Entered, OrderId, Quantity, Tracking,
+};
 use engine::{
     Accepted, CancelOrder, CommandError, FulfilOrder, OrderedItem, PlaceOrder, PurchaseOrder,
 };
@@ -28,11 +32,13 @@ pub(crate) use self::list::{OrdersReader, list};
 pub(crate) use self::state::OrderBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
+use crate::drops::codes::PresentedCode;
 use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
 use crate::holds::Payment;
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::problem::{Code, Problem};
-use crate::render::{Representation, conditional_at, insert, private, replayed};
+use crate::render::{Representation, conditional_at, insert, private, recorded};
+use crate::viewer::Viewer;
 
 /// One line of a new order.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -42,6 +48,9 @@ pub(crate) struct NewOrderItem {
     /// The number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
+    /// An access code of the drop, required if the drop's `access` is `code`. Items of one drop
+    /// share one code: it is sufficient to send it with one of them.
+    code: Option<AccessCode>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -76,17 +85,29 @@ pub(crate) async fn place(
     let keys = key.of_ordering_buyer(&app, &caller, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/items", error.to_string()));
     let mut items = Vec::with_capacity(new.items.len());
-    for item in new.items {
+    for item in &new.items {
         items.push(OrderedItem {
             drop_id: item.drop_id,
             quantity: item.quantity.map_or_else(one, Ok)?,
         });
     }
+    let Visitor { viewer, origin, .. } = visitor;
+    let codes = codes_of(&new.items)?;
+    let mut presented = Vec::with_capacity(codes.len());
+    for (item, code) in codes {
+        let drop_id = items[item as usize].drop_id;
+        let code = PresentedCode::of(&app, origin, drop_id, Some(code))?;
+        presented.push((item, code));
+    }
+    let digests = presented.iter();
+    let digests = digests.filter_map(|(item, code)| Some((*item, code.digest?)));
     let request = PlaceOrder {
         key: Some(keys.key),
         other_key: Some(keys.other_key),
         buyer_id,
         display_name: new.display_name.map(|Entered(name)| name),
+        codes: digests.collect(),
+        sees_hidden: viewer == Viewer::Staff,
         items: items.into(),
         is_from_token: caller.has_token(),
     };
@@ -94,16 +115,39 @@ pub(crate) async fn place(
     let of_items = drops.clone();
     drops.sort_unstable();
     drops.dedup();
-    let admission = app.admit_order(visitor.origin, of_items[0], drops.len(), keys)?;
+    let admission = app.admit_order(origin, of_items[0], drops.len(), keys)?;
     let answer = app.engine.place_order(request).await;
     admission.settle(&answer);
-    let answer = answer.map_err(|error| app.refused.problem_of_order(&of_items, error))?;
+    for (_, code) in presented {
+        code.settle(&answer);
+    }
+    let answer = answer.map_err(|error| {
+        app.refused
+            .problem_of_order(&app.views, viewer, &of_items, error)
+    })?;
     let order_id = answer.subject;
     let body = body_of(&app, order_id, visitor.is_admin)?;
     let location = format!("/v1/orders/{order_id}");
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
     insert(&mut response, header::LOCATION, &location);
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
+}
+
+/// Returns the codes of the items, each with the index of its item, one for each drop.
+///
+/// # Errors
+/// 422 for two codes of one drop: a hold has one code.
+fn codes_of(items: &[NewOrderItem]) -> Result<Vec<(u32, &AccessCode)>, Problem> {
+    let mut codes: BTreeMap<DropId, (u32, &AccessCode)> = BTreeMap::new();
+    for (index, item) in (0..).zip(items) {
+        let Some(code) = &item.code else { continue };
+        let (_, first) = codes.entry(item.drop_id).or_insert((index, code));
+        if *first != code {
+            let detail = "must be the code of the other items of this drop, or absent";
+            return Err(Problem::invalid(format!("/items/{index}/code"), detail));
+        }
+    }
+    Ok(codes.into_values().collect())
 }
 
 /// `GET /v1/orders/{id}`
@@ -216,7 +260,7 @@ fn order_now(app: &App, answer: &Accepted<OrderId>, is_admin: bool) -> Result<Re
     let response = Representation::json(&body)?
         .at(now)
         .with_status(StatusCode::OK);
-    Ok(replayed(response, answer))
+    Ok(recorded(response, answer))
 }
 
 fn body_of(app: &App, order_id: OrderId, is_admin: bool) -> Result<OrderBody, Problem> {

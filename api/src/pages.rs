@@ -1,11 +1,13 @@
-//! The pages, and the explanations behind a problem's `type`. All files are embedded in the binary.
+//! The pages. All files are embedded in the binary.
 //!
 //! A page is rendered from its [template](templates) when the server starts; with it go one
 //! stylesheet and ES modules, from `web/`. There is no build step, and pages use only the public
-//! API. Browsers revalidate each file at every load
-//! and get 304 while it is unchanged, so a new version appears immediately.
+//! API. Browsers revalidate each file at every load and get 304 while it is unchanged, so a new
+//! version appears immediately. The API reference is rendered in [`crate::openapi`], because it
+//! shows the document.
 
 pub(crate) mod catalogue;
+pub(crate) mod embed;
 mod preloads;
 mod templates;
 
@@ -19,11 +21,14 @@ use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-use self::templates::{FRAMES, PAGES};
+use self::embed::FOR_OTHER_SITES;
+use self::templates::{PAGES, is_part};
+pub(crate) use self::templates::{Page, parts};
 use crate::app::App;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::is_known;
+use crate::viewer::Viewer;
 
 /// The content security policy: pages load only files of this server, and pictures of drops, whose
 /// URLs the shop chooses. There are no inline scripts and styles, and text is never evaluated as
@@ -53,6 +58,7 @@ struct Files;
 /// If there is such an error, which a test rules out.
 pub fn render() {
     LazyLock::force(&PAGES);
+    embed::prepare();
 }
 
 /// `GET /`
@@ -67,13 +73,25 @@ pub(crate) async fn drop_page(
     headers: HeaderMap,
 ) -> Response {
     let drop_id = path.ok().and_then(|Path(id)| id.parse::<DropId>().ok());
-    let is_known = drop_id.is_some_and(|id| app.views.drop(id).is_some());
-    let status = if is_known {
+    let terms = drop_id.and_then(|id| app.views.terms(id));
+    let viewer = match app.sessions.is_open(&headers, app.now()) {
+        true => Viewer::Staff,
+        false => Viewer::Public,
+    };
+    let is_found = terms.as_ref().is_some_and(|terms| viewer.finds(terms));
+    let status = if is_found {
         StatusCode::OK
     } else {
         StatusCode::NOT_FOUND
     };
-    page(&headers, "drop.html", status)
+    let mut response = page(&headers, "drop.html", status);
+    // A drop that is not in the shop's own lists is not for those of search engines either.
+    if terms.is_some_and(|terms| !terms.visibility.is_listed()) {
+        let unlisted = HeaderValue::from_static("noindex");
+        let robots = HeaderName::from_static("x-robots-tag");
+        response.headers_mut().insert(robots, unlisted);
+    }
+    response
 }
 
 /// `GET /cart`
@@ -119,6 +137,11 @@ pub(crate) async fn order_room(State(app): State<App>, headers: HeaderMap) -> Re
     for_admin(&app, &headers, "rooms/order.html")
 }
 
+/// `GET /admin/drops/{id}`: as [`dashboard`], the same page for every drop.
+pub(crate) async fn drop_room(State(app): State<App>, headers: HeaderMap) -> Response {
+    for_admin(&app, &headers, "rooms/drop.html")
+}
+
 /// A page for a signed-in browser, otherwise the sign-in page.
 fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
     let name = if app.sessions.is_open(headers, app.now()) {
@@ -133,11 +156,6 @@ fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
     response
 }
 
-/// `GET /docs`
-pub(crate) async fn reference(headers: HeaderMap) -> Response {
-    page(&headers, "docs.html", StatusCode::OK)
-}
-
 /// Redirects a page's path with trailing slashes, `/drops` and `/orders`, to the page.
 pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     let bare = path.trim_end_matches('/');
@@ -145,7 +163,8 @@ pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     match bare {
         "/drops" => return to("/"),
         "/orders" => return to("/cart"),
-        "/admin" | "/cart" | "/creators" | "/docs" => return to(bare),
+        "/admin/drops" => return to("/admin"),
+        "/admin" | "/cart" | "/creators" | "/docs" | "/problems" => return to(bare),
         _ => {}
     }
     if let Some(id) = bare.strip_prefix("/drops/") {
@@ -173,7 +192,7 @@ pub(crate) fn not_found(method: &Method, uri: &Uri, headers: &HeaderMap) -> Resp
     not_found_page(headers, "No resource has this path.")
 }
 
-fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
+pub(crate) fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
     varied(
         match NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] {
             "text/html" => page(headers, "absent.html", StatusCode::NOT_FOUND),
@@ -191,30 +210,48 @@ pub(crate) async fn asset(
     if find(&name).is_none() {
         return not_found_page(&headers, "No file has this name.");
     }
-    page(&headers, &name, StatusCode::OK)
+    let file = page(&headers, &name, StatusCode::OK);
+    (FOR_OTHER_SITES, file).into_response()
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
-    let Some((content, etag)) = find(name) else {
-        return Problem::new(Code::NotFound, "No file has this name.").into_response();
-    };
-    let cached = [
-        (header::ETAG, etag.as_ref()),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    if status == StatusCode::OK && is_known(headers, &etag) {
+    match find(name) {
+        Some((content, etag)) => file(headers, media_type(name), content, &etag, status),
+        None => Problem::new(Code::NotFound, "No file has this name.").into_response(),
+    }
+}
+
+/// Responds with a page of another module, or with 304 if the client has it.
+pub(crate) fn rendered(
+    headers: &HeaderMap,
+    media_type: &'static str,
+    page: &'static Page,
+) -> Response {
+    let content = page.text.as_bytes().into();
+    file(headers, media_type, content, &page.etag, StatusCode::OK)
+}
+
+fn file(
+    headers: &HeaderMap,
+    media_type: &'static str,
+    content: Cow<'static, [u8]>,
+    etag: &str,
+    status: StatusCode,
+) -> Response {
+    let cached = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache")];
+    if status == StatusCode::OK && is_known(headers, etag) {
         return (StatusCode::NOT_MODIFIED, PROTECTION, cached).into_response();
     }
-    let kind = [(header::CONTENT_TYPE, media_type(name))];
+    let kind = [(header::CONTENT_TYPE, media_type)];
     (status, PROTECTION, cached, kind, content).into_response()
 }
 
 /// Returns the page or the file of this name, with its tag.
 fn find(name: &str) -> Option<(Cow<'static, [u8]>, Cow<'static, str>)> {
     if let Some(page) = PAGES.get(name) {
-        return Some((page.html.as_bytes().into(), page.etag.as_str().into()));
+        return Some((page.text.as_bytes().into(), page.etag.as_str().into()));
     }
-    let file = Files::get(name).filter(|_| !name.starts_with(FRAMES))?;
+    let file = Files::get(name).filter(|_| !is_part(name))?;
     let etag = etag(&file);
     Some((file.data, etag.into()))
 }
@@ -234,27 +271,11 @@ fn media_type(name: &str) -> &'static str {
     }
 }
 
-/// `GET /problems/{code}`: the target of a problem's `type`.
-pub(crate) async fn problem(
-    path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let name = path.map(|Path(name)| name).unwrap_or_default();
-    match Code::ALL.iter().find(|code| code.name() == name) {
-        Some(code) => {
-            let (name, status, title) = (code.name(), code.status(), code.title());
-            let remedy = code.remedy();
-            format!("{name} ({status})\n\n{title}.\n\n{remedy}.\n").into_response()
-        }
-        None => varied(unknown_code(&headers)),
-    }
-}
-
 /// Responds with 404 and all codes: as a list of links for a browser, as a problem for a program.
-fn unknown_code(headers: &HeaderMap) -> Response {
+pub(crate) fn unknown_code(headers: &HeaderMap) -> Response {
     let is_page = NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] == "text/html";
     if is_page {
-        let html = PAGES["unknown-code.html"].html.as_str();
+        let html = PAGES["unknown-code.html"].text.as_str();
         let kind = [(header::CONTENT_TYPE, media_type("unknown-code.html"))];
         return (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response();
     }

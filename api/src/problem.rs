@@ -31,11 +31,11 @@ const NOT_RECORDED: &str =
     "This request was not recorded; an earlier attempt may have been. Send the same request again.";
 
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
         /// Every kind of problem, with its stable code, status and title.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl Code {
@@ -58,6 +58,14 @@ macro_rules! codes {
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
+
+            /// Returns when the problem occurs, in sentences, if that is more than its title: the
+            /// comment of its row.
+            #[must_use]
+            pub fn meaning(self) -> Option<&'static str> {
+                let text = match self { $(Self::$name => concat!($($doc),*),)* };
+                Some(text.trim()).filter(|text| !text.is_empty())
+            }
         }
     };
 }
@@ -65,8 +73,11 @@ macro_rules! codes {
 codes! {
     /// The request head is not valid HTTP, or does not have exactly one `Host`.
     MalformedRequest = "malformed_request", BAD_REQUEST, "The request is not valid HTTP";
+    /// The body ends too early, or is not JSON at all. Nothing was recorded.
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON";
+    /// A parameter is unknown, repeated, empty, or out of its range.
     InvalidQuery = "invalid_query", BAD_REQUEST, "A query parameter is not valid";
+    /// The operation creates something, so a retry must be recognisable.
     IdempotencyKeyRequired = "idempotency_key_required", BAD_REQUEST, "An Idempotency-Key header is required";
     /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.
     InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key is not valid";
@@ -76,27 +87,51 @@ codes! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid bearer key or token is required";
     /// The key or token is valid, but does not permit the operation.
     Forbidden = "forbidden", FORBIDDEN, "The key or token does not permit this operation";
+    /// The drop's terms require an access code.
+    CodeRequired = "code_required", FORBIDDEN, "An access code is required";
+    /// The drop has no such access code, or it has expired.
+    CodeInvalid = "code_invalid", FORBIDDEN, "The access code is not valid";
+    /// The path itself is unknown. An unknown id has a code of its own.
     NotFound = "not_found", NOT_FOUND, "No resource exists at this path";
+    /// No drop has this id, or the id is not a UUID.
     DropNotFound = "drop_not_found", NOT_FOUND, "Drop not found";
+    /// No hold has this id. A hold that has ended is still found.
     HoldNotFound = "hold_not_found", NOT_FOUND, "Hold not found";
+    /// No purchase has this id. The id of a hold is not that of its purchase.
     PurchaseNotFound = "purchase_not_found", NOT_FOUND, "Purchase not found";
+    /// No order has this id, or the id is not a UUID.
     OrderNotFound = "order_not_found", NOT_FOUND, "Order not found";
+    /// No waitlist entry has this id. An entry that was offered a hold is still found.
     WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "Waitlist entry not found";
+    /// No endpoint has this id, or it was deleted.
     WebhookNotFound = "webhook_not_found", NOT_FOUND, "Webhook endpoint not found";
+    /// The endpoint has no delivery of this id, or an old one that was removed.
     DeliveryNotFound = "delivery_not_found", NOT_FOUND, "Delivery not found";
+    /// No job has this id, or an old one that was removed.
     JobNotFound = "job_not_found", NOT_FOUND, "Job not found";
+    /// No matter has this id, or it is part of a job.
     MatterNotFound = "matter_not_found", NOT_FOUND, "Matter not found";
+    /// No creator has this id, or it was deleted.
     CreatorNotFound = "creator_not_found", NOT_FOUND, "Creator not found";
+    /// No product has this id, or it was deleted.
     ProductNotFound = "product_not_found", NOT_FOUND, "Product not found";
+    /// The path exists, but has no operation of this method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
         method";
     /// The body was received too slowly.
     RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request was not received in time";
+    /// Fewer units are available than were requested. Units of holds may return.
     SoldOut = "sold_out", CONFLICT, "Not enough units are available";
     /// A limit of units for one hold or one buyer would be exceeded.
     LimitReached = "limit_reached", CONFLICT, "A limit of units is reached";
+    /// The drop is scheduled: nothing is sold before `starts_at`.
     NotLive = "not_live", CONFLICT, "The drop has not started";
+    /// The drop reached its end, or was cancelled.
     Ended = "ended", CONFLICT, "The drop has ended";
+    /// All uses of the access code are taken.
+    CodeSpent = "code_spent", CONFLICT, "The access code has been used";
+    /// The limit of access codes of one drop is reached.
+    TooManyCodes = "too_many_codes", CONFLICT, "Too many access codes of the drop";
     /// The hold cannot be released or changed any more, because it was purchased.
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
     /// The hold or order was paid with another payment.
@@ -163,6 +198,7 @@ codes! {
     /// The key was used for a different request.
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The Idempotency-Key was used for a different request";
+    /// The operation overwrites, so the version that was read must be named.
     PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "An If-Match header is required";
     /// The rate limit of a buyer or an address is exceeded.
     Throttled = "throttled", TOO_MANY_REQUESTS, "Too many holds in a short time";
@@ -559,6 +595,16 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         } => problem(Code::Ended)
             .with("ended_at", ended_at.to_string())
             .with("cancelled", cancelled),
+        Refusal::CodeRequired => problem(Code::CodeRequired),
+        Refusal::CodeInvalid => problem(Code::CodeInvalid),
+        Refusal::CodeExpired { expired_at } => {
+            problem(Code::CodeInvalid).with("expired_at", expired_at.to_string())
+        }
+        Refusal::CodeSpent { uses } => problem(Code::CodeSpent).with("uses", uses),
+        Refusal::TooManyCodes { max } => problem(Code::TooManyCodes).with("limit", max),
+        Refusal::CodesExpireBeforeOpening { .. } => {
+            Problem::invalid("/expires_at", refusal.to_string())
+        }
         Refusal::ExtensionLimit { expires_at_max } => {
             problem(Code::ExtensionLimit).with("expires_at_max", expires_at_max.to_string())
         }
@@ -630,6 +676,22 @@ fn limit_name(limit: Limit) -> &'static str {
         Limit::PerHold => "max_per_hold",
         Limit::PerBuyer => "max_per_buyer",
     }
+}
+
+/// The problem for a caller without a right to the numbers of the stock: without the number of
+/// available units.
+pub(crate) fn without_numbers(error: CommandError) -> Problem {
+    let mut problem = Problem::from(error);
+    let detail = if problem.code == Code::SoldOut {
+        "Not enough units are available."
+    } else if problem.code == Code::NotSoldOut {
+        "Enough units are available: place a hold instead of waiting."
+    } else {
+        return problem;
+    };
+    problem.numbers.remove("available");
+    detail.clone_into(&mut problem.detail);
+    problem
 }
 
 /// Returns the refusal as a sentence.

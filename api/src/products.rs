@@ -27,6 +27,7 @@ use crate::drops::picture::picture;
 use crate::extract::{Body, Fresh, Limit, MAX_TERMS_BODY, Query};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional_at};
+use crate::viewer::Viewer;
 use crate::webhook_routes::{failed, one_more, unknown_start};
 
 /// Maximum number of drops in the response of one product.
@@ -224,7 +225,7 @@ impl Shown {
             drops: self
                 .drops
                 .iter()
-                .map(|drop| DropBody::new(drop, now))
+                .map(|drop| Viewer::Public.body(drop, now))
                 .collect(),
             has_more_drops: self.has_more,
             created_at: product.created_at,

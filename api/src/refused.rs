@@ -26,7 +26,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::admin::window::FURTHEST_BACK;
-use crate::problem::Problem;
+use crate::problem::{Problem, without_numbers};
+use crate::viewer::Viewer;
 
 /// The interval at which counts are added to the table.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +61,12 @@ impl Reason {
             | Refusal::IdempotencyKeyReused
             | Refusal::NotLive { .. }
             | Refusal::Ended { .. }
+            | Refusal::CodeRequired
+            | Refusal::CodeInvalid
+            | Refusal::CodeExpired { .. }
+            | Refusal::CodeSpent { .. }
+            | Refusal::TooManyCodes { .. }
+            | Refusal::CodesExpireBeforeOpening { .. }
             | Refusal::ExtensionLimit { .. }
             | Refusal::HoldExpired { .. }
             | Refusal::HoldReleased { .. }
@@ -177,19 +184,36 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// Converts an error of the engine into a problem, and counts it if it has a [`Reason`].
-    pub(crate) fn problem(&self, drop_id: DropId, error: CommandError) -> Problem {
+    /// Converts an error of the engine into a problem, and counts it if it has a [`Reason`]. The
+    /// problem has no numbers of a stock that `viewer` does not see.
+    pub(crate) fn problem(
+        &self,
+        views: &Views,
+        viewer: Viewer,
+        drop_id: DropId,
+        error: CommandError,
+    ) -> Problem {
         if let CommandError::Refused { refusal, at } = &error
             && let Some(reason) = Reason::of(refusal)
         {
             self.count(drop_id, reason, *at);
         }
-        Problem::from(error)
+        let terms = views.terms(drop_id);
+        match terms.is_some_and(|terms| !viewer.sees_numbers(&terms)) {
+            true => without_numbers(error),
+            false => error.into(),
+        }
     }
 
     /// As [`Refused::problem`], for an order with these items: counts for the drop of the refused
     /// one.
-    pub(crate) fn problem_of_order(&self, drops: &[DropId], error: CommandError) -> Problem {
+    pub(crate) fn problem_of_order(
+        &self,
+        views: &Views,
+        viewer: Viewer,
+        drops: &[DropId],
+        error: CommandError,
+    ) -> Problem {
         let refused = if let CommandError::Refused { refusal, .. } = &error
             && let Refusal::OfItem { item, .. } = refusal
         {
@@ -198,7 +222,7 @@ impl Refused {
             None
         };
         match refused {
-            Some(drop_id) => self.problem(*drop_id, error),
+            Some(drop_id) => self.problem(views, viewer, *drop_id, error),
             None => Problem::from(error),
         }
     }
@@ -239,6 +263,18 @@ impl Refused {
     pub fn totals(&self, from: Timestamp) -> Tally {
         let mut total = Tally::default();
         self.visit(from, |_, tally| total += tally);
+        total
+    }
+
+    /// Returns the refusals of one drop since the minute of `from`.
+    #[must_use]
+    pub fn of_drop(&self, drop_id: DropId, from: Timestamp) -> Tally {
+        let mut total = Tally::default();
+        self.visit(from, |slot, tally| {
+            if slot.drop_id == drop_id {
+                total += tally;
+            }
+        });
         total
     }
 

@@ -380,8 +380,20 @@ fn digest_but(bytes: &[u8], now: Option<Timestamp>) -> String {
     hex::encode(&hasher.finalize()[..16])
 }
 
-/// Marks the response to a retry of a recorded request.
-pub(crate) fn replayed<S>(mut response: Response, accepted: &Accepted<S>) -> Response {
+/// The header with a position by which the log contains the outcome of a write; of a list, the
+/// position up to which it reflects the log.
+pub(crate) const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
+
+/// Adds the position by which the log contains the outcome of a write.
+pub(crate) fn positioned<S>(mut response: Response, accepted: &Accepted<S>) -> Response {
+    let position = HeaderValue::from(accepted.position().0);
+    response.headers_mut().insert(POSITION, position);
+    response
+}
+
+/// As [`positioned`], and marks the response to a retry of a recorded request.
+pub(crate) fn recorded<S>(response: Response, accepted: &Accepted<S>) -> Response {
+    let mut response = positioned(response, accepted);
     if accepted.is_replay() {
         response
             .headers_mut()

@@ -16,9 +16,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use domain::values::Timestamp;
 use serde::{Deserialize, Serialize};
+use tokens::jws::Hs256;
 use uuid::Uuid;
 
-use crate::jws::Hs256;
 use crate::keys::Key;
 use crate::problem::{Code, Problem};
 

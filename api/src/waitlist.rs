@@ -10,7 +10,7 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::{BuyerId, DisplayName, Entered, Quantity, Timestamp, WaitlistId};
+use domain::values::{AccessCode, BuyerId, DisplayName, Entered, Quantity, Timestamp, WaitlistId};
 use engine::{JoinWaitlist, LeaveWaitlist};
 use projections::views::EntryView;
 use schemars::JsonSchema;
@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 
 use self::state::WaitlistEntryState;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, Visitor};
+use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::limiter::{AttemptKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
-use crate::render::{conditional_at, insert, private, replayed};
+use crate::render::{conditional_at, insert, private, recorded};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +40,9 @@ pub(crate) struct NewWaitlistEntry {
     /// The name in the public list of purchasers. Default: a few digits of the buyer's pseudonym.
     /// Must contain a visible character, and none that changes the direction of surrounding text.
     display_name: Option<Entered<DisplayName>>,
+    /// An access code of the drop, required if the drop's `access` is `code`. Letter case, hyphens
+    /// and spaces do not matter.
+    code: Option<AccessCode>,
 }
 
 /// A waitlist entry.
@@ -72,14 +76,16 @@ pub(crate) async fn join(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
     caller: Caller,
-    origin: Origin,
+    visitor: Visitor,
     key: IdempotencyKey,
     Body(new): Body<NewWaitlistEntry>,
 ) -> Result<Response, Problem> {
+    let Visitor { viewer, origin, .. } = visitor;
     let Entered(buyer_id) = new.buyer_id;
     caller.must_be(&buyer_id)?;
     let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
+    let code = PresentedCode::of(&app, origin, drop_id, new.code.as_ref())?;
     let request = JoinWaitlist {
         drop_id,
         key: Some(keys.key),
@@ -88,18 +94,20 @@ pub(crate) async fn join(
         is_from_token: caller.has_token(),
         display_name: new.display_name.map(|Entered(name)| name),
         quantity: new.quantity.map_or_else(one, Ok)?,
+        pass: code.pass(viewer),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Entry, keys)?;
     let answer = app.engine.join_waitlist(request).await;
     admission.settle(&answer);
-    let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
+    code.settle(&answer);
+    let answer = answer.map_err(|error| app.refused.problem(&app.views, viewer, drop_id, error))?;
     let entry_id = answer.subject;
     let entry = app.views.entry(entry_id).ok_or_else(entry_not_found)?;
     let body = Json(WaitlistEntryBody::new(&app, entry));
     let mut response = (StatusCode::CREATED, body).into_response();
     let location = format!("/v1/waitlist/{entry_id}");
     insert(&mut response, header::LOCATION, &location);
-    Ok(replayed(response, &answer))
+    Ok(recorded(response, &answer))
 }
 
 /// `GET /v1/waitlist/{id}`
@@ -132,9 +140,8 @@ pub(crate) async fn leave(
         .engine
         .leave_waitlist(LeaveWaitlist { entry_id })
         .await?;
-    let position = [("holdfast-position", answer.position().to_string())];
-    let response = (StatusCode::NO_CONTENT, position).into_response();
-    Ok(replayed(response, &answer))
+    let response = StatusCode::NO_CONTENT.into_response();
+    Ok(recorded(response, &answer))
 }
 
 /// Finds an entry. One that is unknown here may have joined on another node a moment ago.

@@ -8,7 +8,7 @@ use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::incident::{self, LogEvent};
 use domain::order;
 use domain::private::Private;
-use domain::values::{BuyerId, Commitment, DropId, PaymentReference, Sequence};
+use domain::values::{BuyerId, Commitment, PaymentReference, Sequence};
 use infrastructure::codec::{
     RecordedEvent, RecordedOrderEvent, decode, decode_order, is_canonical, is_named,
 };
@@ -106,8 +106,8 @@ pub struct Introduction {
     pub fault: Option<Box<Fault>>,
 }
 
-/// A person in a drop: the first halves of SHA-256 of both, so that no name is written to disk
-/// during an audit.
+/// A person: the first halves of SHA-256 of both, so that no name is written to disk during an
+/// audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Person {
     /// Of the form in which ids are compared.
@@ -117,10 +117,9 @@ pub struct Person {
 }
 
 impl Person {
-    fn new(drop_id: DropId, buyer_id: &BuyerId) -> Self {
+    fn new(buyer_id: &BuyerId) -> Self {
         let digest = |form: &str| {
-            let whole = Sha256::new().chain_update(drop_id.0).chain_update(form);
-            let digest = whole.finalize();
+            let digest = Sha256::digest(form);
             let (half, _) = digest.split_at(16);
             half.try_into().unwrap_or_default()
         };
@@ -180,8 +179,7 @@ fn content(event: EventRef<'_>, knows_private: bool) -> Content {
             }
             let private = recorded.private.take();
             let committed = recorded.event.commitment();
-            let introduction =
-                Introduction::check(recorded.drop_id, private.as_ref(), committed, knows_private);
+            let introduction = Introduction::check(private.as_ref(), committed, knows_private);
             let is_old = event.event_version != recorded.event.event_version();
             Content::Drop {
                 recorded: Box::new(recorded),
@@ -241,8 +239,7 @@ fn order_content(event: EventRef<'_>, knows_private: bool) -> Content {
     }
     let private = recorded.private.take();
     let committed = recorded.event.commitment();
-    let stream = DropId(order_id.0);
-    let introduction = Introduction::check(stream, private.as_ref(), committed, knows_private);
+    let introduction = Introduction::check(private.as_ref(), committed, knows_private);
     Content::Order {
         recorded: Box::new(recorded),
         introduction: Introduction {
@@ -281,7 +278,6 @@ fn incident_of(event: EventRef<'_>) -> Result<LogEvent, Fault> {
 
 impl Introduction {
     fn check(
-        drop_id: DropId,
         private: Option<&Private>,
         committed: Option<Commitment>,
         knows_private: bool,
@@ -304,7 +300,7 @@ impl Introduction {
             is_erased,
             person: private
                 .and_then(|private| private.buyer_id.as_ref())
-                .map(|buyer_id| Person::new(drop_id, buyer_id)),
+                .map(Person::new),
             reference: None,
             fault: fault.map(Box::new),
         }

@@ -175,7 +175,8 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
         | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistLeft(_) => None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -221,7 +222,8 @@ impl History {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => None,
         });
         ends.next().unwrap_or("held")
     }

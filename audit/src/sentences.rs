@@ -4,7 +4,7 @@ use domain::DropEvent;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::order::{CancelCause, OrderEvent, RefundCause, RefundOutcome};
 use domain::terms::DropTerms;
-use domain::values::{DropName, FailureCode, Pseudonym, Quantity};
+use domain::values::{CodeDigest, DropName, FailureCode, Pseudonym, Quantity};
 
 /// Describes one event in a sentence, without its time.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn sentence(event: &DropEvent) -> String {
         DropEvent::DropStarted(event) => format!("the drop started at {}", event.started_at),
         DropEvent::DropEnded(event) => format!("the drop ended at {}", event.ended_at),
         DropEvent::HoldPlaced(event) => format!(
-            "{} held for buyer {} until {}{} (hold {})",
+            "{} held for buyer {} until {}{}{} (hold {})",
             units_were(event.quantity),
             short(event.buyer),
             event.expires_at,
@@ -38,12 +38,28 @@ pub fn sentence(event: &DropEvent) -> String {
                 (None, Some(order_id)) => format!(", of order {order_id}"),
                 (None, None) => String::new(),
             },
+            with_code(event.code),
             event.hold_id
         ),
+        DropEvent::CodesCreated(event) => format!(
+            "{} access codes were created, numbers {} to {} of {}, for {} holds each{}{}",
+            event.digests.len(),
+            event.first + 1,
+            event.first as usize + event.digests.len(),
+            event.of,
+            event.uses.get(),
+            event
+                .opens_at
+                .map_or_else(String::new, |at| format!(", from {at}")),
+            event
+                .expires_at
+                .map_or_else(String::new, |at| format!(" until {at}")),
+        ),
         DropEvent::WaitlistJoined(event) => format!(
-            "buyer {} joined the waitlist for {} (entry {}, to become hold {})",
+            "buyer {} joined the waitlist for {}{} (entry {}, to become hold {})",
             short(event.buyer),
             units(event.quantity),
+            with_code(event.code),
             event.entry_id,
             event.hold_id
         ),
@@ -259,6 +275,10 @@ fn units_were(quantity: Quantity) -> String {
 fn number_were(number: u32) -> String {
     let verb = if number == 1 { "was" } else { "were" };
     format!("{} {verb}", number_of_units(number))
+}
+
+fn with_code(code: Option<CodeDigest>) -> String {
+    code.map_or_else(String::new, |code| format!(", with access code {code}"))
 }
 
 /// Enough digits of a pseudonym to distinguish the buyers of one drop.

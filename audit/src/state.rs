@@ -135,7 +135,8 @@ impl State {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
         Ok(())
     }
@@ -220,12 +221,7 @@ impl State {
 
     fn views(&self) -> Vec<DropView> {
         let rows = self.drops.sorted().into_iter();
-        rows.map(|placed| DropView {
-            drop_id: placed.key.drop_id,
-            row: placed.row.clone(),
-            position: placed.position,
-        })
-        .collect()
+        rows.map(DropView::from).collect()
     }
 
     /// Unresolved holds by drop, in order of their deadlines.

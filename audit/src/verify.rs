@@ -13,6 +13,7 @@ mod account;
 mod buyer_actions;
 mod clocks;
 mod closing;
+mod codes;
 mod foreign;
 mod ledger;
 mod persons;
@@ -346,7 +347,8 @@ impl Verifier {
         };
         self.ledger.keep(&recorded)?;
         if let Some((person, buyer)) = introduction.person.zip(recorded.event.buyer()) {
-            self.persons.add(person, buyer, position)?;
+            let scope = self.ledger.scope_of(recorded.drop_id);
+            self.persons.add(scope, person, buyer, position)?;
         }
         Ok(Some(*recorded))
     }

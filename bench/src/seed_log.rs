@@ -5,7 +5,7 @@
 //! and commitments are real, so a server reads the log like its own, and an auditor verifies it.
 
 use domain::command::{
-    ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold, ScheduleDrop,
+    ConfirmPurchase, DropCommand, ExpireHold, Pass, PlaceHold, ReleaseHold, ScheduleDrop,
 };
 use domain::drop::DropAggregate;
 use domain::private::Private;
@@ -162,6 +162,7 @@ impl Shop {
             key: Some(key.doing("make up a key")?),
             buyer,
             quantity: Quantity::new(1).doing("count to one")?,
+            pass: Pass::default(),
             commitment: private.as_ref().map(Private::commitment),
             at,
         });

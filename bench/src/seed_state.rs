@@ -315,6 +315,7 @@ impl Stream {
             commitment: Some(private.commitment()),
             waitlist_entry: None,
             order_id: None,
+            code: None,
         };
         let event = DropEvent::HoldPlaced(hold.clone());
         Ok((hold, self.next(at, &event, Some(&private))))
@@ -343,6 +344,7 @@ impl Stream {
             quantity: one()?,
             joined_at: at,
             commitment: Some(private.commitment()),
+            code: None,
         });
         Ok(self.next(at, &event, Some(&private)))
     }

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use domain::DropEvent;
 use domain::terms::DropTerms;
-use domain::values::{CatalogueId, DropId, Timestamp, Visibility};
+use domain::values::{CatalogueId, DropId, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::ports::Observer;
@@ -91,11 +91,6 @@ pub(crate) const fn terms_in(event: &DropEvent) -> Option<&DropTerms> {
     }
 }
 
-/// Returns true if every list shows a drop with these terms.
-pub(crate) fn is_listed(terms: &DropTerms) -> bool {
-    terms.visibility == Visibility::Public
-}
-
 impl State {
     fn apply(&mut self, recorded: &RecordedEvent) {
         let Some(terms) = terms_in(&recorded.event) else {
@@ -111,8 +106,14 @@ impl State {
         };
         let drop = Listed {
             scheduled_at,
-            product_id: terms.product_id.clone().filter(|_| is_listed(terms)),
-            creator_id: terms.creator_id.clone().filter(|_| is_listed(terms)),
+            product_id: terms
+                .product_id
+                .clone()
+                .filter(|_| terms.visibility.is_listed()),
+            creator_id: terms
+                .creator_id
+                .clone()
+                .filter(|_| terms.visibility.is_listed()),
         };
         let key = Reverse((drop.scheduled_at, recorded.drop_id));
         if let Some(id) = &drop.product_id {

@@ -27,7 +27,7 @@ use webhooks::notices::Notices;
 
 pub use self::facts::Facts;
 use self::facts::{of_drop_event, of_order_event};
-use crate::drops::{is_listed, terms_in};
+use crate::drops::terms_in;
 use crate::merge::merged;
 
 /// The most notifications that are kept.
@@ -133,6 +133,8 @@ struct State {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Announced {
     creator_id: Option<CatalogueId>,
+    /// The drop exists for the public.
+    is_found: bool,
     has_exact_stock: bool,
 }
 
@@ -329,7 +331,11 @@ impl State {
     fn apply(&mut self, recorded: &RecordedEvent, notices: &Notices) {
         if let Some(terms) = terms_in(&recorded.event) {
             let announced = Announced {
-                creator_id: terms.creator_id.clone().filter(|_| is_listed(terms)),
+                creator_id: terms
+                    .creator_id
+                    .clone()
+                    .filter(|_| terms.visibility.is_listed()),
+                is_found: terms.visibility.is_found(),
                 has_exact_stock: terms.show_stock == ShowStock::Exact,
             };
             self.drops.insert(recorded.drop_id, announced);

@@ -93,8 +93,9 @@ pub struct DropView {
     pub server_time: Timestamp,
 }
 
-/// A drop's stock, as the server returns it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// A drop's stock, as the server returns it; zeros where it withholds the numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
 pub struct StockView {
     pub total: u32,
     /// Units that can be held now.

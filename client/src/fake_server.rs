@@ -282,6 +282,7 @@ impl Shop {
             commitment: None,
             waitlist_entry: None,
             order_id: None,
+            code: None,
         };
         if stock.available < quantity.get() {
             // Deliberate overselling: the fake stock grows without an event.

@@ -52,7 +52,7 @@ impl DropAggregate {
             return Ok(Decision::new((), vec![]));
         }
         if command.quantity > hold.quantity {
-            self.refuse_outside_sale(command.at)?;
+            self.refuse_growth_without_access(&hold, command.at)?;
             self.refuse_growth_above_limits(&hold, command.quantity)?;
             let requested = command.quantity.get() - hold.quantity.get();
             let available = self.available_for_direct_holds(command.at);
@@ -77,8 +77,10 @@ impl DropAggregate {
 
     fn refuse_growth_above_limits(&self, hold: &Hold, quantity: Quantity) -> Result<(), Refusal> {
         let terms = self.existing_terms()?;
-        let buyer = self.buyer(self.buyer_of(hold));
-        let taken = buyer.map_or(0, |buyer| buyer.held + buyer.purchased);
+        let buyer = self.buyer_of(hold);
+        let taken = self
+            .taken(buyer)
+            .saturating_add(self.taken_elsewhere(buyer));
         let (per_hold, per_buyer) = (terms.max_per_hold.get(), terms.max_per_buyer);
         let in_hold = per_hold.saturating_sub(hold.quantity.get());
         let of_buyer = per_buyer.map_or(u32::MAX, |max| max.get().saturating_sub(taken));

@@ -3,8 +3,8 @@
 
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
-    AdjustmentId, Commitment, HoldId, KeyDigest, MaxHoldSeconds, Pseudonym, PurchaseId, Quantity,
-    Reason, RefundId, StockCount, Timestamp, WaitlistId,
+    AdjustmentId, CodeDigest, CodeUses, Commitment, HoldId, KeyDigest, MaxHoldSeconds, Pseudonym,
+    PurchaseId, Quantity, Reason, RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// A request to one drop. It is refused or becomes events.
@@ -43,6 +43,8 @@ pub enum DropCommand {
     /// removed per command, holds first, each in order of creation. The engine sends it until
     /// nothing is left.
     SettleCancelled,
+    /// Creates access codes.
+    CreateCodes(CreateCodes),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,15 @@ pub struct SetStock {
     pub at: Timestamp,
 }
 
+/// The right with which units are requested.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pass {
+    /// The access code that the buyer presents.
+    pub code: Option<CodeDigest>,
+    /// True for an administrator, for whom hidden drops exist.
+    pub sees_hidden: bool,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceHold {
     /// The id that the hold receives if it is accepted.
@@ -103,6 +114,7 @@ pub struct PlaceHold {
     pub buyer: Pseudonym,
     /// Units to set aside.
     pub quantity: Quantity,
+    pub pass: Pass,
     /// Commits to the personal data that is stored with the event.
     pub commitment: Option<Commitment>,
     pub at: Timestamp,
@@ -175,6 +187,7 @@ pub struct JoinWaitlist {
     pub buyer: Pseudonym,
     /// Units requested.
     pub quantity: Quantity,
+    pub pass: Pass,
     /// Commits to the personal data that is stored with the event.
     pub commitment: Option<Commitment>,
     /// The largest number of entries that may wait in this drop at the same time.
@@ -190,5 +203,25 @@ pub struct LeaveWaitlist {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServeWaitlist {
+    pub at: Timestamp,
+}
+
+/// Creates a part of the access codes of one request, or all of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateCodes {
+    /// Of this part of the request.
+    pub key: Option<KeyDigest>,
+    /// The number of codes of the same request in the parts before.
+    pub first: u32,
+    /// The number of codes of the whole request.
+    pub of: u32,
+    /// 1 to [`crate::event::CodesCreated::MAX_CODES`].
+    pub digests: Vec<CodeDigest>,
+    /// How many holds can be placed with each.
+    pub uses: CodeUses,
+    /// The first instant at which they can be used; `None`: the drop's start.
+    pub opens_at: Option<Timestamp>,
+    /// The first instant at which they can no longer be used.
+    pub expires_at: Option<Timestamp>,
     pub at: Timestamp,
 }

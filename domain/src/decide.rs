@@ -136,6 +136,7 @@ impl DropAggregate {
                 .about(|()| Subject::Waitlist(command.entry_id)),
             DropCommand::ServeWaitlist(command) => self.serve_waitlist(command)?.about(drop),
             DropCommand::SettleCancelled => self.settle_cancelled()?.about(drop),
+            DropCommand::CreateCodes(command) => self.create_codes(command)?.about(drop),
         };
         Ok(decision)
     }
@@ -347,14 +348,16 @@ impl DropAggregate {
     /// # Errors
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn place_hold(&self, command: &PlaceHold) -> Result<Decision<HoldId>, Refusal> {
-        self.place(command, None)
+        self.place(command, None, 0)
     }
 
-    /// Decides a hold, of an order or alone.
+    /// Decides a hold, of an order or alone. The limit per buyer counts `ordered` units as well:
+    /// those of the order's earlier items in drops of the same limit group.
     pub(crate) fn place(
         &self,
         command: &PlaceHold,
         order: Option<OrderedHold>,
+        ordered: u32,
     ) -> Result<Decision<HoldId>, Refusal> {
         let terms = self.existing_terms()?;
         // The caller chose the key, so this is a retry, and history already contains the result. An
@@ -366,13 +369,14 @@ impl DropAggregate {
         if let Some(hold) = earlier {
             let same = hold.key == command.key
                 && self.buyer_of(&hold) == command.buyer
-                && self.placed_quantity(&hold) == command.quantity;
+                && self.placed_quantity(&hold) == command.quantity
+                && self.code_of(hold.id) == command.pass.code;
             return same
                 .then(|| Decision::new(hold.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
-        self.refuse_outside_sale(command.at)?;
-        self.refuse_above_limits(command.buyer, command.quantity)?;
+        self.refuse_without_access(command.pass, command.at)?;
+        self.refuse_above_limits(command.buyer, command.quantity, ordered)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
         let (requested, available) = (
             command.quantity.get(),
@@ -399,6 +403,7 @@ impl DropAggregate {
                 commitment: command.commitment,
                 waitlist_entry: None,
                 order_id: order.map(|order| order.order_id),
+                code: command.pass.code,
             }),
         ))
     }
@@ -506,7 +511,7 @@ impl DropAggregate {
         self.terms().ok_or(Refusal::DropNotFound)
     }
 
-    fn refuse_if_cancelled(&self) -> Result<(), Refusal> {
+    pub(crate) fn refuse_if_cancelled(&self) -> Result<(), Refusal> {
         match self.cancelled_at() {
             Some(ended_at) => Err(Refusal::Ended {
                 ended_at,
@@ -516,15 +521,9 @@ impl DropAggregate {
         }
     }
 
-    pub(crate) fn refuse_outside_sale(&self, at: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn refuse_if_over(&self, at: Timestamp) -> Result<(), Refusal> {
         self.refuse_if_cancelled()?;
-        let terms = self.existing_terms()?;
-        if at < terms.starts_at {
-            return Err(Refusal::NotLive {
-                starts_at: terms.starts_at,
-            });
-        }
-        match terms.ends_at {
+        match self.existing_terms()?.ends_at {
             Some(ended_at) if at >= ended_at => Err(Refusal::Ended {
                 ended_at,
                 cancelled: false,
@@ -537,9 +536,10 @@ impl DropAggregate {
         &self,
         buyer: Pseudonym,
         quantity: Quantity,
+        ordered: u32,
     ) -> Result<(), Refusal> {
         let terms = self.existing_terms()?;
-        let allowance = self.units_allowed(buyer, terms);
+        let allowance = self.units_allowed(buyer, terms, ordered);
         let requested = quantity.get();
         if requested > terms.max_per_hold.get() {
             let max = terms.max_per_hold.get();
@@ -587,7 +587,7 @@ impl DropAggregate {
             entry: waits.map(|entry| entry.id),
             held,
             purchased: known.map_or(0, |known| known.purchased),
-            allowance: self.units_allowed(buyer, terms),
+            allowance: self.units_allowed(buyer, terms, 0),
             next_hold_at: self.next_hold_at(buyer, at),
         })
     }
@@ -608,15 +608,18 @@ impl DropAggregate {
         holds
     }
 
-    fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
+    /// Returns the units that the limits allow in the buyer's next hold, next to `ordered` units of
+    /// the same order.
+    pub(crate) fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms, ordered: u32) -> u32 {
         // A cancellation resolves all holds, recorded or not.
         let taken = self
             .buyer(buyer)
             .map_or(0, |buyer| match self.cancelled_at() {
                 Some(_) => buyer.purchased,
-                None => buyer.held + buyer.purchased,
+                None => buyer.taken(),
             });
-        terms.allowance(taken)
+        let of_group = self.taken_elsewhere(buyer).saturating_add(ordered);
+        terms.allowance(taken.saturating_add(of_group))
     }
 
     /// An exact sliding window: the buyer's n-th newest hold must have left it before the next one

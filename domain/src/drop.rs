@@ -9,7 +9,9 @@
 //! buyer 35, and the id of its order, if it has one, some 25 more.
 
 mod changes;
+pub mod codes;
 mod first_fit;
+mod group;
 mod indexes;
 mod packed;
 pub mod refunds;
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use self::codes::Codes;
 use self::indexes::{Keyed, PackedKeyed};
 use self::packed::PackedHold;
 use self::refunds::{Refund, Refunded};
@@ -140,6 +143,12 @@ pub struct DropAggregate {
     /// have no entry.
     #[serde(default, skip_serializing_if = "HashMap::is_empty")]
     orders: HashMap<u32, OrderId>,
+    /// The units that buyers have taken in the other drops of the limit group, see [`group`]. Empty
+    /// for a drop without a group.
+    #[serde(skip)]
+    elsewhere: HashMap<Pseudonym, u32>,
+    #[serde(default, skip_serializing_if = "Codes::is_empty")]
+    codes: Codes,
     #[serde(skip)]
     hold_index: Lookup<u32>,
     #[serde(skip)]
@@ -165,6 +174,8 @@ impl PartialEq for DropAggregate {
             && self.refunded == other.refunded
             && self.waitlist == other.waitlist
             && self.orders == other.orders
+            && self.elsewhere == other.elsewhere
+            && self.codes == other.codes
             && self.hold_index == other.hold_index
             && self.buyer_index == other.buyer_index
             && self.key_index == other.key_index
@@ -306,7 +317,8 @@ impl DropAggregate {
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<Hold> {
         match self.keyed(key) {
             Some(Keyed::Hold(index)) => Some(self.hold_at(index)),
-            Some(Keyed::Adjustment(_) | Keyed::Entry(_) | Keyed::Refund(_)) | None => None,
+            Some(Keyed::Adjustment(_) | Keyed::Entry(_) | Keyed::Refund(_) | Keyed::Codes(_))
+            | None => None,
         }
     }
 
@@ -331,7 +343,9 @@ impl DropAggregate {
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
         match self.keyed(key) {
             Some(Keyed::Adjustment(index)) => self.adjustments.get(index as usize),
-            Some(Keyed::Hold(_) | Keyed::Entry(_) | Keyed::Refund(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Entry(_) | Keyed::Refund(_) | Keyed::Codes(_)) | None => {
+                None
+            }
         }
     }
 
@@ -351,7 +365,8 @@ impl DropAggregate {
     pub fn entry_by_key(&self, key: KeyDigest) -> Option<&WaitlistEntry> {
         match self.keyed(key) {
             Some(Keyed::Entry(index)) => Some(self.waitlist.at(index)),
-            Some(Keyed::Hold(_) | Keyed::Adjustment(_) | Keyed::Refund(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Adjustment(_) | Keyed::Refund(_) | Keyed::Codes(_))
+            | None => None,
         }
     }
 
@@ -368,7 +383,7 @@ impl DropAggregate {
         match self.keyed(key)? {
             Keyed::Hold(index) => Some(self.buyer_of(&self.hold_at(index))),
             Keyed::Entry(index) => Some(self.buyer_of_entry(self.waitlist.at(index)).id),
-            Keyed::Adjustment(_) | Keyed::Refund(_) => None,
+            Keyed::Adjustment(_) | Keyed::Refund(_) | Keyed::Codes(_) => None,
         }
     }
 
@@ -419,6 +434,7 @@ impl DropAggregate {
             DropEvent::StockAdjusted(event) => self.adjusted(event),
             DropEvent::WaitlistJoined(event) => self.joined(event),
             DropEvent::WaitlistLeft(event) => self.left(event),
+            DropEvent::CodesCreated(event) => self.codes_created(event),
         }
         self.sequence = self.sequence.next();
     }
@@ -518,6 +534,7 @@ impl DropAggregate {
         if let Some(order_id) = event.order_id {
             self.orders.insert(index, order_id);
         }
+        self.use_code(index, event);
         let hold = Hold {
             id: event.hold_id,
             key: event.key,
@@ -540,6 +557,7 @@ impl DropAggregate {
         self.check_resolution(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(at >= hold.expires_at, "a hold expired early");
+        self.return_code(hold.id);
         self.stock.free(quantity);
         self.buyers[buyer].held -= quantity;
         self.assess(buyer);
@@ -553,6 +571,7 @@ impl DropAggregate {
             event.released_at < hold.expires_at,
             "a hold was released after it expired"
         );
+        self.return_code(hold.id);
         self.stock.free(quantity);
         self.buyers[buyer].held -= quantity;
         self.assess(buyer);

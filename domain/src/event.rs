@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, Commitment, HoldId, KeyDigest, Money, OrderId, Pseudonym, PurchaseId, Quantity,
-    Reason, RefundId, StockCount, Timestamp, WaitlistId,
+    AdjustmentId, CodeDigest, CodeUses, Commitment, HoldId, KeyDigest, Money, OrderId, Pseudonym,
+    PurchaseId, Quantity, Reason, RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// How much later than its recording an event may end holds, in milliseconds: the clock skew up to
@@ -51,6 +51,8 @@ pub enum DropEvent {
     WaitlistJoined(WaitlistJoined),
     /// A waitlist entry was removed without an offer.
     WaitlistLeft(WaitlistLeft),
+    /// Access codes were created.
+    CodesCreated(CodesCreated),
 }
 
 /// See [`DropEvent::DropScheduled`].
@@ -130,6 +132,9 @@ pub struct HoldPlaced {
     /// The order that the hold belongs to; none if it was requested alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order_id: Option<OrderId>,
+    /// The access code that the buyer used; that of the waitlist entry, if it was offered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeDigest>,
 }
 
 /// See [`DropEvent::HoldExtended`].
@@ -319,6 +324,9 @@ pub struct WaitlistJoined {
     /// Commits to the personal data that is stored with this event, if it introduces the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
+    /// The access code that the buyer used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodeDigest>,
 }
 
 /// Why a waitlist entry was removed without an offer.
@@ -348,6 +356,40 @@ pub struct WaitlistLeft {
     pub cause: LeaveCause,
 }
 
+/// See [`DropEvent::CodesCreated`].
+///
+/// A request for many codes is recorded in several of these events, with at most
+/// [`CodesCreated::MAX_CODES`] codes each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CodesCreated {
+    /// The caller's idempotency key, for this part of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyDigest>,
+    /// The number of codes of the same request in the events before.
+    pub first: u32,
+    /// The number of codes of the whole request.
+    pub of: u32,
+    /// The codes, as keyed digests.
+    pub digests: Vec<CodeDigest>,
+    /// How many holds can be placed with each.
+    pub uses: CodeUses,
+    /// The first instant at which they can be used, which may be before the drop's start; none
+    /// means the drop's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opens_at: Option<Timestamp>,
+    /// The first instant at which they can no longer be used; none means no end of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When they were created.
+    pub created_at: Timestamp,
+}
+
+impl CodesCreated {
+    /// The most codes in one event.
+    pub const MAX_CODES: usize = 1_000;
+}
+
 impl DropEvent {
     /// The event types, as stored in the log.
     pub const TYPES: &'static [&'static str] = &[
@@ -366,6 +408,7 @@ impl DropEvent {
         "StockAdjusted",
         "WaitlistJoined",
         "WaitlistLeft",
+        "CodesCreated",
     ];
 
     /// Returns the event type, as stored in the log.
@@ -387,6 +430,7 @@ impl DropEvent {
             Self::StockAdjusted(_) => "StockAdjusted",
             Self::WaitlistJoined(_) => "WaitlistJoined",
             Self::WaitlistLeft(_) => "WaitlistLeft",
+            Self::CodesCreated(_) => "CodesCreated",
         }
     }
 
@@ -409,7 +453,8 @@ impl DropEvent {
             | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistJoined(_)
-            | Self::WaitlistLeft(_) => "1.0",
+            | Self::WaitlistLeft(_)
+            | Self::CodesCreated(_) => "1.0",
         }
     }
 
@@ -437,7 +482,8 @@ impl DropEvent {
             | Self::DropStarted(_)
             | Self::DropEnded(_)
             | Self::DropCancelled(_)
-            | Self::StockAdjusted(_) => None,
+            | Self::StockAdjusted(_)
+            | Self::CodesCreated(_) => None,
         }
     }
 
@@ -450,6 +496,7 @@ impl DropEvent {
             Self::PurchaseRefunded(event) => event.key,
             Self::StockAdjusted(event) => event.key,
             Self::WaitlistJoined(event) => event.key,
+            Self::CodesCreated(event) => event.key,
             Self::DropRescheduled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
@@ -489,6 +536,7 @@ impl DropEvent {
                 LeaveCause::Buyer => Some(event.left_at),
                 LeaveCause::DropCancelled => None,
             },
+            Self::CodesCreated(event) => Some(event.created_at),
         }
     }
 
@@ -512,7 +560,8 @@ impl DropEvent {
             | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
             | Self::WaitlistJoined(_)
-            | Self::WaitlistLeft(_) => return None,
+            | Self::WaitlistLeft(_)
+            | Self::CodesCreated(_) => return None,
         };
         (at.millis() - recorded_at.millis() > MAX_AHEAD_MS).then_some(at)
     }
@@ -535,7 +584,8 @@ impl DropEvent {
             | Self::HoldReleased(_)
             | Self::PurchaseRefunded(_)
             | Self::StockAdjusted(_)
-            | Self::WaitlistLeft(_) => None,
+            | Self::WaitlistLeft(_)
+            | Self::CodesCreated(_) => None,
         }
     }
 }

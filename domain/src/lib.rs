@@ -20,6 +20,7 @@
 
 mod changes;
 pub mod chunks;
+pub mod codes;
 pub mod command;
 mod cqrs;
 pub mod decide;
@@ -38,6 +39,7 @@ pub mod sale;
 pub mod schema;
 pub mod status;
 pub mod stock;
+pub mod stock_level;
 pub mod terms;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -70,6 +70,24 @@ pub enum Refusal {
         /// True if the drop was cancelled.
         cancelled: bool,
     },
+    /// The drop's terms require an access code.
+    #[error("the drop requires an access code")]
+    CodeRequired,
+    /// The drop has no such access code.
+    #[error("the drop has no such access code")]
+    CodeInvalid,
+    /// The access code can no longer be used.
+    #[error("the access code expired at {expired_at}")]
+    CodeExpired { expired_at: Timestamp },
+    /// All uses of the access code are taken.
+    #[error("the access code has been used {}, as often as it may be", times(*.uses))]
+    CodeSpent { uses: u32 },
+    /// The drop would have more access codes than it can have.
+    #[error("a drop has at most {max} access codes")]
+    TooManyCodes { max: u32 },
+    /// The codes would expire before they can be used.
+    #[error("access codes must expire after they open, {opens_at}")]
+    CodesExpireBeforeOpening { opens_at: Timestamp },
     /// The hold would last longer than the terms allow.
     #[error("the hold can be extended until {expires_at_max} at most")]
     ExtensionLimit {
@@ -204,6 +222,14 @@ fn units(number: u32) -> String {
     match number {
         1 => "1 unit".to_owned(),
         number => format!("{number} units"),
+    }
+}
+
+/// Writes a number of times: `once`, `2 times`.
+fn times(number: u32) -> String {
+    match number {
+        1 => "once".to_owned(),
+        number => format!("{number} times"),
     }
 }
 

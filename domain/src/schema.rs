@@ -13,12 +13,12 @@ use crate::event::DropEvent;
 use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
-    AdjustmentId, BuyerId, BuyerLimit, CatalogueId, Commitment, Currency, Description, DisplayName,
-    DropId, DropName, EndpointLabel, Entered, FailureCode, HoldId, HoldSeconds, ImageUrl,
-    IntentDigest, KeyDigest, LimitGroup, LowStock, MaxHoldSeconds, OfferSeconds, OrderId,
-    PaymentId, PaymentReference, Position, ProviderName, Pseudonym, PurchaseId, Quantity, Reason,
-    RefundId, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking,
-    WaitlistId,
+    AccessCode, AdjustmentId, BuyerId, BuyerLimit, CatalogueId, CodeCount, CodeDigest, CodeUses,
+    Commitment, Currency, Description, DisplayName, DropId, DropName, EndpointLabel, Entered,
+    FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest, KeyDigest, LimitGroup, LowStock,
+    MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference, Position, ProviderName,
+    Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence, StockCount, ThrottleHolds,
+    ThrottleSeconds, Timestamp, Tracking, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -224,6 +224,10 @@ described! {
     Pseudonym: uuid();
     KeyDigest: hex(32);
     IntentDigest: hex(32);
+    CodeDigest: hex(32);
+    AccessCode: some_text(AccessCode::MAX_CHARS);
+    CodeCount: whole(CodeCount::MIN, CodeCount::MAX);
+    CodeUses: whole(CodeUses::MIN, CodeUses::MAX);
     ProviderName: code(ProviderName::MAX_CHARS);
     FailureCode: code(FailureCode::MAX_CHARS);
     Commitment: hex(64);

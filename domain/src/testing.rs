@@ -189,6 +189,7 @@ impl DropCommand {
             Self::JoinWaitlist(command) => Some(command.at),
             Self::LeaveWaitlist(command) => Some(command.at),
             Self::ServeWaitlist(command) => Some(command.at),
+            Self::CreateCodes(command) => Some(command.at),
             Self::SettleCancelled => None,
         }
     }

@@ -4,6 +4,7 @@
 //! again.
 //! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
+mod access_code;
 mod characters;
 mod codes;
 mod digests;
@@ -16,8 +17,9 @@ mod texts;
 mod time;
 mod visitor;
 
+pub use self::access_code::AccessCode;
 pub use self::codes::{FailureCode, ProviderName};
-pub use self::digests::{Commitment, IntentDigest, KeyDigest, Salt};
+pub use self::digests::{CodeDigest, Commitment, IntentDigest, KeyDigest, Salt};
 pub use self::ids::{
     AdjustmentId, DropId, HoldId, OrderId, PaymentId, Pseudonym, PurchaseId, RefundId, WaitlistId,
     parse_uuid,
@@ -25,8 +27,8 @@ pub use self::ids::{
 pub use self::listing::{Access, ShowStock, Visibility};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
-    BuyerLimit, HoldSeconds, LowStock, MaxHoldSeconds, OfferSeconds, Quantity, StockCount,
-    Throttle, ThrottleHolds, ThrottleSeconds,
+    BuyerLimit, CodeCount, CodeUses, HoldSeconds, LowStock, MaxHoldSeconds, OfferSeconds, Quantity,
+    StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
 };
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;

@@ -35,12 +35,15 @@ impl DropAggregate {
         if let Some(entry) = earlier {
             let same = entry.key == command.key
                 && self.buyer_of_entry(entry).id == command.buyer
-                && entry.quantity == command.quantity;
+                && entry.quantity == command.quantity
+                && self.code_of_entry(entry.id) == command.pass.code;
             return same
                 .then(|| Decision::new(entry.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
-        self.refuse_outside_sale(command.at)?;
+        self.refuse_without_access(command.pass, command.at)?;
+        // Offers are made from the start on, so no entry waits before it, whatever their code.
+        self.refuse_before(self.existing_terms()?.starts_at, command.at)?;
         let (requested, available) = (
             command.quantity.get(),
             self.available_for_direct_holds(command.at),
@@ -57,7 +60,7 @@ impl DropAggregate {
                 quantity: entry.quantity.get(),
             });
         }
-        self.refuse_above_limits(command.buyer, command.quantity)?;
+        self.refuse_above_limits(command.buyer, command.quantity, 0)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
         if self.waitlist().len() >= command.max_waiting as usize {
             let limit = command.max_waiting;
@@ -73,6 +76,7 @@ impl DropAggregate {
                 quantity: command.quantity,
                 joined_at: command.at,
                 commitment: command.commitment,
+                code: command.pass.code,
             }),
         ))
     }
@@ -117,6 +121,7 @@ impl DropAggregate {
                 commitment: None,
                 waitlist_entry: Some(entry.id),
                 order_id: None,
+                code: self.code_of_entry(entry.id),
             })
         });
         Ok(Decision::new((), offer.into_iter().collect()))

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use domain::erasure::{BUYER_ERASED, BuyerErased, ErasureEvent};
-use domain::event::ReleaseCause;
+use domain::event::{CodesCreated, ReleaseCause};
 use domain::incident::{LogEvent, VERSION};
 use domain::order::{CancelCause, FulfilmentStep, RefundCause, RefundOutcome};
 use domain::terms::DropTerms;
@@ -41,6 +41,10 @@ fn every_event() -> BTreeMap<String, DropEvent> {
         hold_offered("w1", 1),
         waitlist_joined("w1", 1),
         waitlist_left("w1", 1),
+        codes_created(&["c1"]),
+        timed_codes(),
+        hold_placed("h1", 1).coded("c1"),
+        waitlist_joined("w1", 1).coded("c1"),
         hold_ordered("o1", "h1", 1),
         hold_of_cancelled_order("h1", 1),
     ];
@@ -53,6 +57,17 @@ fn long_holds() -> DropTerms {
         offer_seconds: Some(offer_seconds(1)),
         ..terms()
     }
+}
+
+fn timed_codes() -> DropEvent {
+    let DropEvent::CodesCreated(event) = codes_created(&["c1"]) else {
+        panic!("not an event of codes");
+    };
+    DropEvent::CodesCreated(CodesCreated {
+        opens_at: Some(second(0)),
+        expires_at: Some(second(1)),
+        ..event
+    })
 }
 
 fn low_on_stock() -> DropTerms {
@@ -84,6 +99,9 @@ fn file_of(event: &DropEvent) -> String {
         DropEvent::DropScheduled(event) if event.terms.low_stock_at.is_some() => "-low-stock",
         DropEvent::DropScheduled(event) if event.terms.limit_group.is_some() => "-listed",
         DropEvent::HoldPlaced(event) if event.order_id.is_some() => "-ordered",
+        DropEvent::HoldPlaced(event) if event.code.is_some() => "-code",
+        DropEvent::WaitlistJoined(event) if event.code.is_some() => "-code",
+        DropEvent::CodesCreated(event) if event.opens_at.is_some() => "-timed",
         // And so has a cause that was added later.
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::OrderCancelled => "-order",
         DropEvent::DropScheduled(_)
@@ -100,7 +118,8 @@ fn file_of(event: &DropEvent) -> String {
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => "",
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => "",
     };
     let (kind, version) = (event.event_type(), event.event_version());
     format!("{kind}-{version}{variant}.json")
@@ -186,7 +205,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 21);
+    assert_eq!(events.len(), 25);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -239,14 +258,14 @@ fn stored_events_contain_no_personal_data() {
     // code. An intent is a digest.
     let harmless: BTreeSet<&str> = "
         access adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause
-        changed_at commitment creator_id currency cut_at delta description drop_id ended_at ends_at
-        entry_id events expired_at expires_at extended_at failed_at fulfilled_at fulfilment held hold_id
+        changed_at code commitment created_at creator_id currency cut_at delta description digests drop_id ended_at ends_at
+        entry_id events expired_at expires_at extended_at failed_at first fulfilled_at fulfilment held hold_id
         hold_seconds holds image_url intent items joined_at key late left_at limit_group
-        low_stock_at max_hold_seconds max_per_buyer max_per_hold name offer_seconds order_id outcome paid_at
+        low_stock_at max_hold_seconds max_per_buyer max_per_hold name of offer_seconds opens_at order_id outcome paid_at
         payment_id placed_at position previous_expires_at previous_quantity price product_id provider
         purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at
         removed_head requested_at rescheduled_at restocked scheduled_at settled_at show_stock sold started_at
-        starts_at stock succeeded_at terms throttle total total_stock variant_id visibility voided_at waitlist_entry
+        starts_at stock succeeded_at terms throttle total total_stock uses variant_id visibility voided_at waitlist_entry
         window_seconds
     "
     .split_whitespace()

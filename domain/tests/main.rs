@@ -2,8 +2,10 @@
 
 mod cancel;
 mod changes;
+mod codes;
 mod cqrs;
 mod fixtures;
+mod groups;
 mod history;
 mod holds;
 mod idempotency;

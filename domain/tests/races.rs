@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use domain::command::{CancelDrop, ExpireHold, PlaceHold, ReleaseHold};
+use domain::command::{CancelDrop, ExpireHold, Pass, PlaceHold, ReleaseHold};
 use domain::drop::{Hold, HoldStatus};
 use domain::order::decide::{OrderBatch, OrderDecision, OrderLine, PlaceOrder, PurchaseOrder};
 use domain::order::pay::{LatePayments, PaymentReport, RecordPayment, StartPayment};
@@ -226,6 +226,7 @@ impl Race {
                 buyer: buyer("ann"),
                 commitment: None,
                 units: 1,
+                pass: Pass::default(),
             })
             .collect();
         let command = PlaceOrder {
@@ -360,6 +361,7 @@ impl Race {
             key: None,
             buyer: buyer(name),
             quantity: quantity(1),
+            pass: Pass::default(),
             commitment: None,
             at: self.now,
         };

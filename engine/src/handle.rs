@@ -16,9 +16,9 @@ use tokio::time::timeout;
 
 use super::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, PlaceOrder,
-    PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold, RescheduleDrop,
-    ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold,
+    PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Decide, Submission, Submitted};
@@ -268,6 +268,17 @@ impl EngineHandle {
         &self,
         request: LookUpBuyer,
     ) -> impl Future<Output = Result<Accepted<Standing>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Creates access codes.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn create_codes(
+        &self,
+        request: CreateCodes,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
         self.submit(request)
     }
 

@@ -18,6 +18,7 @@ mod buyer_index;
 mod deadlines;
 mod draft;
 mod due_work;
+mod groups;
 mod handle;
 mod orders;
 mod quarantine;
@@ -38,13 +39,14 @@ use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, OrderedItem,
-    PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms,
+    OrderedItem, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase,
+    ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};
 pub use self::thread::{EnginePanicked, EngineThread};
+pub use domain::command::Pass;
 pub use domain::order::pay::{LatePayments, PaymentReport};
 use infrastructure::error::LogError;
 use infrastructure::log::EventLog;

@@ -48,11 +48,7 @@ impl State {
     /// Puts a drop into quarantine and discards its state.
     pub(super) fn quarantine(&mut self, drop_id: DropId, refused: Arc<RefusedEvent>) {
         let slot = self.slot(drop_id);
-        let key = self.digest_key;
-        let drop = &mut self.drops[slot.number()];
-        drop.aggregate = DropAggregate::default();
-        drop.buyers = BuyerIndex::new(key);
-        drop.leaving.clear();
+        self.discard(slot);
         self.quarantined.insert(drop_id, refused);
     }
 
@@ -62,14 +58,19 @@ impl State {
         let Some(former) = self.slots.remove(&drop_id) else {
             return;
         };
-        let key = self.digest_key;
-        let drop = &mut self.drops[former.number()];
-        drop.aggregate = DropAggregate::default();
-        drop.buyers = BuyerIndex::new(key);
-        drop.leaving.clear();
+        self.discard(former);
         if let Some(slots) = self.by_prefix.get_mut(&drop_id.prefix()) {
             slots.retain(|slot| *slot != former);
         }
+    }
+
+    fn discard(&mut self, slot: DropSlot) {
+        self.withdraw_from_group(slot);
+        let key = self.digest_key;
+        let drop = &mut self.drops[slot.number()];
+        drop.aggregate = DropAggregate::default();
+        drop.buyers = BuyerIndex::new(key);
+        drop.leaving.clear();
     }
 
     /// Skips an event without effect; it keeps its sequence in the stream.
@@ -93,6 +94,9 @@ impl State {
                 if let Some(key) = event.key {
                     self.schedule_keys.entry(key).or_insert(drop_id);
                 }
+                let group = event.terms.limit_group.as_ref();
+                let group = group.map(|name| self.groups.join(name, drop_id, self.digest_key));
+                self.drops[slot.number()].group = group;
             }
             DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
@@ -107,7 +111,8 @@ impl State {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -150,7 +155,8 @@ impl State {
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
-            | DropEvent::WaitlistLeft(_) => None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => None,
         };
         let other = owner.filter(|owner| *owner != drop_id)?;
         let reason = format!("the id was already used in drop {other}");
@@ -181,6 +187,17 @@ impl State {
         if self.quarantined.is_empty() {
             return None;
         }
+        let of_request = self.quarantined_drop(request);
+        let drop_id = of_request.or_else(|| self.unknown_in_group(request))?;
+        let refused = self.quarantined.get(&drop_id)?;
+        Some(CommandError::Quarantined {
+            drop_id,
+            position: refused.position,
+        })
+    }
+
+    /// The quarantined drop that `request` is about.
+    fn quarantined_drop(&self, request: &AnyRequest) -> Option<DropId> {
         let drop_id = match request {
             AnyRequest::ScheduleDrop(submitted) => self.scheduled_with(submitted.request.key?)?,
             AnyRequest::RescheduleDrop(submitted) => submitted.request.drop_id,
@@ -189,6 +206,7 @@ impl State {
             AnyRequest::SetStock(submitted) => submitted.request.drop_id,
             AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
             AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
+            AnyRequest::CreateCodes(submitted) => submitted.request.drop_id,
             AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,
             AnyRequest::ExtendHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
             AnyRequest::ChangeHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
@@ -219,11 +237,53 @@ impl State {
             // No drop decides it.
             AnyRequest::FulfilOrder(_) | AnyRequest::SettleRefund(_) => return None,
         };
-        let refused = self.quarantined.get(&drop_id)?;
-        Some(CommandError::Quarantined {
-            drop_id,
-            position: refused.position,
-        })
+        self.is_quarantined(drop_id).then_some(drop_id)
+    }
+
+    /// The quarantined drop without whose units `request` cannot be decided, because it shares a
+    /// limit group with a drop of the request.
+    fn unknown_in_group(&self, request: &AnyRequest) -> Option<DropId> {
+        let of = |drop_id| self.quarantined_in_group(drop_id);
+        match request {
+            AnyRequest::PlaceHold(submitted) => of(submitted.request.drop_id),
+            AnyRequest::LookUpBuyer(submitted) => of(submitted.request.drop_id),
+            AnyRequest::JoinWaitlist(submitted) => of(submitted.request.drop_id),
+            // Units can be returned all the same.
+            AnyRequest::ChangeHold(submitted) => {
+                let request = &submitted.request;
+                let drop = self.drop_of(request.hold_id)?;
+                let hold = drop.aggregate.hold(request.hold_id)?;
+                (request.quantity > hold.quantity).then(|| of(drop.id))?
+            }
+            AnyRequest::PlaceOrder(submitted) => {
+                let mut items = submitted.request.items.iter();
+                items.find_map(|item| of(item.drop_id))
+            }
+            // Late money may buy units again.
+            AnyRequest::RecordPayment(submitted) => {
+                let order = &self.orders.get(submitted.request.order_id)?.aggregate;
+                let is_expired = order.progress().status == OrderStatus::Expired;
+                let mut items = order.items().iter().filter(|_| is_expired);
+                items.find_map(|item| of(item.drop_id))
+            }
+            AnyRequest::ScheduleDrop(_)
+            | AnyRequest::RescheduleDrop(_)
+            | AnyRequest::CancelDrop(_)
+            | AnyRequest::AdjustStock(_)
+            | AnyRequest::SetStock(_)
+            | AnyRequest::CreateCodes(_)
+            | AnyRequest::ExtendHold(_)
+            | AnyRequest::ReleaseHold(_)
+            | AnyRequest::ConfirmPurchase(_)
+            | AnyRequest::RefundPurchase(_)
+            | AnyRequest::LeaveWaitlist(_)
+            | AnyRequest::PurchaseOrder(_)
+            | AnyRequest::CancelOrder(_)
+            | AnyRequest::StartPayment(_)
+            | AnyRequest::RefundOrder(_)
+            | AnyRequest::FulfilOrder(_)
+            | AnyRequest::SettleRefund(_) => None,
+        }
     }
 
     fn quarantined_order(&self, request: &AnyRequest) -> Option<CommandError> {
@@ -257,6 +317,7 @@ impl State {
             | AnyRequest::AdjustStock(_)
             | AnyRequest::PlaceHold(_)
             | AnyRequest::LookUpBuyer(_)
+            | AnyRequest::CreateCodes(_)
             | AnyRequest::JoinWaitlist(_)
             | AnyRequest::ReleaseHold(_)
             | AnyRequest::ConfirmPurchase(_)

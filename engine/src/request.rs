@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use domain::Refusal;
+use domain::command::Pass;
 use domain::order::pay::PaymentReport;
 use domain::order::{FulfilmentStep, RefundOutcome};
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerId, DisplayName, DropId, FailureCode, HoldId, KeyDigest, MaxHoldSeconds, OrderId,
-    PaymentId, PaymentReference, Position, ProviderName, PurchaseId, Quantity, Reason, RefundId,
-    StockCount, Timestamp, Tracking, WaitlistId,
+    BuyerId, CodeDigest, CodeUses, DisplayName, DropId, FailureCode, HoldId, KeyDigest,
+    MaxHoldSeconds, OrderId, PaymentId, PaymentReference, Position, ProviderName, PurchaseId,
+    Quantity, Reason, RefundId, StockCount, Timestamp, Tracking, WaitlistId,
 };
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::feed::Committed;
@@ -84,6 +85,7 @@ pub struct PlaceHold {
     /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
     pub quantity: Quantity,
+    pub pass: Pass,
 }
 
 /// Lets a hold last longer: until the arrival of the request plus `seconds`, if that is later than
@@ -148,6 +150,7 @@ pub struct JoinWaitlist {
     /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
     pub quantity: Quantity,
+    pub pass: Pass,
 }
 
 /// Leaves the waitlist.
@@ -183,6 +186,26 @@ pub struct OrderedItem {
     pub quantity: Quantity,
 }
 
+/// Creates access codes of a drop: a part of one administrator's request, or all of it.
+#[derive(Debug, Clone)]
+pub struct CreateCodes {
+    pub drop_id: DropId,
+    /// Idempotency key of this part, unique within the drop.
+    pub key: Option<KeyDigest>,
+    /// The number of codes of the same request in the parts before.
+    pub first: u32,
+    /// The number of codes of the whole request.
+    pub of: u32,
+    /// 1 to [`domain::event::CodesCreated::MAX_CODES`].
+    pub digests: Vec<CodeDigest>,
+    /// How many holds can be placed with each.
+    pub uses: CodeUses,
+    /// The first instant at which they can be used; `None`: the drop's start.
+    pub opens_at: Option<Timestamp>,
+    /// The first instant at which they can no longer be used.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// Places an order: holds all of its items, or none.
 #[derive(Debug, Clone)]
 pub struct PlaceOrder {
@@ -199,6 +222,11 @@ pub struct PlaceOrder {
     pub is_from_token: bool,
     /// 1 to [`domain::order::MAX_ITEMS`]. Items of one drop are added up.
     pub items: Box<[OrderedItem]>,
+    /// The access codes of the items that have one, by the index of the item. Items of one drop
+    /// have the same code.
+    pub codes: Vec<(u32, CodeDigest)>,
+    /// See [`Pass::sees_hidden`].
+    pub sees_hidden: bool,
 }
 
 /// The items of an order that are of one drop.
@@ -214,6 +242,18 @@ impl PlaceOrder {
     /// See [`lines_of`].
     pub(super) fn lines(&self) -> Vec<Line> {
         lines_of(&self.items)
+    }
+
+    /// The right with which the units of a drop are requested.
+    pub(super) fn pass_for(&self, drop_id: DropId) -> Pass {
+        let of_drop = |(item, _): &&(u32, CodeDigest)| {
+            let ordered = self.items.get(*item as usize);
+            ordered.is_some_and(|ordered| ordered.drop_id == drop_id)
+        };
+        Pass {
+            code: self.codes.iter().find(of_drop).map(|(_, code)| *code),
+            sees_hidden: self.sees_hidden,
+        }
     }
 }
 

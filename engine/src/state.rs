@@ -20,6 +20,7 @@ use infrastructure::quarantine::RefusedEvent;
 use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known, Match};
 use super::deadlines::CursorHold;
 use super::due_work::DueWork;
+use super::groups::{GroupSlot, Groups};
 use super::orders::{OrderUndo, Orders};
 
 /// A drop's index in the engine's memory.
@@ -39,6 +40,8 @@ pub(super) struct DropState {
     pub(super) buyers: BuyerIndex,
     /// Waiting entries of erased buyers: nothing is offered to them any more.
     pub(super) leaving: BTreeSet<WaitlistId>,
+    /// The drops with which it shares the limit per buyer.
+    pub(super) group: Option<GroupSlot>,
 }
 
 impl DropState {
@@ -125,6 +128,17 @@ pub(super) enum Due {
 #[derive(Debug, Default)]
 pub(super) struct Undo {
     introduced: Option<Introduced>,
+    /// The same for the group of the drop.
+    in_group: Option<Box<Introduced>>,
+}
+
+impl Undo {
+    fn of(introduced: Option<Introduced>) -> Self {
+        Self {
+            introduced,
+            in_group: None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +158,7 @@ pub(super) struct State {
     erased: HashSet<(DropId, Pseudonym)>,
     pub(super) quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
     pub(super) orders: Orders,
+    pub(super) groups: Groups,
 }
 
 impl State {
@@ -293,7 +308,10 @@ impl State {
         if let Some(entry_id) = leaving.first() {
             return Some(Due::Leaving(*id, *entry_id));
         }
-        aggregate.next_entry_to_offer(now).map(|_| Due::Offer(*id))
+        aggregate.next_entry_to_offer(now)?;
+        // An offer depends on the buyer's units in all drops of the group.
+        let is_known = self.quarantined_in_group(*id).is_none();
+        is_known.then_some(Due::Offer(*id))
     }
 
     /// The next hold of a drop that expired by `until` without a recorded expiry. Each is returned
@@ -346,7 +364,22 @@ impl State {
         private: Option<&Private>,
     ) -> Undo {
         let slot = self.slot(drop_id);
+        let mut undo = self.apply_in_drop(slot, event, private);
+        if let Some(group) = self.at(slot).group {
+            let introduced = self.follow_in_group(group, slot, event, private);
+            undo.in_group = introduced.map(Box::new);
+        }
+        undo
+    }
+
+    fn apply_in_drop(
+        &mut self,
+        slot: DropSlot,
+        event: &DropEvent,
+        private: Option<&Private>,
+    ) -> Undo {
         let drop = &mut self.drops[slot.0 as usize];
+        let drop_id = drop.id;
         drop.aggregate.evolve(event);
         self.orders.note(event);
         match event {
@@ -354,6 +387,8 @@ impl State {
                 if let Some(key) = event.key {
                     self.schedule_keys.entry(key).or_insert(drop_id);
                 }
+                let group = event.terms.limit_group.as_ref();
+                drop.group = group.map(|name| self.groups.join(name, drop_id, self.digest_key));
                 self.check_sale(slot);
                 Undo::default()
             }
@@ -369,7 +404,7 @@ impl State {
                 let deadlines = &mut self.due_work.of(slot).deadlines;
                 deadlines.placed(event.expires_at, hold);
                 self.due_work.list(slot, event.expires_at);
-                Undo { introduced }
+                Undo::of(introduced)
             }
             DropEvent::HoldExtended(event) => {
                 self.move_deadline(slot, event.hold_id);
@@ -384,7 +419,7 @@ impl State {
                 // The entry may request less than is available, if offers were still pending when
                 // it joined.
                 self.check_waitlist(slot);
-                Undo { introduced }
+                Undo::of(introduced)
             }
             DropEvent::DropCancelled(_) => {
                 self.check_soon(slot);
@@ -415,6 +450,7 @@ impl State {
                 drop.leaving.remove(&event.entry_id);
                 Undo::default()
             }
+            DropEvent::CodesCreated(_) => Undo::default(),
         }
     }
 
@@ -441,7 +477,7 @@ impl State {
     }
 
     /// Units may be available for the waitlist: check as soon as the drop is on sale.
-    fn check_waitlist(&mut self, slot: DropSlot) {
+    pub(super) fn check_waitlist(&mut self, slot: DropSlot) {
         let aggregate = &self.at(slot).aggregate;
         if !aggregate.waitlist().is_empty()
             && let Some(terms) = aggregate.terms()
@@ -459,14 +495,25 @@ impl State {
     }
 
     /// Reverts the event that was applied last.
-    pub(super) fn revert(&mut self, drop_id: DropId, event: &DropEvent, undo: Undo) {
+    pub(super) fn revert(&mut self, drop_id: DropId, event: &DropEvent, mut undo: Undo) {
         let slot = self.slot(drop_id);
+        let (group, in_group) = (self.at(slot).group, undo.in_group.take());
+        self.revert_in_drop(slot, event, undo);
+        if let Some(group) = group {
+            self.revert_in_group(group, slot, event, in_group.map(|introduced| *introduced));
+        }
+    }
+
+    fn revert_in_drop(&mut self, slot: DropSlot, event: &DropEvent, undo: Undo) {
         let drop = &mut self.drops[slot.0 as usize];
         drop.aggregate.revert(event);
         match event {
             DropEvent::DropScheduled(event) => {
                 if let Some(key) = event.key {
                     self.schedule_keys.remove(&key);
+                }
+                if let Some(group) = drop.group.take() {
+                    self.groups.leave(group, drop.id);
                 }
             }
             DropEvent::HoldPlaced(event) => {
@@ -502,7 +549,8 @@ impl State {
             }
             DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -532,7 +580,11 @@ impl State {
         self.erased.insert((drop_id, buyer));
         match self.slots.get(&drop_id).copied() {
             Some(slot) => {
-                self.drops[slot.0 as usize].forget(buyer);
+                let drop = &mut self.drops[slot.0 as usize];
+                drop.forget(buyer);
+                if let Some(group) = drop.group {
+                    self.groups.forget(group, buyer);
+                }
                 self.check_leaving(slot, buyer);
             }
             None => self.orders.forget(OrderId(drop_id.0)),
@@ -550,6 +602,7 @@ impl State {
             aggregate: DropAggregate::default(),
             buyers: BuyerIndex::new(self.digest_key),
             leaving: BTreeSet::new(),
+            group: None,
         });
         self.slots.insert(drop_id, slot);
         self.by_prefix

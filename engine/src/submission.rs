@@ -16,9 +16,9 @@ use tokio::sync::oneshot;
 use super::draft::Context;
 use super::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold, PlaceOrder,
-    PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold, RescheduleDrop,
-    ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold,
+    PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 
 /// A request of any kind: of one drop ([`Request`]), or of an order and its drops.
@@ -230,6 +230,7 @@ requests! {
     RefundPurchase,
     JoinWaitlist,
     LeaveWaitlist,
+    CreateCodes,
     LookUpBuyer,
     PlaceOrder,
     PurchaseOrder,

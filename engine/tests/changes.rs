@@ -45,7 +45,8 @@ fn expiries(log: &MemoryLog, from: Timestamp) -> Vec<(HoldId, i64)> {
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => None,
     });
     expired.collect()
 }

@@ -98,7 +98,8 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_)) => panic!("unexpected in a cancelled drop: {other:?}"),
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_)) => panic!("unexpected in a cancelled drop: {other:?}"),
         }
     }
     assert_eq!(placed.len(), many);
@@ -343,6 +344,8 @@ async fn fill_with_orders(node: &Node, drops: &[DropId]) {
                 is_from_token: false,
                 display_name: None,
                 items: drops.iter().map(item).collect(),
+                codes: vec![],
+                sees_hidden: false,
             };
             let handle = node.handle.clone();
             tokio::spawn(async move { handle.place_order(request).await })

@@ -5,6 +5,7 @@ use crate::support::node::{Node, hold_of};
 use crate::support::request::{Answer, Request};
 use crate::support::shop::{Shop, refusal};
 use domain::Refusal;
+use domain::command::Pass;
 use domain::values::{HoldId, KeyDigest};
 
 /// A key in one buyer's scope, as the API digests it.
@@ -30,6 +31,7 @@ fn request(shop: &Shop, keys: [KeyDigest; 2], buyer_name: &str, units: i64) -> R
         buyer_id: buyer(buyer_name),
         display_name: None,
         quantity: quantity(units),
+        pass: Pass::default(),
     }
 }
 
@@ -111,6 +113,7 @@ async fn retries_are_recognised_in_a_log_older_than_tokens() {
         buyer_id: buyer("ann"),
         display_name: None,
         quantity: quantity(1),
+        pass: Pass::default(),
     };
     let refused = refusal(next.submit(join).await);
     assert_eq!(refused, Refusal::IdempotencyKeyReused);

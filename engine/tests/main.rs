@@ -5,7 +5,9 @@
 mod callers;
 mod changes;
 mod clock;
+mod codes;
 mod due_work;
+mod groups;
 mod interactions;
 mod keys;
 mod memory;

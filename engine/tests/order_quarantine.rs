@@ -91,6 +91,8 @@ async fn place(node: &Node, drop_id: DropId, name: &str) -> Result<OrderId, Comm
             quantity: quantity(2),
         }]
         .into(),
+        codes: vec![],
+        sees_hidden: false,
     };
     node.handle
         .place_order(request)

@@ -80,6 +80,8 @@ fn order(name: &str, buyer_name: &str, items: &[(DropId, i64)]) -> PlaceOrder {
         is_from_token: false,
         display_name: None,
         items: items.iter().map(item).collect(),
+        codes: vec![],
+        sees_hidden: false,
     }
 }
 

@@ -55,6 +55,8 @@ impl Till {
             is_from_token: false,
             display_name: None,
             items: [item(lamp, 1), item(chair, 2)].into(),
+            codes: vec![],
+            sees_hidden: false,
         });
         let placed = placed.await.unwrap();
         let order_id = placed.subject;

@@ -1,6 +1,6 @@
 //! The engine's guarantees for waitlist entries, on a log in memory and a virtual clock.
 
-use domain::command::{JoinWaitlist, ReleaseHold};
+use domain::command::{JoinWaitlist, Pass, ReleaseHold};
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{DropId, HoldId, Pseudonym, WaitlistId};
@@ -67,7 +67,8 @@ impl Queue {
                 | DropEvent::PurchaseRefunded(_)
                 | DropEvent::StockAdjusted(_)
                 | DropEvent::WaitlistJoined(_)
-                | DropEvent::WaitlistLeft(_) => None,
+                | DropEvent::WaitlistLeft(_)
+                | DropEvent::CodesCreated(_) => None,
             };
             (recorded.event.event_type().to_owned(), served)
         });
@@ -260,6 +261,7 @@ async fn entry_with_a_stock_programs_id_is_found_and_served() {
             key: None,
             buyer: Pseudonym(Uuid::from_u128(200 + n)),
             quantity: quantity(1),
+            pass: Pass::default(),
             commitment: None,
             max_waiting: u32::MAX,
             at: queue.clock.now(),

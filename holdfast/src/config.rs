@@ -12,14 +12,16 @@ use database::DatabaseSettings;
 use payments::stripe::InvalidSetting;
 use payments::{PaymentError, Stripe, StripeSettings};
 use terminal::arguments::whole;
+use tokens::buyers::BuyerTokens;
+use tokens::jws::{Hs256, MIN_SECRET_BYTES};
+use tokens::key_source::{KeySource, LoadError, LocationError};
 use tracing::warn;
 
-use api::jws::{Hs256, MIN_SECRET_BYTES};
 use api::keys::{Key, Keys};
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
 use api::limiter::settings::{Bound, Bounds, Count, Rate};
-use api::tokens::BuyerTokens;
+use api::origins::PermittedOrigins;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
 
@@ -159,6 +161,16 @@ pub struct EdgeSettings {
     /// ones get 429.
     #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = whole::<u32, 1, 1_000_000>)]
     pub max_streams_per_address: u32,
+
+    /// Origins of other sites whose pages may use the API from browsers (CORS), separated by
+    /// commas: https://shop.example,http://localhost:3000. Cookies are never accepted from them.
+    #[arg(
+        long,
+        env = "HOLDFAST_CORS_ORIGINS",
+        default_value = "",
+        value_name = "ORIGINS"
+    )]
+    pub cors_origins: PermittedOrigins,
 }
 
 impl EdgeSettings {
@@ -289,7 +301,7 @@ pub fn is_demo_offered(settings: &Settings) -> bool {
         DemoPayments::On => true,
         DemoPayments::Off => false,
         // Where buyers are believed, anybody can purchase without money anyway.
-        DemoPayments::Auto => settings.buyers.buyer_secret.is_none(),
+        DemoPayments::Auto => settings.buyers.are_believed(),
     }
 }
 
@@ -301,6 +313,17 @@ pub struct BuyerSettings {
     /// test guesses against their own token.
     #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
     pub buyer_secret: Option<String>,
+
+    /// The buyer secret before the present one, which is accepted as well, while the shop replaces
+    /// it.
+    #[arg(long, env = "HOLDFAST_BUYER_SECRET_PREVIOUS", hide_env_values = true)]
+    pub buyer_secret_previous: Option<String>,
+
+    /// JSON Web Key Set (RFC 7517) with the public keys that the shop signs buyers' tokens with
+    /// (ES256, RS256 or EdDSA), instead of the secret or in addition to it: a file or an https URL.
+    /// It is read again every 5 minutes, and for a token with an unknown key.
+    #[arg(long, env = "HOLDFAST_BUYER_JWKS", value_name = "FILE_OR_URL")]
+    pub buyer_jwks: Option<String>,
 
     /// Audience that a buyer's token must contain in its aud claim. Without it, tokens with an aud
     /// claim are refused (RFC 7519, section 4.1.3).
@@ -316,6 +339,14 @@ pub struct BuyerSettings {
     /// nbf and iat claims of a buyer's token are checked.
     #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = whole::<u32, 0, 300>)]
     pub buyer_leeway_seconds: u32,
+}
+
+impl BuyerSettings {
+    /// Returns true if the `buyer_id` of a request is believed, because buyers have no tokens.
+    #[must_use]
+    pub const fn are_believed(&self) -> bool {
+        self.buyer_secret.is_none() && self.buyer_jwks.is_none()
+    }
 }
 
 /// The bearer keys of administrators and auditors.
@@ -363,9 +394,19 @@ pub enum ConfigError {
     /// With an empty secret anyone could sign tokens; ignoring it would leave requests
     /// unauthenticated.
     #[error(
-        "the buyer secret is empty: set HOLDFAST_BUYER_SECRET to the shop's signing secret, or unset it to trust every buyer_id"
+        "the buyer secret is empty: set {name} to the shop's signing secret, or unset it{}",
+        if *.name == SECRET { " to trust every buyer_id" } else { "" }
     )]
-    EmptyBuyerSecret,
+    EmptyBuyerSecret { name: &'static str },
+    /// A secret is replaced by another one, not by none.
+    #[error("{PREVIOUS_SECRET} is set without {SECRET}: set that one to the new secret")]
+    OnlyPreviousSecret,
+    /// Tokens could not be verified.
+    #[error("HOLDFAST_BUYER_JWKS cannot be used")]
+    JwksLocation(#[source] LocationError),
+    /// Tokens could not be verified.
+    #[error("HOLDFAST_BUYER_JWKS cannot be used")]
+    Jwks(#[source] LoadError),
     /// Tokens without an audience would be accepted.
     #[error(
         "the buyer audience is empty: set HOLDFAST_BUYER_AUDIENCE to the aud claim of the shop's tokens, or unset it"
@@ -375,10 +416,14 @@ pub enum ConfigError {
     #[error(
         "the buyer secret has {}, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
          (RFC 7518, section 3.2), because any buyer can test guesses on their own token; \
-         set HOLDFAST_BUYER_SECRET to the output of `openssl rand -hex 32`",
+         set {name} to the output of `openssl rand -hex 32`",
         counted(*.bytes, "byte")
     )]
-    ShortBuyerSecret { bytes: usize, listen: SocketAddr },
+    ShortBuyerSecret {
+        name: &'static str,
+        bytes: usize,
+        listen: SocketAddr,
+    },
     /// Otherwise auditors could act as administrators.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
@@ -400,20 +445,24 @@ pub enum ConfigError {
     },
 }
 
-/// Returns how buyers' tokens are verified, or `None` when the shop signs none.
-///
-/// On a loopback address, a secret shorter than [`MIN_SECRET_BYTES`] only logs a warning: it may be
-/// a developer's machine, or a server behind a proxy that was started before this check existed.
+const SECRET: &str = "HOLDFAST_BUYER_SECRET";
+const PREVIOUS_SECRET: &str = "HOLDFAST_BUYER_SECRET_PREVIOUS";
+
+/// Returns how buyers' tokens are verified, or `None` when the shop signs none. The key set is not
+/// loaded yet.
 ///
 /// # Errors
-/// [`ConfigError::EmptyBuyerSecret`], [`ConfigError::ShortBuyerSecret`] or
-/// [`ConfigError::EmptyBuyerAudience`].
+/// [`ConfigError`] for a secret that is empty, too short or alone, an empty audience, and the
+/// location of a key set that cannot be used.
 pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigError> {
     let (buyers, listen) = (&settings.buyers, settings.listen);
     if buyers.buyer_audience.as_deref() == Some("") {
         return Err(ConfigError::EmptyBuyerAudience);
     }
-    let Some(secret) = &buyers.buyer_secret else {
+    if buyers.buyer_secret.is_none() && buyers.buyer_secret_previous.is_some() {
+        return Err(ConfigError::OnlyPreviousSecret);
+    }
+    if buyers.are_believed() {
         if !listen.ip().is_loopback() {
             warn!(
                 "HOLDFAST_BUYER_SECRET is not set, and other machines can reach {listen}: any client \
@@ -423,28 +472,82 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
             );
         }
         return Ok(None);
-    };
-    let bytes = secret.len();
-    if bytes == 0 {
-        return Err(ConfigError::EmptyBuyerSecret);
     }
-    if bytes < MIN_SECRET_BYTES {
-        if !listen.ip().is_loopback() {
-            return Err(ConfigError::ShortBuyerSecret { bytes, listen });
-        }
-        warn!(
-            "the buyer secret has {}: any buyer can test guesses on their own token, and a correct guess signs \
-             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for example the output of \
-             `openssl rand -hex 32`",
-            counted(bytes, "byte")
-        );
-    }
+    let set = [
+        (SECRET, &buyers.buyer_secret),
+        (PREVIOUS_SECRET, &buyers.buyer_secret_previous),
+    ];
+    let secrets = set
+        .into_iter()
+        .filter_map(|(name, secret)| Some((name, secret.as_ref()?)))
+        .map(|(name, secret)| checked_secret(name, secret, listen))
+        .collect::<Result<_, _>>()?;
     Ok(Some(BuyerTokens {
-        key: Hs256::new(secret.as_bytes()),
+        secrets,
+        keys: buyers.buyer_jwks.as_deref().map(key_source).transpose()?,
         audience: buyers.buyer_audience.clone(),
         max_seconds: buyers.buyer_token_max_seconds,
         leeway_seconds: buyers.buyer_leeway_seconds,
     }))
+}
+
+/// Checks the length of a buyer secret.
+///
+/// On a loopback address, a secret shorter than [`MIN_SECRET_BYTES`] only logs a warning: it may be
+/// a developer's machine, or a server behind a proxy that was started before this check existed.
+fn checked_secret(
+    name: &'static str,
+    secret: &str,
+    listen: SocketAddr,
+) -> Result<Hs256, ConfigError> {
+    let bytes = secret.len();
+    if bytes == 0 {
+        return Err(ConfigError::EmptyBuyerSecret { name });
+    }
+    if bytes < MIN_SECRET_BYTES {
+        if !listen.ip().is_loopback() {
+            return Err(ConfigError::ShortBuyerSecret {
+                name,
+                bytes,
+                listen,
+            });
+        }
+        warn!(
+            "the buyer secret has {}: any buyer can test guesses on their own token, and a correct guess signs \
+             tokens for every buyer. Set {name} to {MIN_SECRET_BYTES} bytes or more, for example the output of \
+             `openssl rand -hex 32`",
+            counted(bytes, "byte")
+        );
+    }
+    Ok(Hs256::new(secret.as_bytes()))
+}
+
+fn key_source(location: &str) -> Result<KeySource, ConfigError> {
+    let location = location.parse().map_err(ConfigError::JwksLocation)?;
+    KeySource::new(location).map_err(ConfigError::Jwks)
+}
+
+/// Loads the shop's key set at the start. A file must be usable. A URL may be away: buyers' tokens
+/// are answered with 503 until it is back, and everything else works.
+///
+/// # Errors
+/// [`ConfigError::Jwks`].
+pub async fn load_key_set(tokens: &BuyerTokens) -> Result<(), ConfigError> {
+    let Some(keys) = &tokens.keys else {
+        return Ok(());
+    };
+    match keys.load().await {
+        Ok(()) => Ok(()),
+        Err(error) if keys.is_file() => Err(ConfigError::Jwks(error)),
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "the buyers' key set is not loaded yet: requests with a buyer's token get 503 until \
+                 it is (HOLDFAST_BUYER_JWKS)"
+            );
+            Ok(())
+        }
+    }
 }
 
 /// Keys of at least this many characters log no warning.
@@ -591,7 +694,11 @@ mod tests {
         let listen = "0.0.0.0:1".parse().unwrap();
         for (length, words) in [(1, "has 1 byte,"), (2, "has 2 bytes,")] {
             let bytes = length;
-            let error = ConfigError::ShortBuyerSecret { bytes, listen };
+            let error = ConfigError::ShortBuyerSecret {
+                name: SECRET,
+                bytes,
+                listen,
+            };
             assert!(error.to_string().contains(words), "{error}");
         }
         for (length, words) in [(1, "has 1 character,"), (2, "has 2 characters,")] {

@@ -153,6 +153,7 @@ fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
         "
 The shop:    http://{address}/
 Dashboard:   http://{address}/admin   (sign in with the admin key)
+Reference:   http://{address}/docs   (the API, with samples to copy)
 The stream:  curl -sN http://{address}/v1/stream
 A hold:      curl -s http://{address}/v1/drops/{drop_id}/holds -H \"Idempotency-Key: $(date +%s%N)\" \\
                   -H 'Content-Type: application/json' -d '{{\"buyer_id\": \"me\", \"display_name\": \"Me\"}}'

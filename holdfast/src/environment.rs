@@ -13,7 +13,12 @@ use clap::{Arg, ArgAction, Command};
 
 /// Variables that enable a protection. An empty value is a mistake (most likely a secret that was
 /// not found), and the code that reads the setting rejects it.
-const LOCKS: [&str; 2] = ["HOLDFAST_BUYER_SECRET", "HOLDFAST_BUYER_AUDIENCE"];
+const LOCKS: [&str; 4] = [
+    "HOLDFAST_BUYER_SECRET",
+    "HOLDFAST_BUYER_SECRET_PREVIOUS",
+    "HOLDFAST_BUYER_JWKS",
+    "HOLDFAST_BUYER_AUDIENCE",
+];
 
 /// Removes the variables without a value from the arguments of `command` and its subcommands.
 pub(crate) fn normalized(command: Command) -> Command {

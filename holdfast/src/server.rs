@@ -49,7 +49,8 @@ use webhooks::notices::Notices;
 use webhooks::service::Webhooks;
 
 use crate::config::{
-    ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_keys, stripe,
+    ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_key_set,
+    load_keys, stripe,
 };
 
 /// How long a stopping server waits for in-flight requests.
@@ -112,6 +113,9 @@ impl Server {
         api::pages::render();
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings)?;
+        if let Some(tokens) = &buyer_tokens {
+            load_key_set(tokens).await?;
+        }
         let stripe = stripe(&settings.payments)?;
         let bounds = bounds(settings);
         let (listener, address) = listen(settings.listen, bounds.timeouts.idle)?;
@@ -149,6 +153,9 @@ impl Server {
         let providers = providers(settings, stripe, seed, &handle);
         let settlement = Settlement::new(store, providers, handle.clone());
         followers.settle(&settlement, &observers, &log, &stopping);
+        if let Some(keys) = buyer_tokens.as_ref().and_then(|tokens| tokens.keys.clone()) {
+            followers.tasks.spawn(keys.keep_current(stopping.clone()));
+        }
 
         let catalogue = followers.announce(&observers, &database, &stopping);
         for shard in notification_shards {
@@ -403,9 +410,9 @@ fn providers(
 ) -> Providers {
     let is_demo_offered = is_demo_offered(settings);
     if is_demo_offered {
-        let advice = match settings.buyers.buyer_secret {
-            Some(_) => "any buyer can pay without money",
-            None => "any client can pay without money, as it can purchase as any buyer",
+        let advice = match settings.buyers.are_believed() {
+            false => "any buyer can pay without money",
+            true => "any client can pay without money, as it can purchase as any buyer",
         };
         info!("payments with the built-in demo are offered: {advice} (HOLDFAST_DEMO_PAYMENTS)");
     }
@@ -525,6 +532,7 @@ fn bounds(settings: &Settings) -> Bounds {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),
         },
+        origins: settings.edge.cors_origins.clone(),
     }
 }
 

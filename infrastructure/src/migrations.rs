@@ -33,6 +33,7 @@ const FILES: &[(&str, &str)] = files![
     "0016_open_payment_jobs",
     "0017_withdrawals",
     "0019_catalogue",
+    "0021_codes",
 ];
 
 /// Returns the migrations of this release.

@@ -111,7 +111,8 @@ impl Buyers {
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
-            | DropEvent::WaitlistLeft(_) => return,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => return,
         };
         let Some(private) = fact.private else { return };
         let Some(buyer_id) = &private.buyer_id else {

@@ -2,6 +2,7 @@
 
 use domain::status::DropStatus;
 use domain::stock::Stock;
+use domain::stock_level::StockLevel;
 use domain::values::{
     Access, CatalogueId, DropId, LimitGroup, Money, Position, Pseudonym, ShowStock, Throttle,
     Timestamp, Visibility,
@@ -10,6 +11,56 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::views::{DropView, Purchaser};
+
+/// The stock of a drop: its numbers, or under `show_stock: level` a level in their stead.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "DropStock")]
+struct StockBody {
+    /// All units that the drop offers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    total: Option<u32>,
+    /// Units that can be held now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    available: Option<u32>,
+    /// Units set aside by holds that are not resolved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    held: Option<u32>,
+    /// Units that were paid for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "u32")]
+    sold: Option<u32>,
+    /// Present if the numbers are absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "StockLevel")]
+    level: Option<StockLevel>,
+}
+
+impl From<Stock> for StockBody {
+    fn from(stock: Stock) -> Self {
+        Self {
+            total: Some(stock.total),
+            available: Some(stock.available),
+            held: Some(stock.held),
+            sold: Some(stock.sold),
+            level: None,
+        }
+    }
+}
+
+impl From<StockLevel> for StockBody {
+    fn from(level: StockLevel) -> Self {
+        Self {
+            total: None,
+            available: None,
+            held: None,
+            sold: None,
+            level: Some(level),
+        }
+    }
+}
 
 /// A drop: its terms, status and stock.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -41,8 +92,10 @@ pub struct DropBody<'a> {
     product_id: Option<&'a str>,
     variant_id: Option<&'a str>,
     creator_id: Option<&'a str>,
-    stock: Stock,
+    stock: StockBody,
     waitlist_length: u32,
+    /// The log position of the drop's last event; under `show_stock: level`, of the last that
+    /// changed this state.
     position: Position,
     created_at: Timestamp,
     server_time: Timestamp,
@@ -87,12 +140,25 @@ impl<'a> DropBody<'a> {
             product_id: terms.product_id.as_ref().map(CatalogueId::as_str),
             variant_id: terms.variant_id.as_ref().map(CatalogueId::as_str),
             creator_id: terms.creator_id.as_ref().map(CatalogueId::as_str),
-            stock: drop.row.stock,
+            stock: drop.row.stock.into(),
             waitlist_length: waitlist_length(drop, now),
             position: drop.position,
             created_at: drop.row.scheduled_at,
             server_time: now,
             top_purchasers: None,
+        }
+    }
+
+    /// Renders the drop as of `now` without the numbers of its stock, and without the values that
+    /// would reveal them: the position of its last event, which moves with every hold, and
+    /// `low_stock_at`.
+    #[must_use]
+    pub fn with_level(drop: &'a DropView, now: Timestamp) -> Self {
+        Self {
+            stock: StockLevel::of(drop.row.stock, &drop.row.terms).into(),
+            position: drop.shown_at,
+            low_stock_at: None,
+            ..Self::new(drop, now)
         }
     }
 

@@ -68,7 +68,8 @@ impl Fold for Holds {
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => return None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => return None,
         };
         Some(HoldKey { hold_id })
     }
@@ -128,7 +129,8 @@ impl Fold for Holds {
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is not about a hold")),
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => Err(CannotApply("the event is not about a hold")),
         }
     }
 }

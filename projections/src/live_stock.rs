@@ -106,7 +106,8 @@ impl Fold for LiveStock {
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
         Ok(())
     }
@@ -235,7 +236,7 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
                 .checked_add_signed(event.delta)
                 .ok_or(too_few)?;
         }
-        DropEvent::WaitlistJoined(_) | DropEvent::WaitlistLeft(_) => {}
+        DropEvent::WaitlistJoined(_) | DropEvent::WaitlistLeft(_) | DropEvent::CodesCreated(_) => {}
     }
     Ok(stock)
 }
@@ -260,7 +261,8 @@ fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
-        | DropEvent::StockAdjusted(_) => Ok(before),
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::CodesCreated(_) => Ok(before),
     }
 }
 

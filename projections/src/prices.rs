@@ -81,7 +81,8 @@ pub const fn set_by(event: &DropEvent) -> Option<Money> {
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 

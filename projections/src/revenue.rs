@@ -270,7 +270,8 @@ fn change_of(event: &DropEvent) -> Option<(Timestamp, Currency, RevenueSums)> {
         | DropEvent::HoldReleased(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => return None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => return None,
     };
     Some((at.minute(), money.currency, sums))
 }

@@ -100,7 +100,8 @@ impl Fold for SalesTimeline {
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => return None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => return None,
         };
         Some(MinuteKey {
             drop_id: fact.drop_id,
@@ -147,7 +148,8 @@ impl Fold for SalesTimeline {
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
         Ok(())
     }

@@ -59,7 +59,8 @@ impl Fold for TopPurchasers {
             | DropEvent::HoldReleased(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => return None,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => return None,
         };
         let drop_id = fact.drop_id;
         Some(BuyerKey { drop_id, buyer })
@@ -99,7 +100,8 @@ impl Fold for TopPurchasers {
             | DropEvent::HoldReleased(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is not about a purchase")),
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => Err(CannotApply("the event is not about a purchase")),
         }
     }
 }

@@ -7,9 +7,12 @@
 //! number of rows (docs/decisions/0037-lists-page-before-they-copy.md).
 
 mod buyer;
+mod courses;
 mod drops;
+mod groups;
 mod orders;
 mod revenue;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{Bound, RangeInclusive};
@@ -36,8 +39,10 @@ use tracing::error;
 pub use self::buyer::BuyerInDrop;
 pub use self::drops::NoSuchDrop;
 use self::drops::{Drops, Found};
+use self::groups::Groups;
 use crate::buyers::{BuyerRow, Buyers};
 use crate::dense_holds::{DenseHolds, Found as FoundHold};
+use crate::drop_course::DropCourse;
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
@@ -66,12 +71,14 @@ pub struct Views {
 #[derive(Debug, Default)]
 struct Hot {
     drops: Drops,
+    groups: Groups,
     holds: DenseHolds,
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
     /// The totals of all drops, by minute.
     minutes: BTreeMap<Timestamp, SalesTotals>,
     revenue: Revenue,
+    courses: HashMap<DropId, DropCourse>,
     buyers: Buyers,
     waitlists: Waitlists,
     rankings: HashMap<DropId, Ranking>,
@@ -159,6 +166,11 @@ pub struct DropView {
     pub row: LiveStockRow,
     /// The position of its last event.
     pub position: Position,
+    /// The position of the last event that changed its public state: earlier than `position` only
+    /// under `show_stock: level`.
+    pub shown_at: Position,
+    /// The position from which it is in the lists of the public, if an edit has put it there.
+    pub listed_at: Option<Position>,
 }
 
 impl Default for Views {
@@ -488,6 +500,7 @@ impl Hot {
         }
         remove_range(&mut self.timeline.0, all);
         self.revenue.remove(drop_id);
+        self.courses.remove(&drop_id);
         self.rankings.remove(&drop_id);
         self.waitlists.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
@@ -509,6 +522,7 @@ impl Hot {
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let position = recorded.position;
         self.drops.apply(recorded)?;
+        self.groups.apply(recorded);
         self.holds
             .apply(position, recorded.into(), &mut self.buyers)?;
         self.timeline.apply(position, recorded.into())?;
@@ -516,11 +530,19 @@ impl Hot {
             SalesTimeline::change(self.minutes.entry(minute).or_default(), recorded.into())?;
         }
         self.revenue.apply(recorded.drop_id, &recorded.event);
+        self.follow_course(recorded);
         self.buyers.apply(recorded.into());
         self.waitlists.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.keep_refund(recorded);
         self.rank(recorded)
+    }
+
+    fn follow_course(&mut self, recorded: &RecordedEvent) {
+        if let Some(drop) = self.drops.get(recorded.drop_id) {
+            let course = self.courses.entry(recorded.drop_id).or_default();
+            course.apply(recorded, drop.row.stock);
+        }
     }
 
     /// Returns up to [`ROWS_PER_LOCK`] minutes of a drop, or of all drops together.
@@ -549,7 +571,13 @@ impl Hot {
             buyer: row.buyer,
         };
         let drop = self.drops.get(row.drop_id).filter(|_| place.is_some());
-        let taken = || self.buyers.taken(&key);
+        let taken = || {
+            let group = drop.and_then(|drop| drop.row.terms.limit_group.as_ref());
+            match group {
+                Some(group) => self.groups.taken(group, row.buyer, &self.buyers),
+                None => self.buyers.taken(&key),
+            }
+        };
         Some(EntryView {
             entry_id,
             row: row.clone(),
@@ -662,6 +690,8 @@ impl From<&Placed<LiveStock>> for DropView {
             drop_id: placed.key.drop_id,
             row: placed.row.clone(),
             position: placed.position,
+            shown_at: placed.position,
+            listed_at: None,
         }
     }
 }

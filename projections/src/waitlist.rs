@@ -133,7 +133,8 @@ impl Waitlists {
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
-            | DropEvent::StockAdjusted(_) => Ok(()),
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::CodesCreated(_) => Ok(()),
         }
     }
 

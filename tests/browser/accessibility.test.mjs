@@ -51,6 +51,7 @@ const PAGES = {
     const page = await openLive(t, `/drops/${drop.id}`, look);
     await page.getByRole("button", { name: "Hold it" }).click();
     await page.locator("hold-panel .time").waitFor();
+    await page.locator("#purchasers summary").click();
     await expectText(page.locator("drop-sheet .columns"), "Ada");
     return page;
   },
@@ -113,17 +114,36 @@ const PAGES = {
     await expectText(page.locator("#jobs"), "Webhook");
     return page;
   },
-  docs: async (t, look) => {
-    const page = await open(t, "/docs", look);
-    await page.locator("#schema-Drop").waitFor();
+  docs: (t, look) => openReference(t, "/docs", look),
+  "docs-operations": (t, look) => openReference(t, "/docs/holds-and-purchases", look),
+  "docs-schemas": (t, look) => openReference(t, "/docs/schemas", look),
+  "docs-search": async (t, look) => {
+    const page = await openReference(t, "/docs", look);
+    await page.fill("#query", "hold");
+    await page.locator("#found a").first().waitFor();
     return page;
   },
+  problems: (t, look) => openReference(t, "/problems", look),
+  problem: (t, look) => openReference(t, "/problems/limit_reached", look),
   "sign-in": (t, look) => open(t, "/admin", look),
   absent: (t, look) => open(t, "/nonsense", { ...look, expected: [/404/] }),
   dashboard: async (t, look) => {
     const page = await openDashboard(t, look);
     await page.locator("sales-chart rect.sold").first().waitFor();
     await page.locator("event-log li").first().waitFor();
+    return page;
+  },
+  "drop-room": async (t, look) => {
+    const page = await openRoom(t, `/admin/drops/${drop.id}`, look);
+    await page.locator("opening-chart rect").first().waitFor();
+    await page.locator("#purchasers summary").click();
+    await expectText(page.locator("#purchasers"), "Ada");
+    return page;
+  },
+  "cancel-drop": async (t, look) => {
+    const page = await openRoom(t, `/admin/drops/${drop.id}`, look);
+    await page.getByRole("button", { name: "Cancel the drop" }).click();
+    await page.getByRole("dialog").waitFor();
     return page;
   },
   "new-drop": async (t, look) => {
@@ -134,8 +154,22 @@ const PAGES = {
   },
 };
 
-/** Dialogs, and the API reference, whose full picture is by far the largest. */
-const VIEWPORT_ONLY = ["new-drop", "refund", "new-endpoint", "docs"];
+/** Dialogs, and pages of the API reference, whose full pictures are by far the largest. */
+const VIEWPORT_ONLY = [
+  "new-drop",
+  "cancel-drop",
+  "refund",
+  "new-endpoint",
+  "docs-operations",
+  "docs-schemas",
+];
+
+/** Opens a page of the API reference and waits until its script has run. */
+async function openReference(t, path, look) {
+  const page = await open(t, path, look);
+  await page.locator("#search:not([hidden])").waitFor();
+  return page;
+}
 
 for (const [name, make] of Object.entries(PAGES)) {
   test(`${name}, desktop: accessible in light and in dark`, async (t) => {

@@ -9,6 +9,8 @@ import { afterEach } from "node:test";
 import { chromium } from "playwright-core";
 
 export const BASE = env("HOLDFAST_URL");
+/** The origin of another site, which the server lists; by its address, the site is not listed. */
+export const OTHER_SITE = env("HOLDFAST_OTHER_SITE");
 export const ADMIN_KEY = env("HOLDFAST_ADMIN_KEY");
 export const OUT = env("HOLDFAST_OUT");
 /** The timeout of each step; generous, for slow machines. */
@@ -51,9 +53,13 @@ export async function context(t, options = {}) {
 /**
  * Opens a page at `path`; `about:blank` for a test that navigates itself. `expected`: errors that
  * it may write to the console, as a browser does for every rejected request. `clock`: the test
- * controls its time.
+ * controls its time. `origins`: where it may send requests.
  */
-export async function open(t, path, { expected = [], within, clock = false, ...options } = {}) {
+export async function open(
+  t,
+  path,
+  { expected = [], within, clock = false, origins = [BASE], ...options } = {},
+) {
   const page = await (within ?? (await context(t, options))).newPage();
   if (clock) await page.clock.install();
   const faults = [];
@@ -65,7 +71,7 @@ export async function open(t, path, { expected = [], within, clock = false, ...o
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
     const { protocol, origin } = new URL(request.url());
-    if (protocol !== "data:" && protocol !== "blob:" && origin !== BASE)
+    if (protocol !== "data:" && protocol !== "blob:" && !origins.includes(origin))
       faults.push(`request to ${request.url()}`);
   });
   t.after(() => assert.deepEqual(faults, [], `${path} has errors`));

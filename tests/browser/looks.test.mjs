@@ -34,6 +34,7 @@ before(async () => {
   drop = await fillShop();
   orders = await fillOrders(drop);
   rooms = [
+    `/admin/drops/${drop.id}`,
     "/admin/orders",
     `/admin/orders/${orders.paid.id}`,
     "/admin/revenue",
@@ -46,8 +47,8 @@ after(close);
 
 test("every page fits from a small phone, or a window at 200 %, to a wide desktop", async (t) => {
   const dashboard = await openDashboard(t);
-  const docs = await open(t, "/docs");
-  await docs.locator("#schema-Drop").waitFor();
+  const docs = await open(t, "/docs/holds-and-purchases");
+  await docs.locator("#search:not([hidden])").waitFor();
   const pages = [
     await openLive(t, "/"),
     await openLive(t, `/drops/${drop.id}`),
@@ -93,6 +94,7 @@ test("a name of one long word breaks no layout", async (t) => {
       await openLive(t, "/", { within }),
       await openLive(t, `/drops/${long.id}`, { within }),
     ];
+    await own.locator("#purchasers summary").click();
     await expectText(own.locator("drop-sheet .columns section").first(), word.slice(0, 60));
     const card = shop.locator(`drop-card[data-drop-id="${long.id}"]`);
     await card.getByRole("button", { name: "Hold it" }).click();
@@ -286,7 +288,7 @@ test("every page preloads exactly the modules that it uses", async (t) => {
     await open(t, "/cart"),
     await openLive(t, `/orders/${orders.paid.id}`),
     ...(await Promise.all(rooms.map((path) => openRoom(t, path)))),
-    await open(t, "/docs#placeHold"),
+    await open(t, "/docs/holds-and-purchases"),
   ]) {
     const [named, loaded] = await page.evaluate(() => [
       [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map(
@@ -326,6 +328,7 @@ test("every file has a content security policy and supports revalidation", async
     "/admin",
     ...rooms,
     "/docs",
+    "/docs/drops",
     "/assets/style.css",
     "/assets/pages/storefront.js",
     "/assets/lib/live.js",

@@ -9,6 +9,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+#[path = "other_site.rs"]
+mod other_site;
 #[path = "tools.rs"]
 mod tools;
 
@@ -25,6 +27,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use self::other_site::OtherSite;
 
 /// The timeout of a file of tests.
 const TIMEOUT: Duration = Duration::from_secs(900);
@@ -73,12 +77,16 @@ macro_rules! pages_work_in_a_real_browser {
 }
 
 pages_work_in_a_real_browser![
+    access,
     accessibility,
     admin,
     buyer,
     catalogue,
     checkout,
+    design,
     docs,
+    drops,
+    embed,
     live,
     looks,
     many,
@@ -113,6 +121,7 @@ async fn assert_page_tests_succeed(file: &str) {
         .env("HOLDFAST_OUT", pictures())
         .env("HOLDFAST_CHROMIUM", &tools.chromium)
         .env("HOLDFAST_CONTROL", &control)
+        .env("HOLDFAST_OTHER_SITE", &server.other_site)
         .stdin(Stdio::null());
     let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
     let output = String::from_utf8_lossy(&ended.stdout);
@@ -129,6 +138,8 @@ async fn assert_page_tests_succeed(file: &str) {
 #[derive(Clone)]
 struct Server {
     address: String,
+    /// The origin of another site, whose pages may use this server.
+    other_site: String,
     database: String,
     app: Arc<Mutex<App>>,
 }
@@ -138,10 +149,13 @@ impl Server {
         let launch = Launch::fresh().await;
         // The tests of webhooks receive them on this machine.
         let launch = launch.with("HOLDFAST_WEBHOOK_NETWORKS", "127.0.0.0/8");
+        let other_site = OtherSite::bind().await;
+        let launch = launch.with("HOLDFAST_CORS_ORIGINS", &other_site.origin());
         let app = launch
             .start_as(&["demo", "--shoppers-per-second", "0"])
             .await;
         let address = app.address().to_owned();
+        let other_site = other_site.serve(&address);
         harness::eventually("the samples are there", || async {
             let drops = app.get("/v1/drops").await.ok(200);
             (drops["data"].as_array().unwrap().len() == 4).then_some(())
@@ -154,6 +168,7 @@ impl Server {
         let app = Arc::new(Mutex::new(app));
         Self {
             address,
+            other_site,
             database,
             app,
         }

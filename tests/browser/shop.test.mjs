@@ -37,8 +37,8 @@ test("two browsers see each other's stock changes during a purchase", async (t) 
     "Purchase complete. 1 unit bought for €49.00.",
   );
   await expectText(watcher.locator(".figures"), /Available\s+4\s+Held\s+0\s+Sold\s+1/);
+  await watcher.locator("#purchasers summary").click();
   await expectText(watcher.locator("drop-sheet .columns section").first(), "Ada");
-  await expectText(card(buyer, drop).locator(".purchasers"), "Ada");
   await expectText(buyer.locator("your-list"), "1 unit bought · €49.00");
 
   await watcher.locator("hold-panel input").waitFor({ state: "detached" });
@@ -369,6 +369,7 @@ test("right-to-left text does not reorder the text around it", async (t) => {
   const page = await openLive(t, `/drops/${drop.id}`);
   const shop = await openLive(t, "/");
   await expectText(page.locator("drop-sheet h1"), "כובע ירוק!");
+  await page.locator("#purchasers summary").click();
   await expectText(page.locator("drop-sheet bdi").first(), "דנה!");
   for (const element of [
     page.locator("drop-sheet h1"),
@@ -379,7 +380,6 @@ test("right-to-left text does not reorder the text around it", async (t) => {
     assert.equal(await element.evaluate((node) => getComputedStyle(node).unicodeBidi), "isolate");
   }
   assert.equal(await page.title(), "\u2068כובע ירוק!\u2069 · Holdfast");
-  await expectText(card(shop, drop).locator(".purchasers"), "\u2068דנה!\u2069");
   // Names that an older log can contain, and the server rejects now.
   const words = await page.evaluate(async () => {
     const { isolate, nameOrUnnamed } = await import("/assets/lib/foreign.js");

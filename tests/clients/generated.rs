@@ -11,10 +11,11 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{ADMIN_KEY, App, Python, install, on_path, run};
+use harness::{ADMIN_KEY, App, Node, Python, run};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
@@ -113,31 +114,23 @@ async fn datamodel_code_generator_models_run_the_life_of_a_drop() {
 #[tokio::test]
 async fn openapi_typescript_types_run_the_life_of_a_drop() {
     let subject = GeneratorTest::new().await;
-    if on_path("npm").is_none() {
-        install(&["nodejs", "npm"]);
-    }
-    let directory = build_directory("typescript");
-    for name in [
-        "package.json",
-        "package-lock.json",
-        "tsconfig.json",
-        "life.ts",
-    ] {
+    let node = Node::with(
+        include_str!("../../clients/typescript/package.json"),
+        include_str!("../../clients/typescript/package-lock.json"),
+    )
+    .await;
+    let directory = subject.directory.path().to_owned();
+    symlink(node.packages(), directory.join("node_modules")).unwrap();
+    for name in ["tsconfig.json", "life.ts"] {
         fs::copy(source("typescript").join(name), directory.join(name)).unwrap();
     }
+    // The client is compiled to a module.
+    fs::write(directory.join("package.json"), r#"{ "type": "module" }"#).unwrap();
     let in_folder = |program: &str| {
-        let mut command = Command::new(on_path(program).expect("Node and npm are installed"));
+        let mut command = Command::new(program);
         command.current_dir(&directory);
         command
     };
-    let lock = fs::read_to_string(directory.join("package-lock.json")).unwrap();
-    let installed = directory.join("node_modules/.installed-from");
-    if !fs::read_to_string(&installed).is_ok_and(|from| from == lock) {
-        let mut npm = in_folder("npm");
-        npm.args(["ci", "--no-audit", "--no-fund"]);
-        run_blocking(npm).await;
-        fs::write(&installed, lock).unwrap();
-    }
     let mut generate = in_folder("node");
     generate
         .arg("node_modules/openapi-typescript/bin/cli.js")

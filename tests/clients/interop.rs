@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use chrono::Utc;
 use cqrs_es::persist::{PersistedEventStore, QueryReplay};
 use cqrs_es::{AggregateError, CqrsFramework, EventEnvelope, Query, View};
-use domain::command::{ConfirmPurchase, PlaceHold};
+use domain::command::{ConfirmPurchase, Pass, PlaceHold};
 use domain::values::{HoldId, Pseudonym, PurchaseId, Quantity};
 use domain::{DropAggregate, DropCommand, Refusal};
 use harness::{App, Units, concurrently, distinct, eventually, tally, text};
@@ -54,6 +54,7 @@ fn place_hold() -> (HoldId, DropCommand) {
         key: None,
         buyer: Pseudonym(Uuid::new_v4()),
         quantity: Quantity::new(1).unwrap(),
+        pass: Pass::default(),
         commitment: None,
         at: Utc::now().into(),
     };

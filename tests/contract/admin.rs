@@ -149,6 +149,10 @@ async fn metrics_list_drops_by_page_and_count_all_of_them() {
         ["Lantern 4"]
     );
     assert_eq!(found("search=nothing").await, [""; 0]);
+    let (_, _, last) = listed("search=lantern%201").await;
+    let by_id = format!("search={}", last.unwrap());
+    assert_eq!(found(&by_id).await, ["Lantern 1"]);
+    assert_eq!(found(&format!("{by_id}&status=cancelled")).await, [""; 0]);
     let longest = format!("search={}", "n".repeat(200));
     assert_eq!(found(&longest).await, [""; 0]);
     assert_eq!(found("search=%20lantern%203%20").await, ["Lantern 3"]);

@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("webhooks", &["domain", "infrastructure"]),
     ("catalogue", &["domain", "infrastructure", "webhooks"]),
     ("payments", &["domain"]),
+    ("tokens", &["domain"]),
     (
         "settlement",
         &["domain", "engine", "infrastructure", "payments"],
@@ -46,6 +47,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "payments",
             "projections",
             "settlement",
+            "tokens",
             "webhooks",
         ],
     ),
@@ -65,6 +67,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "projections",
             "settlement",
             "terminal",
+            "tokens",
             "webhooks",
         ],
     ),

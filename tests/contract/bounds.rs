@@ -404,9 +404,11 @@ async fn unknown_parameter_is_rejected_by_name_with_all_other_errors() {
         &page,
         "/cart",
         "/docs",
+        "/docs/drops",
         "/admin",
         "/admin/orders",
         "/assets/style.css",
+        "/problems",
         "/problems/sold_out",
     ] {
         let reply = shop

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 mod bodies;
+mod explanations;
 mod words;
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, Reply, fetch, key, text};
@@ -265,51 +266,6 @@ async fn missing_key_gets_401_and_insufficient_key_gets_403() {
         .header("authorization", format!("bearer {AUDITOR_KEY}"));
     assert_eq!(fetch(lower).await.status, 200, "the scheme has no case");
     assert_eq!(app.requested_events().await, 1, "nothing was recorded");
-}
-
-#[tokio::test]
-async fn problem_type_links_to_its_explanation() {
-    let app = App::start().await;
-    let drop = app.create_drop(0, json!({})).await;
-    let problem = app.hold(&drop, "alice").await.problem(409, "sold_out");
-    let explanation = app.get(problem["type"].as_str().unwrap()).await;
-    assert_eq!(explanation.status, 200);
-    assert!(explanation.text().contains("sold_out"));
-    for code in api::problem::Code::ALL {
-        let page = app.get(&format!("/problems/{}", code.name())).await;
-        assert!(page.text().contains(code.remedy()), "{}", page.text());
-    }
-}
-
-#[tokio::test]
-async fn unknown_problem_code_gets_404_with_all_codes() {
-    let app = App::start().await;
-    for path in ["/problems/zzz", "/problems/sold_out2", "/problems/%F0"] {
-        let problem = app.get(path).await.problem(404, "not_found");
-        let detail = text(&problem["detail"]);
-        let page = app.request(Method::GET, path).header("accept", "text/html");
-        let page = fetch(page).await;
-        assert_eq!(
-            (
-                page.status,
-                page.header("content-type"),
-                page.header("vary")
-            ),
-            (404, "text/html; charset=utf-8", "Accept")
-        );
-        assert!(
-            page.header("content-security-policy")
-                .contains("script-src")
-        );
-        for code in api::problem::Code::ALL {
-            let name = code.name();
-            assert!(detail.contains(name), "{name}: {detail}");
-            let link = format!("<a href=\"/problems/{name}\">");
-            assert!(page.text().contains(&link), "{name}: {}", page.text());
-        }
-        assert!(page.text().contains("<h1>No problem has this code</h1>"));
-        assert!(!page.text().contains("zzz"), "the path is not repeated");
-    }
 }
 
 /// The detail of the first fault.

@@ -109,6 +109,7 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
         "projections",
         "settlement",
         "terminal",
+        "tokens",
         "webhooks",
     ];
     let linked: BTreeSet<(String, String)> = linked("normal")

@@ -305,7 +305,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 48] = [
+const CACHES: [(&str, &str, &str); 53] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -337,6 +337,7 @@ const CACHES: [(&str, &str, &str); 48] = [
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
     ("/v1/admin/revenue", "private, no-cache", "Accept"),
     ("/v1/admin/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/admin/drops/{id}/report", "private, no-cache", ""),
     ("/v1/admin/webhooks", "private, no-cache", ""),
     ("/v1/admin/webhooks/{id}", "private, no-cache", ""),
     (
@@ -359,9 +360,13 @@ const CACHES: [(&str, &str, &str); 48] = [
     ("/admin", "no-cache", "Cookie"),
     ("/admin/{room}", "no-cache", "Cookie"),
     ("/admin/orders/{id}", "no-cache", "Cookie"),
+    ("/admin/drops/{id}", "no-cache", "Cookie"),
     ("/docs", "no-cache", ""),
+    ("/docs/{page}", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
-    ("/problems/{code}", "no-store", ""),
+    ("/embed.js", "no-cache", ""),
+    ("/problems", "no-cache", "Accept"),
+    ("/problems/{code}", "no-cache", "Accept"),
 ];
 
 #[tokio::test]
@@ -415,6 +420,7 @@ async fn every_route_has_the_right_cache_headers() {
             .replace("{buyer_id}", "alice")
             .replace("{path}", "style.css")
             .replace("{room}", "orders")
+            .replace("{page}", "drops")
             .replace("{code}", "sold_out");
         if path.ends_with("/stream") {
             // The response does not end: only its head is read.

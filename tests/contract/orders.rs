@@ -206,8 +206,8 @@ async fn refusal_is_that_of_the_first_item_that_fails() {
         (of("ann", &[(&lamp, 0)]), "/items/0/quantity"),
         (of("", &[(&lamp, 1)]), "/buyer_id"),
         (
-            json!({ "buyer_id": "ann", "items": [{ "drop_id": lamp, "code": "x" }] }),
-            "/items/0/code",
+            json!({ "buyer_id": "ann", "items": [{ "drop_id": lamp, "colour": "x" }] }),
+            "/items/0/colour",
         ),
     ] {
         order_with(&app, &key(), &body).await.invalid(pointer);

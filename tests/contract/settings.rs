@@ -124,6 +124,7 @@ async fn empty_variable_counts_as_not_set() {
         "HOLDFAST_TRUSTED_PROXIES",
         "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS",
         "HOLDFAST_MAX_STREAMS_PER_ADDRESS",
+        "HOLDFAST_CORS_ORIGINS",
         "HOLDFAST_BUYER_TOKEN_MAX_SECONDS",
         "HOLDFAST_BUYER_LEEWAY_SECONDS",
         "HOLDFAST_QUEUE",
@@ -194,6 +195,34 @@ async fn empty_buyer_secret_is_rejected() {
     // Commands that do not check buyer tokens ignore the buyer secret.
     let audited = run_with(&empty, &["audit", "verify"]).await;
     assert!(audited.stderr.contains("no log found in"), "{audited:?}");
+}
+
+#[tokio::test]
+async fn settings_of_tokens_that_cannot_be_used_are_rejected_in_one_line() {
+    for (name, value, reason) in [
+        (
+            "HOLDFAST_BUYER_SECRET_PREVIOUS",
+            "a secret",
+            "HOLDFAST_BUYER_SECRET",
+        ),
+        ("HOLDFAST_BUYER_JWKS", "", "it is empty"),
+        (
+            "HOLDFAST_BUYER_JWKS",
+            "http://shop.example/jwks",
+            "it must be https",
+        ),
+        (
+            "HOLDFAST_BUYER_JWKS",
+            "/nonexistent/keys.json",
+            "/nonexistent/keys.json",
+        ),
+    ] {
+        let refused = run_with(&[(name, value)], &["serve"]).await;
+        assert_eq!(refused.code, Some(1), "{value}: {refused:?}");
+        let words = refused.stderr.trim_end();
+        assert!(words.contains(name) && words.contains(reason), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
 }
 
 #[tokio::test]

@@ -40,6 +40,12 @@ impl Node {
         command
     }
 
+    /// The directory with the packages, `node_modules`, for programs elsewhere.
+    #[must_use]
+    pub fn packages(&self) -> PathBuf {
+        self.directory.join("node_modules")
+    }
+
     fn create(package: &str, lock: &str) -> Self {
         let is_missing = || on_path("node").is_none() || on_path("npm").is_none();
         if is_missing() {

@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use api::jws::Hs256;
 use serde_json::{Value, json};
+use tokens::jws::Hs256;
 
 /// The present time in seconds since the Unix epoch.
 ///

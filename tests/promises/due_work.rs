@@ -40,6 +40,7 @@ async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
                 commitment: None,
                 waitlist_entry: None,
                 order_id: None,
+                code: None,
             });
             encode(drop_id, sequence, placed_at, &event, None)
         });

@@ -9,6 +9,7 @@ mod due_work;
 mod erasure;
 mod expiry;
 mod failover;
+mod groups;
 mod heads;
 mod hostile_clients;
 mod log_lines;

@@ -121,6 +121,7 @@ async fn assert_quarantined(app: &App, case: &Case, position: i64) {
         app.get(&format!("/v1/stream?drops={drop}")).await,
         fetch(app.admin(Method::POST, &of_drop("/cancel"))).await,
         fetch(app.admin(Method::GET, &format!("/v1/admin/timeline?drop_id={drop}"))).await,
+        fetch(app.admin(Method::GET, &format!("/v1/admin/drops/{drop}/report"))).await,
     ];
     for reply in replies {
         let problem = reply.problem(503, "drop_quarantined");

@@ -198,7 +198,8 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message
         DropEvent::DropRescheduled(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => {}
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => {}
     }
     match (notice.stock, cause) {
         (Some(StockNotice::SoldOut), _) => parts.push((

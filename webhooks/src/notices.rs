@@ -109,7 +109,8 @@ impl Drop {
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => 0,
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => 0,
         };
         self.available += change;
         let is_over = self.is_cancelled

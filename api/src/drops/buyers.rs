@@ -3,15 +3,16 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use domain::Refusal;
 use domain::decide::Standing;
 use domain::drop::HoldStatus;
 use domain::values::{BuyerId, Timestamp};
-use engine::LookUpBuyer;
+use engine::{CommandError, LookUpBuyer};
 use projections::views::PurchaserOrder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_LISTED, find, purchasers_of};
+use super::{MOST_LISTED, find_for, purchasers_of};
 use crate::app::App;
 use crate::auth::{Caller, Visitor};
 use crate::extract::{BuyerPath, DropPath, Fresh, Limit, Query};
@@ -46,17 +47,18 @@ const USUALLY_LISTED: usize = 3;
 /// `GET /v1/drops/{id}/purchasers`
 pub(crate) async fn purchasers(
     State(app): State<App>,
+    Visitor { viewer, .. }: Visitor,
     DropPath(drop_id): DropPath,
     Fresh(params): Fresh<PurchasersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    find(&app, drop_id)?;
+    let drop = find_for(&app, viewer, drop_id)?;
     let limit = params.limit.map_or(USUALLY_LISTED, |Limit(limit)| limit);
     let order = match params.order {
         None | Some(OrderParam::Units) => PurchaserOrder::Units,
         Some(OrderParam::Recent) => PurchaserOrder::Recent,
     };
-    let mut data = purchasers_of(&app, drop_id, order, limit + 1);
+    let mut data = purchasers_of(&app, viewer, &drop, order, limit + 1);
     let has_more = data.len() > limit;
     data.truncate(limit);
     Ok(conditional(&headers, &Page { data, has_more }))
@@ -100,6 +102,14 @@ pub(crate) async fn standing(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;
+    let terms = app.views.terms(drop_id);
+    if terms.is_some_and(|terms| !visitor.viewer.finds(&terms)) {
+        // In the words of the engine, which responds for a drop that does not exist.
+        return Err(unanswered(CommandError::Refused {
+            refusal: Refusal::DropNotFound,
+            at: app.now(),
+        }));
+    }
     let may_see_ids = visitor.is_admin || caller.has_token();
     let request = LookUpBuyer {
         drop_id,

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::auth::{Admin, Visitor};
 use crate::extract::{Body, IdempotencyKey};
 use crate::problem::Problem;
-use crate::render::{RefundStatus, replayed};
+use crate::render::{RefundStatus, recorded};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -116,7 +116,7 @@ pub(crate) async fn refund(
     let refund = refund.ok_or_else(Problem::declared_void)?;
     let order_id = app.views.order_of_hold(hold.hold_id);
     let body = Json(RefundBody::new(&app, order_id, refund));
-    Ok(replayed(
+    Ok(recorded(
         (StatusCode::CREATED, body).into_response(),
         &answer,
     ))

@@ -1,5 +1,5 @@
-//! Attempts to guess a key or an id. Failed attempts are counted per address; beyond the limit,
-//! further attempts are refused unchecked.
+//! Attempts to guess a key, an id or an access code. Failed attempts are counted per address;
+//! beyond the limit, further attempts are refused unchecked.
 //!
 //! Promise: an address can check at most so many keys and ids within a window, correct ones
 //! included, on all routes together. Limit: a correct key from an address that has used up its
@@ -21,6 +21,8 @@ pub(crate) enum AttemptKind {
     SignIn,
     /// The id of a hold or of a waitlist entry that is unknown here.
     Id,
+    /// An access code.
+    Code,
 }
 
 /// One attempt. If it is dropped without success, it counts as failed.
@@ -42,6 +44,7 @@ impl Limiter {
         let failure = match kind {
             AttemptKind::Key => Some(ReportKind::WrongKey),
             AttemptKind::SignIn => Some(ReportKind::FailedSignIn),
+            AttemptKind::Code => Some(ReportKind::WrongCode),
             // An unknown id is reported only for limited origins.
             AttemptKind::Id => {
                 matches!(origin, Origin::Limited(_)).then_some(ReportKind::UnknownId)
@@ -80,9 +83,9 @@ impl Limiter {
                 window_seconds: Some(window_seconds),
             };
             // The same for right and wrong keys, none of which was checked.
-            let detail = "Too many recent requests from this address had wrong keys or unknown \
-                 ids. Until the address has waited, no key and no unknown id is checked, not even \
-                 a right one.";
+            let detail = "Too many recent requests from this address had wrong keys, unknown ids \
+                 or wrong access codes. Until the address has waited, no key, no unknown id and no \
+                 access code is checked, not even a right one.";
             quota.refuse(Code::TooManyAttempts, detail, wait)
         })
     }

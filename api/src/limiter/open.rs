@@ -227,7 +227,8 @@ impl Open {
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::CodesCreated(_) => {}
         }
         None
     }

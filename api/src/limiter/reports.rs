@@ -21,13 +21,15 @@ pub(super) enum ReportKind {
     FailedSignIn,
     /// A request for a hold or an entry that does not exist.
     UnknownId,
+    /// A request for units with an access code that the drop does not have.
+    WrongCode,
     /// A limited address forwards for others and is not a trusted proxy.
     UnnamedProxy,
     /// The same from a network without bounds.
     UnnamedUnlimitedProxy,
 }
 
-const KINDS: usize = 6;
+const KINDS: usize = 7;
 
 #[derive(Debug, Default)]
 pub(super) struct Reports([Report; KINDS]);
@@ -81,6 +83,10 @@ impl Reports {
             ReportKind::UnknownId => warn!(
                 times,
                 "requests for unknown holds or waitlist entries since the last such line: {times}"
+            ),
+            ReportKind::WrongCode => warn!(
+                times,
+                "requests with a wrong access code since the last such line: {times}"
             ),
             ReportKind::UnnamedProxy => warn!(
                 times,

@@ -35,6 +35,7 @@ pub struct EventCounts {
     stock_adjustments: IntCounter,
     waitlist_joined: IntCounter,
     waitlist_left: IntCounter,
+    codes_created: IntCounter,
     orders_placed: IntCounter,
     orders_paid: IntCounter,
     orders_cancelled: IntCounter,
@@ -88,6 +89,7 @@ impl EventCounts {
                 "waitlist_left",
                 "Waitlist entries left by their buyer, or cancelled with their drop",
             ),
+            codes_created: counter("access_codes_created", "Access codes created"),
             orders_placed: counter("orders_placed", "Orders placed"),
             orders_paid: counter("orders_paid", "Orders paid"),
             orders_cancelled: counter("orders_cancelled", "Orders cancelled"),
@@ -135,6 +137,7 @@ impl EventCounts {
             DropEvent::StockAdjusted(_) => self.stock_adjustments.inc(),
             DropEvent::WaitlistJoined(_) => self.waitlist_joined.inc(),
             DropEvent::WaitlistLeft(_) => self.waitlist_left.inc(),
+            DropEvent::CodesCreated(event) => self.codes_created.inc_by(event.digests.len() as u64),
         }
     }
 }

@@ -73,7 +73,6 @@ adds_nothing!(
     Result<Path<String>, PathRejection>,
     State<App>,
     Version,
-    Visitor,
 );
 
 macro_rules! adds {
@@ -90,6 +89,8 @@ adds! {
     Admin => |operation| operation.access(Access::Admin);
     Auditor => |operation| operation.access(Access::Auditor);
     Caller => |operation| operation.access(Access::Buyer);
+    // A key that is sent is checked.
+    Visitor => |operation| operation.problems(&[Code::TooManyAttempts]);
     BuyerPath => |operation| operation.problems(&[Code::DropNotFound, Code::InvalidValue]);
     BuyerIdPath => |operation| operation.problems(&[Code::InvalidValue]);
     ChosenId => |operation| operation.problems(&[Code::InvalidValue]);

@@ -371,7 +371,11 @@ fn log_problems(path: &str) -> &'static [Code] {
         "/v1/waitlist",
         "/v1/stream",
     ];
-    let of_admins = ["/v1/admin/timeline", "/v1/admin/metrics"];
+    let of_admins = [
+        "/v1/admin/timeline",
+        "/v1/admin/metrics",
+        "/v1/admin/drops/{id}/report",
+    ];
     if of_drops.iter().any(|prefix| path.starts_with(prefix)) || of_admins.contains(&path) {
         &[Code::DropQuarantined, Code::LogRefused]
     } else {
@@ -402,6 +406,10 @@ fn in_path(path: &str) -> Vec<Value> {
         "code" => (
             "The code of a problem.",
             json!({ "type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>() }),
+        ),
+        "page" => (
+            "A tag in lower case with hyphens, `schemas`, or `search.json`.",
+            json!({ "type": "string" }),
         ),
         "room" => ("The name of the room.", json!({ "type": "string" })),
         _ => ("The path of the file.", json!({ "type": "string" })),
@@ -466,8 +474,8 @@ pub(super) fn headers() -> Value {
                                        cache may. `no-store`: no cache may store it.", text()),
         "Content-Disposition": header(false, "A suggested file name.", text()),
         "ETag": header(true, "The entity tag: a digest of the body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
-        "Holdfast-Position": header(false, "The log position of the change, if the body does not \
-            contain it. For a list: the position up to which the list reflects the log.", digits()),
+        "Holdfast-Position": header(false, "A position by which the log contains the change. For a \
+            list: the position up to which the list reflects the log.", digits()),
         "Holdfast-Server-Time": header(true, "The server's time; equal to `server_time`, if the \
             body has it. A 304 updates this header but not the stored body, so use the header for \
             countdowns.", json!({ "$ref": "#/components/schemas/Timestamp" })),

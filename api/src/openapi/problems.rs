@@ -99,15 +99,20 @@ fn members(code: Code) -> Vec<Member> {
             required("max_bytes", integer(), 16_384),
             optional("max_characters", integer(), 16_384),
         ],
+        // `available` is absent where the caller does not see the numbers of the stock.
         Code::SoldOut => vec![
             required("requested", integer(), 2),
-            required("available", integer(), 1),
+            optional("available", integer(), 1),
             of_item(),
         ],
         Code::NotSoldOut => vec![
             required("requested", integer(), 2),
-            required("available", integer(), 1),
+            optional("available", integer(), 1),
         ],
+        Code::CodeRequired => vec![of_item()],
+        Code::CodeInvalid => vec![optional("expired_at", time(), AT), of_item()],
+        Code::CodeSpent => vec![required("uses", integer(), 1), of_item()],
+        Code::TooManyCodes => vec![required("limit", integer(), 100_000)],
         Code::LimitReached => {
             let names = json!({ "type": "string", "enum": ["max_per_hold", "max_per_buyer"] });
             vec![
@@ -333,7 +338,8 @@ pub(super) fn schema(code: Code) -> Value {
     })
 }
 
-fn example(code: Code) -> Value {
+/// Returns an example of a problem, with the members that it always has.
+pub(super) fn example(code: Code) -> Value {
     let mut example = json!({
         "type": format!("/problems/{}", code.name()), "title": code.title(), "status": code.status().as_u16(),
         "detail": format!("{}.", code.title()), "code": code.name(),

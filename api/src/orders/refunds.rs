@@ -23,7 +23,7 @@ use crate::auth::Admin;
 use crate::drops::refunds::status_of;
 use crate::extract::{Body, IdempotencyKey};
 use crate::problem::Problem;
-use crate::render::{RefundStatus, replayed};
+use crate::render::{RefundStatus, recorded};
 
 /// Units of one drop to refund.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -147,7 +147,7 @@ pub(crate) async fn refund(
     let parts = items.filter_map(|item| app.views.refund(item.drop_id, answer.subject));
     let body = OrderRefundBody::new(&app, order_id, parts.collect());
     let body = Json(body.ok_or_else(Problem::declared_void)?);
-    Ok(replayed(
+    Ok(recorded(
         (StatusCode::CREATED, body).into_response(),
         &answer,
     ))

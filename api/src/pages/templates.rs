@@ -7,28 +7,59 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use domain::values::Currency;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, UndefinedBehavior, Value, context};
+use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
 
 use super::Files;
 use super::preloads::preloads;
 use crate::problem::Code;
 
-/// The directory of the frames, which are not served.
-pub(super) const FRAMES: &str = "frames/";
+/// The directories of templates that are not pages: the frames, and the templates of the API
+/// reference, which [`crate::openapi`] renders with the document.
+const PARTS: [&str; 2] = ["frames/", "reference/"];
 
-/// A rendered page.
+/// Returns whether the file is a template that is not a page. Such files are not served.
+pub(super) fn is_part(name: &str) -> bool {
+    PARTS.iter().any(|directory| name.starts_with(directory))
+}
+
+/// A page, or another text that is made once.
 #[derive(Debug)]
-pub(super) struct Page {
-    pub(super) html: String,
+pub(crate) struct Page {
+    pub(crate) text: String,
     /// The digest: the same bytes have the same tag in every process.
     pub(super) etag: String,
+}
+
+impl Page {
+    pub(crate) fn new(text: String) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        let etag = format!("\"{}\"", hex::encode(&digest[..16]));
+        Self { text, etag }
+    }
 }
 
 /// Every page, by the name of its file.
 pub(super) static PAGES: LazyLock<BTreeMap<String, Page>> =
     LazyLock::new(|| render(&sources()).expect("the templates are valid: a test renders each"));
+
+/// The environment of the API reference: its templates, and the frames that they extend. Unlike
+/// those of the pages, their values are texts for people, so every value is escaped.
+///
+/// # Errors
+/// If a template is not valid.
+pub(crate) fn parts() -> Result<Environment<'static>, Error> {
+    static SOURCES: LazyLock<BTreeMap<String, String>> = LazyLock::new(sources);
+    let mut templates = environment()?;
+    // Templates keep the setting of the moment at which they are added.
+    templates.set_auto_escape_callback(|_| AutoEscape::Html);
+    for (name, source) in SOURCES.iter().filter(|(name, _)| is_part(name)) {
+        templates.add_template(name, source)?;
+    }
+    Ok(templates)
+}
 
 /// Returns the templates and their names.
 fn sources() -> BTreeMap<String, String> {
@@ -43,34 +74,38 @@ pub(super) fn text(name: &str) -> Option<String> {
     String::from_utf8(Files::get(name)?.data.into_owned()).ok()
 }
 
-/// Renders the templates that are not frames.
-///
-/// Nothing is escaped: the values are names of files and the constants of problems, and a test
-/// checks that these have no markup.
-fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, Error> {
+/// Returns an environment without templates.
+fn environment<'source>() -> Result<Environment<'source>, Error> {
     let mut templates = Environment::empty();
     templates.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     let mut syntax = SyntaxConfig::builder();
     syntax.trim_blocks(true).lstrip_blocks(true);
     templates.set_syntax(syntax.keep_trailing_newline(true).build()?);
     templates.add_function("preloads", preloads);
+    Ok(templates)
+}
+
+/// Renders the pages.
+///
+/// Nothing is escaped: the values are names of files, codes of currencies and the constants of
+/// problems, and a test checks that these have no markup.
+fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, Error> {
+    let mut templates = environment()?;
     let codes = Code::ALL.iter().map(|code| {
         let (name, status, title) = (code.name(), code.status().as_u16(), code.title());
         context! { name, status, title }
     });
     templates.add_global("codes", codes.collect::<Value>());
+    let currencies = Currency::all().into_iter();
+    let currencies = currencies.map(|currency| currency.code().to_owned());
+    templates.add_global("currencies", currencies.collect::<Value>());
     for (name, source) in sources {
         templates.add_template(name, source)?;
     }
     let pages = templates.templates();
-    let pages = pages.filter(|(name, _)| !name.starts_with(FRAMES));
+    let pages = pages.filter(|(name, _)| !is_part(name));
     pages
-        .map(|(name, template)| {
-            let html = template.render(())?;
-            let digest = Sha256::digest(html.as_bytes());
-            let etag = format!("\"{}\"", hex::encode(&digest[..16]));
-            Ok((name.to_owned(), Page { html, etag }))
-        })
+        .map(|(name, template)| Ok((name.to_owned(), Page::new(template.render(())?))))
         .collect()
 }
 
@@ -80,8 +115,8 @@ mod tests {
 
     #[test]
     fn every_page_is_whole() {
-        assert!(PAGES.len() >= 15, "{:?}", PAGES.keys());
-        for (name, Page { html, .. }) in &*PAGES {
+        assert!(PAGES.len() >= 14, "{:?}", PAGES.keys());
+        for (name, Page { text: html, .. }) in &*PAGES {
             assert!(html.starts_with("<!doctype html>\n"), "{name}");
             assert!(html.ends_with("</html>\n"), "{name}");
             for part in ["<title>", "<main", "</main>", "<nav aria-label=\"Main\">"] {
@@ -104,7 +139,7 @@ mod tests {
                 outer = &sources[rest.split('"').next().unwrap()];
                 frames.push_str(outer);
             }
-            let is_page = !name.starts_with(FRAMES);
+            let is_page = !name.starts_with("frames/") && name != "reference/frame.html";
             for rest in page.split("{% block ").skip(1).filter(|_| is_page) {
                 let block = rest.split(" %}").next().unwrap();
                 let place = format!("{{% block {block} %}}");
@@ -140,13 +175,14 @@ mod tests {
             ("admin.html", "/admin"),
             ("rooms/attention.html", "/admin/attention"),
             ("rooms/buyers.html", "/admin/buyers"),
+            ("rooms/drop.html", "/admin"),
             ("rooms/order.html", "/admin/orders"),
             ("rooms/orders.html", "/admin/orders"),
             ("rooms/revenue.html", "/admin/revenue"),
             ("rooms/webhooks.html", "/admin/webhooks"),
         ];
         let paths = BTreeMap::from(paths);
-        for (name, Page { html, .. }) in &*PAGES {
+        for (name, Page { text: html, .. }) in &*PAGES {
             let path = paths.get(name.as_str());
             let marks = html.matches("aria-current").count();
             assert_eq!(marks, usize::from(path.is_some()), "{name}");

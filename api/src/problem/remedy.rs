@@ -30,6 +30,16 @@ impl Code {
             Self::Forbidden => {
                 "Use the key or the token that `detail` names; repeating the request does not help"
             }
+            Self::CodeRequired => {
+                "Send one of the drop's access codes as `code`; the shop gives them out"
+            }
+            Self::CodeInvalid => {
+                "Compare the access code with the one that the shop gave out; each drop has its own"
+            }
+            Self::CodeSpent => {
+                "Use another access code, or wait until the hold that uses this one ends"
+            }
+            Self::TooManyCodes => "Use the codes that the drop has, or create fewer",
             Self::NotFound => "Compare the path with the API reference at /docs",
             Self::DropNotFound => "Check the id of the drop; GET /v1/drops lists all drops",
             Self::HoldNotFound => {

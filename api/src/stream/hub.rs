@@ -20,7 +20,6 @@ use engine::{EngineHandle, Observer};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::erasure::Erased;
 use infrastructure::feed::{Committed, Readmitted};
-use projections::drop_body::DropBody;
 use projections::views::{DropView, Views};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -31,8 +30,10 @@ use super::framing::Framing;
 use super::orders::Registry;
 use super::present::Present;
 use super::shard::Subscriber;
+use super::subjects::Subjects;
 use super::subscriber::{CompleteUpTo, Watched};
 use crate::connections::AddressPermit;
+use crate::viewer::Viewer;
 
 /// Number of ticks that a subscriber may lag before it is resynchronized.
 pub(super) const BACKLOG: usize = 16;
@@ -55,8 +56,11 @@ pub(crate) struct Tick {
     frames: Vec<Frame>,
     /// The watched orders that changed, sorted.
     orders: Box<[OrderId]>,
-    /// The bytes of all frames, each as a chunk ([`Framing::Chunked`]).
+    /// The bytes of all frames, each as a chunk ([`Framing::Chunked`]): for the staff.
     all: Bytes,
+    /// Those of the drops that the public lists, as it sees them: the same bytes, if it sees
+    /// everything.
+    all_public: Bytes,
 }
 
 #[derive(Debug)]
@@ -68,6 +72,43 @@ struct Frame {
     new: Option<NewAt>,
     /// A part of the tick's bytes: one chunk.
     bytes: Bytes,
+    public: PublicFrame,
+    is_listed: bool,
+}
+
+/// The frame of a drop as the public sees it.
+#[derive(Debug, Clone)]
+enum PublicFrame {
+    Same,
+    /// With a level in the stead of numbers.
+    Other(Bytes),
+    /// The drop is hidden, or its public state has not changed: a frame would show that units are
+    /// held.
+    Absent,
+}
+
+impl Frame {
+    /// Returns the bytes for a reader; `None` if there is nothing for them.
+    fn of(&self, viewer: Viewer) -> Option<&Bytes> {
+        match (viewer, &self.public) {
+            (Viewer::Staff, _) | (Viewer::Public, PublicFrame::Same) => Some(&self.bytes),
+            (Viewer::Public, PublicFrame::Other(bytes)) => Some(bytes),
+            (Viewer::Public, PublicFrame::Absent) => None,
+        }
+    }
+
+    fn is_listed_for(&self, viewer: Viewer) -> bool {
+        viewer == Viewer::Staff || self.is_listed
+    }
+}
+
+/// A frame that is not a part of a tick yet.
+struct Rendered {
+    drop_id: DropId,
+    /// Its bytes within those of the tick.
+    range: Range<usize>,
+    public: PublicFrame,
+    is_listed: bool,
 }
 
 /// The point from which on a drop counts as new.
@@ -95,6 +136,8 @@ pub(super) struct Changed {
     drops: BTreeSet<DropId>,
     /// The drops among them that were scheduled or readmitted.
     new: BTreeMap<DropId, NewAt>,
+    /// The drops among them that started or ended.
+    turned: BTreeSet<DropId>,
     /// The watched orders that changed.
     orders: BTreeSet<OrderId>,
     /// The holds that were refunded, whose orders may be watched.
@@ -178,7 +221,8 @@ impl StreamHub {
             // before.
             let now = self.0.present.now();
             // Drops that start or end change without an event.
-            changed.drops.extend(views.turned(last_check, now));
+            changed.turned.extend(views.turned(last_check, now));
+            changed.drops.extend(&changed.turned);
             last_check = now;
             // So do orders past their deadline, while their expiry cannot be recorded.
             let since_check = (now.millis() - orders_checked.millis()).max(0);
@@ -344,6 +388,27 @@ impl Drop for Permit {
     }
 }
 
+impl Changed {
+    /// Returns the frame of a changed drop as the public sees it.
+    fn public_frame(&self, drop: &DropView, id: Position, now: Timestamp) -> PublicFrame {
+        let (viewer, terms) = (Viewer::Public, &drop.row.terms);
+        if !viewer.finds(terms) {
+            return PublicFrame::Absent;
+        }
+        if viewer.sees_numbers(terms) {
+            return PublicFrame::Same;
+        }
+        let has_turned = self.turned.contains(&drop.drop_id);
+        let is_new = self.new.contains_key(&drop.drop_id);
+        if !has_turned && !is_new && drop.shown_at <= self.before {
+            return PublicFrame::Absent;
+        }
+        let mut bytes = BytesMut::new();
+        Framing::Chunked.write(&mut bytes, |to| write_frame(to, viewer, drop, id, now));
+        PublicFrame::Other(bytes.freeze())
+    }
+}
+
 impl Tick {
     fn of(views: &Views, changed: &Changed, now: Timestamp) -> Self {
         let complete = CompleteUpTo {
@@ -354,28 +419,53 @@ impl Tick {
             .drops
             .iter()
             .filter_map(|&drop_id| views.drop(drop_id));
-        let (mut all, mut ranges) = (BytesMut::new(), vec![]);
+        let (mut all, mut rendered) = (BytesMut::new(), vec![]);
+        let mut new = changed.new.clone();
         for (drop, id) in in_order(drops.collect(), changed.before, complete) {
             let start = all.len();
-            Framing::Chunked.write(&mut all, |to| write_frame(to, &drop, id, now));
-            ranges.push((drop.drop_id, start..all.len()));
+            Framing::Chunked.write(&mut all, |to| {
+                write_frame(to, Viewer::Staff, &drop, id, now);
+            });
+            if let Some(listed_at) = drop.listed_at.filter(|at| *at > changed.before) {
+                new.entry(drop.drop_id)
+                    .or_insert(NewAt::Scheduled(listed_at));
+            }
+            rendered.push(Rendered {
+                drop_id: drop.drop_id,
+                range: start..all.len(),
+                public: changed.public_frame(&drop, id, now),
+                is_listed: drop.row.terms.visibility.is_listed(),
+            });
         }
-        Self::from_parts(complete, ranges, &changed.new, all.freeze())
+        Self::from_parts(complete, rendered, &new, all.freeze())
     }
 
     fn from_parts(
         complete: CompleteUpTo,
-        ranges: Vec<(DropId, Range<usize>)>,
+        rendered: Vec<Rendered>,
         new: &BTreeMap<DropId, NewAt>,
         all: Bytes,
     ) -> Self {
-        let frame = |(index, (drop_id, range))| Frame {
-            drop_id,
+        let frame = |(index, rendered): (usize, Rendered)| Frame {
+            drop_id: rendered.drop_id,
             index,
-            new: new.get(&drop_id).copied(),
-            bytes: all.slice(range),
+            new: new.get(&rendered.drop_id).copied(),
+            bytes: all.slice(rendered.range),
+            public: rendered.public,
+            is_listed: rendered.is_listed,
         };
-        let mut frames: Vec<Frame> = ranges.into_iter().enumerate().map(frame).collect();
+        let mut frames: Vec<Frame> = rendered.into_iter().enumerate().map(frame).collect();
+        let shows_all =
+            |frame: &Frame| frame.is_listed && matches!(frame.public, PublicFrame::Same);
+        let all_public = if frames.iter().all(shows_all) {
+            all.clone()
+        } else {
+            let listed = frames.iter().filter(|frame| frame.is_listed);
+            join(
+                listed.filter_map(|frame| frame.of(Viewer::Public)),
+                Framing::Chunked,
+            )
+        };
         frames.sort_unstable_by_key(|frame| frame.drop_id);
         Self {
             number: 0,
@@ -383,6 +473,7 @@ impl Tick {
             frames,
             orders: Box::default(),
             all,
+            all_public,
         }
     }
 
@@ -399,6 +490,7 @@ impl Tick {
             frames: vec![],
             orders: Box::default(),
             all: Bytes::new(),
+            all_public: Bytes::new(),
         }
     }
 
@@ -448,22 +540,29 @@ impl Tick {
 /// state is complete: a tick can repeat drops that its first state already included.
 pub(super) fn newest(
     ticks: &[&Tick],
-    watched: &Watched,
+    subjects: &Subjects,
     sent: Option<Position>,
     framing: Framing,
 ) -> Bytes {
+    let viewer = subjects.viewer;
     let frames = || ticks.iter().flat_map(|tick| &tick.frames);
-    let drop_ids: Vec<DropId> = match (ticks, watched) {
+    let listed = || frames().filter(|frame| frame.is_listed_for(viewer));
+    let drop_ids: Vec<DropId> = match (ticks, &subjects.drops) {
         ([], _) => return Bytes::new(),
-        ([tick], Watched::All) if framing == Framing::Chunked => return tick.all.clone(),
+        ([tick], Watched::All) if framing == Framing::Chunked => {
+            return match viewer {
+                Viewer::Staff => tick.all.clone(),
+                Viewer::Public => tick.all_public.clone(),
+            };
+        }
         (_, Watched::All) => {
-            let changed: BTreeSet<DropId> = frames().map(|frame| frame.drop_id).collect();
+            let changed: BTreeSet<DropId> = listed().map(|frame| frame.drop_id).collect();
             changed.into_iter().collect()
         }
         (_, Watched::Named(drops)) => drops.to_vec(),
         (_, Watched::NamedAndNew(drops)) => {
             let is_unnamed = |frame: &&Frame| drops.binary_search(&frame.drop_id).is_err();
-            let new = frames()
+            let new = listed()
                 .filter(|frame| frame.new.is_some_and(|new| new.is_after(sent)))
                 .filter(is_unnamed);
             // A drop can be new twice, after a readmission.
@@ -473,11 +572,15 @@ pub(super) fn newest(
     };
     let newest_of = |drop_id| {
         let mut newest_first = ticks.iter().rev();
-        newest_first.find_map(|tick| Some((tick.number, tick.frame_of(drop_id)?)))
+        newest_first.find_map(|tick| {
+            let frame = tick.frame_of(drop_id)?;
+            Some((tick.number, frame.index, frame.of(viewer)?))
+        })
     };
-    let mut newest: Vec<(u64, &Frame)> = drop_ids.into_iter().filter_map(newest_of).collect();
-    newest.sort_unstable_by_key(|(tick, frame)| (*tick, frame.index));
-    join(newest.into_iter().map(|(_, frame)| &frame.bytes), framing)
+    let mut newest: Vec<(u64, usize, &Bytes)> =
+        drop_ids.into_iter().filter_map(newest_of).collect();
+    newest.sort_unstable_by_key(|(tick, index, _)| (*tick, *index));
+    join(newest.into_iter().map(|(_, _, bytes)| bytes), framing)
 }
 
 /// Joins frames. One frame is shared; several are copied, so that the socket is written to once.
@@ -520,10 +623,16 @@ pub(super) fn in_order(
     (0..).map(id_at).zip(drops).map(|(id, drop)| (drop, id))
 }
 
-/// Writes one `drop` event with the whole public drop.
-pub(super) fn write_frame(to: &mut BytesMut, drop: &DropView, position: Position, now: Timestamp) {
+/// Writes one `drop` event with the whole drop, as `viewer` sees it.
+pub(super) fn write_frame(
+    to: &mut BytesMut,
+    viewer: Viewer,
+    drop: &DropView,
+    position: Position,
+    now: Timestamp,
+) {
     to.extend_from_slice(format!("event: drop\nid: {position}\ndata: ").as_bytes());
-    if let Err(error) = serde_json::to_writer(to.writer(), &DropBody::new(drop, now)) {
+    if let Err(error) = serde_json::to_writer(to.writer(), &viewer.body(drop, now)) {
         // Not expected: the body consists of texts and numbers, and is written to memory.
         tracing::error!(%error, drop.id = %drop.drop_id, "cannot serialize a drop for the stream");
     }
@@ -541,7 +650,7 @@ mod tests {
     /// A text that begins with `new` stands for a drop that was scheduled since the previous
     /// tick.
     fn tick(position: u64, frames: &[(u128, &'static str)]) -> Tick {
-        let (mut all, mut ranges) = (BytesMut::new(), vec![]);
+        let (mut all, mut rendered) = (BytesMut::new(), vec![]);
         let mut new = BTreeMap::new();
         for (drop, text) in frames {
             let start = all.len();
@@ -549,7 +658,12 @@ mod tests {
                 new.insert(id(*drop), NewAt::Scheduled(Position(position)));
             }
             Framing::Chunked.write(&mut all, |to| to.extend_from_slice(text.as_bytes()));
-            ranges.push((id(*drop), start..all.len()));
+            rendered.push(Rendered {
+                drop_id: id(*drop),
+                range: start..all.len(),
+                public: PublicFrame::Same,
+                is_listed: true,
+            });
         }
         let complete = CompleteUpTo {
             position: Position(position),
@@ -557,22 +671,27 @@ mod tests {
         };
         Tick {
             number: position,
-            ..Tick::from_parts(complete, ranges, &new, all.freeze())
+            ..Tick::from_parts(complete, rendered, &new, all.freeze())
         }
     }
 
-    fn sent(ticks: &[Tick], watched: &Watched, framing: Framing) -> Bytes {
+    fn sent(ticks: &[Tick], watched: &Subjects, framing: Framing) -> Bytes {
         newest(&ticks.iter().collect::<Vec<_>>(), watched, None, framing)
     }
 
-    fn named(drops: &[u128]) -> Watched {
-        Watched::Named(drops.iter().copied().map(id).collect())
+    fn named(drops: &[u128]) -> Subjects {
+        let drops = drops.iter().copied().map(id).collect();
+        Subjects::drops(Watched::Named(drops))
+    }
+
+    fn all_drops() -> Subjects {
+        Subjects::drops(Watched::All)
     }
 
     #[test]
     fn subscriber_that_keeps_up_gets_the_shared_bytes() {
         let ticks = [tick(1, &[(1, "a1;"), (2, "b1;")])];
-        let all = sent(&ticks, &Watched::All, Framing::Chunked);
+        let all = sent(&ticks, &all_drops(), Framing::Chunked);
         assert_eq!(all, "3\r\na1;\r\n3\r\nb1;\r\n");
         assert_eq!(all.as_ptr(), ticks[0].all.as_ptr(), "not copied");
         let one = sent(&ticks, &named(&[2]), Framing::Chunked);
@@ -593,7 +712,7 @@ mod tests {
             tick(3, &[(1, "a3;")]),
         ];
         let two = named(&[1, 2]);
-        assert_eq!(sent(&ticks, &Watched::All, Framing::Plain), "b1;c2;a3;");
+        assert_eq!(sent(&ticks, &all_drops(), Framing::Plain), "b1;c2;a3;");
         assert_eq!(sent(&ticks, &two, Framing::Plain), "b1;a3;");
         assert_eq!(sent(&ticks[..2], &named(&[1]), Framing::Plain), "a2;");
         assert_eq!(
@@ -608,7 +727,7 @@ mod tests {
             tick(1, &[(1, "a1;"), (2, "b1;"), (3, "new c1;")]),
             tick(2, &[(2, "b2;"), (3, "c2;"), (4, "new d2;")]),
         ];
-        let watched = Watched::NamedAndNew([id(1)].into());
+        let watched = Subjects::drops(Watched::NamedAndNew([id(1)].into()));
         let all = sent(&ticks, &watched, Framing::Plain);
         assert_eq!(all, "a1;c2;new d2;");
         let later = sent(&ticks[1..], &watched, Framing::Plain);
@@ -623,7 +742,7 @@ mod tests {
     fn drop_in_the_subscribers_first_state_is_not_new_to_it() {
         let ticks = [tick(7, &[(1, "a;"), (2, "new b;")])];
         let ticks: Vec<&Tick> = ticks.iter().collect();
-        let watched = Watched::NamedAndNew([id(1)].into());
+        let watched = Subjects::drops(Watched::NamedAndNew([id(1)].into()));
         let after = |sent| newest(&ticks, &watched, Some(Position(sent)), Framing::Plain);
         assert_eq!(after(6), "a;new b;");
         assert_eq!(

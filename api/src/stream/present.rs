@@ -18,7 +18,9 @@ use projections::views::{DropView, Views};
 
 use super::framing::Framing;
 use super::hub::write_frame;
+use super::subjects::Subjects;
 use super::subscriber::{CompleteUpTo, Watched};
+use crate::viewer::Viewer;
 
 /// A piece ends with the first drop that fills it to this size, in bytes.
 pub(super) const PIECE: usize = 32 * 1024;
@@ -43,8 +45,8 @@ struct Generation {
     created: Instant,
     seen: u64,
     complete: CompleteUpTo,
-    /// Pieces, keyed by the drop after which each begins.
-    pieces: HashMap<Option<DropId>, Piece>,
+    /// Pieces, keyed by their reader and the drop after which each begins.
+    pieces: HashMap<(Viewer, Option<DropId>), Piece>,
 }
 
 /// A part of a state.
@@ -121,12 +123,22 @@ impl Present {
 
     /// Returns the drops after `after` that are not over, for a subscriber that began at
     /// `complete`.
-    fn piece(&self, complete: CompleteUpTo, after: Option<DropId>, views: &Views) -> Piece {
+    fn piece(
+        &self,
+        viewer: Viewer,
+        complete: CompleteUpTo,
+        after: Option<DropId>,
+        views: &Views,
+    ) -> Piece {
         let render = || {
             let at = self.now();
-            let source =
-                |after| views.drops_after(after, BATCH + 1, |row, _| !row.status(at).is_over());
-            Piece::rendered(source, after, complete.position, complete.position, at)
+            let source = |after| {
+                views.drops_after(after, BATCH + 1, |row, _| {
+                    viewer.lists_row(row) && !row.status(at).is_over()
+                })
+            };
+            let ids = (complete.position, complete.position);
+            Piece::rendered(viewer, source, after, ids, at)
         };
         let mut newest = self.newest();
         // An id acknowledges the drops that ended before it, so a piece is shared only
@@ -135,7 +147,10 @@ impl Present {
             .as_mut()
             .filter(|state| state.is_fresh() && state.complete == complete)
         {
-            Some(state) => state.pieces.entry(after).or_insert_with(render).clone(),
+            Some(state) => {
+                let piece = state.pieces.entry((viewer, after));
+                piece.or_insert_with(render).clone()
+            }
             None => {
                 drop(newest);
                 render()
@@ -155,13 +170,13 @@ impl Generation {
 }
 
 impl Piece {
-    /// Renders the drops of `source` after `after`, in batches of [`BATCH`] and one to look
-    /// ahead: with the id `before`, the very last with the id `last`, as of `at`.
+    /// Renders the drops of `source` after `after` as `viewer` sees them, in batches of [`BATCH`]
+    /// and one to look ahead: with the id `before`, the very last with the id `last`, as of `at`.
     fn rendered(
+        viewer: Viewer,
         source: impl Fn(Option<DropId>) -> Vec<DropView>,
         mut after: Option<DropId>,
-        before: Position,
-        last: Position,
+        (before, last): (Position, Position),
         at: Timestamp,
     ) -> Self {
         let mut text = BytesMut::new();
@@ -172,7 +187,8 @@ impl Piece {
             let count = batch.len();
             for (index, drop) in batch.iter().enumerate() {
                 let is_last = is_end && index + 1 == count;
-                write_frame(&mut text, drop, if is_last { last } else { before }, at);
+                let id = if is_last { last } else { before };
+                write_frame(&mut text, viewer, drop, id, at);
                 after = Some(drop.drop_id);
                 if !is_last && text.len() >= PIECE {
                     break 'piece after;
@@ -196,6 +212,7 @@ pub(super) const MOST_NEW: usize = 200;
 /// Progress of one subscriber through the present state.
 #[derive(Debug)]
 pub(super) struct Resync {
+    viewer: Viewer,
     /// The drops to send, sorted by id; `None`: every drop.
     named: Option<Box<[DropId]>>,
     /// The point up to which the subscriber's state was complete before.
@@ -221,14 +238,20 @@ impl Resync {
         present: &Present,
         views: &Views,
         before: Option<CompleteUpTo>,
-        watched: &Watched,
+        subjects: &Subjects,
     ) -> (Self, u64, CompleteUpTo) {
+        let viewer = subjects.viewer;
         let (seen, complete) = present.begin(views);
-        let named = match (watched, before) {
+        let named = match (&subjects.drops, before) {
             (Watched::All, _) => None,
             (Watched::Named(drops), _) | (Watched::NamedAndNew(drops), None) => Some(drops.clone()),
             (Watched::NamedAndNew(drops), Some(before)) => {
                 let mut all = views.scheduled_after(before.position, MOST_NEW);
+                let is_listed = |id: &DropId| {
+                    let terms = views.terms(*id);
+                    terms.is_some_and(|terms| viewer.lists(&terms))
+                };
+                all.retain(is_listed);
                 all.extend(drops);
                 all.sort_unstable();
                 all.dedup();
@@ -242,6 +265,7 @@ impl Resync {
             Stage::Over(None)
         };
         let resync = Self {
+            viewer,
             named,
             before,
             complete,
@@ -284,28 +308,28 @@ impl Resync {
 
     fn live(&self, after: Option<DropId>, present: &Present, views: &Views) -> Piece {
         let Some(watched) = self.named.as_deref() else {
-            return present.piece(self.complete, after, views);
+            return present.piece(self.viewer, self.complete, after, views);
         };
         let at = present.now();
-        let source = |after| named(watched, after, views, |drop| !drop.row.status(at).is_over());
-        Piece::rendered(
-            source,
-            after,
-            self.complete.position,
-            self.complete.position,
-            at,
-        )
+        let viewer = self.viewer;
+        let is_live =
+            |drop: &DropView| viewer.finds(&drop.row.terms) && !drop.row.status(at).is_over();
+        let source = |after| named(watched, after, views, is_live);
+        let ids = (self.complete.position, self.complete.position);
+        Piece::rendered(viewer, source, after, ids, at)
     }
 
     fn over(&self, after: Option<DropId>, present: &Present, views: &Views) -> Piece {
-        let at = present.now();
+        let (at, viewer) = (present.now(), self.viewer);
         let last = self.complete.position;
         let before = self.before.map_or(last, |complete| complete.position);
         match self.named.as_deref() {
             Some(watched) => {
-                let source =
-                    |after| named(watched, after, views, |drop| drop.row.status(at).is_over());
-                Piece::rendered(source, after, before, last, at)
+                let is_over = |drop: &DropView| {
+                    viewer.finds(&drop.row.terms) && drop.row.status(at).is_over()
+                };
+                let source = |after| named(watched, after, views, is_over);
+                Piece::rendered(viewer, source, after, (before, last), at)
             }
             None => {
                 let may_be_unknown = |row: &LiveStockRow, position| {
@@ -314,10 +338,12 @@ impl Resync {
                 };
                 let source = |after| {
                     views.drops_after(after, BATCH + 1, |row, position| {
-                        row.status(at).is_over() && may_be_unknown(row, position)
+                        viewer.lists_row(row)
+                            && row.status(at).is_over()
+                            && may_be_unknown(row, position)
                     })
                 };
-                Piece::rendered(source, after, before, last, at)
+                Piece::rendered(viewer, source, after, (before, last), at)
             }
         }
     }

@@ -8,6 +8,7 @@ use super::entries::WatchedEntries;
 use super::hub::Tick;
 use super::orders::WatchedOrders;
 use super::subscriber::Watched;
+use crate::viewer::Viewer;
 
 /// What one subscriber watches.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Subjects {
     pub(super) drops: Watched,
     pub(super) entries: WatchedEntries,
     pub(super) orders: WatchedOrders,
+    /// The subscriber as a reader of drops.
+    pub(super) viewer: Viewer,
 }
 
 impl Subjects {
@@ -25,6 +28,7 @@ impl Subjects {
             drops,
             entries: WatchedEntries::default(),
             orders: WatchedOrders::default(),
+            viewer: Viewer::Public,
         }
     }
 

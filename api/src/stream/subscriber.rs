@@ -105,8 +105,7 @@ impl SubscriberState {
     }
 
     fn begin_resync(&mut self, present: &Present, views: &Views) {
-        let (resync, seen, complete) =
-            Resync::begin(present, views, self.complete, &self.subjects.drops);
+        let (resync, seen, complete) = Resync::begin(present, views, self.complete, &self.subjects);
         self.seen = seen;
         self.complete = Some(complete);
         self.resync = Some(Box::new(resync));
@@ -191,7 +190,7 @@ impl SubscriberState {
         };
         self.complete = Some(last.complete);
         let sent = since.map(|complete| complete.position);
-        let frames = newest(ticks, &self.subjects.drops, sent, self.framing);
+        let frames = newest(ticks, &self.subjects, sent, self.framing);
         if !ticks.iter().any(|tick| self.subjects.others_in(tick)) {
             return frames;
         }

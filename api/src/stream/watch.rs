@@ -26,6 +26,7 @@ use crate::extract::{Params, Query, listed, some_position};
 use crate::limiter::Origin;
 use crate::orders;
 use crate::problem::{Code, Problem};
+use crate::viewer::Viewer;
 use crate::waitlist;
 
 /// The delay after which a client should reconnect, in milliseconds.
@@ -80,19 +81,18 @@ impl FromRequestParts<App> for Sender {
 }
 
 impl Sender {
-    /// Returns the origin, and for orders the caller.
+    /// Returns the visitor, and for orders the caller.
     async fn identify(
         mut self,
         app: &App,
         names_orders: bool,
-    ) -> Result<(Origin, Option<(Caller, Visitor)>), Problem> {
-        if !names_orders {
-            let origin = Origin::from_request_parts(&mut self.0, app).await?;
-            return Ok((origin, None));
-        }
-        let caller = Caller::from_request_parts(&mut self.0, app).await?;
+    ) -> Result<(Visitor, Option<Caller>), Problem> {
+        let caller = match names_orders {
+            true => Some(Caller::from_request_parts(&mut self.0, app).await?),
+            false => None,
+        };
         let visitor = Visitor::from_request_parts(&mut self.0, app).await?;
-        Ok((visitor.origin, Some((caller, visitor))))
+        Ok((visitor, caller))
     }
 }
 
@@ -108,11 +108,11 @@ pub(crate) async fn watch(
 ) -> Result<Response, Problem> {
     let complete = last_event(&headers, params.last_event_id);
     let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
-    let (origin, reader) = sender.identify(&app, params.orders.is_some()).await?;
-    let drops = watched(&app, &params)?;
-    let entries = watched_entries(&app, origin, params.waitlist.as_deref()).await?;
-    let orders = match (reader, &params.orders) {
-        (Some(reader), Some(ids)) => watched_orders(&app, &reader, ids).await?,
+    let (visitor, caller) = sender.identify(&app, params.orders.is_some()).await?;
+    let drops = watched(&app, visitor.viewer, &params)?;
+    let entries = watched_entries(&app, visitor.origin, params.waitlist.as_deref()).await?;
+    let orders = match (caller, &params.orders) {
+        (Some(caller), Some(ids)) => watched_orders(&app, &(caller, visitor), ids).await?,
         _ => WatchedOrders::default(),
     };
     let address_permit = app.streams.of_client(handover.peer.ip(), &headers)?;
@@ -138,6 +138,7 @@ pub(crate) async fn watch(
         drops,
         entries,
         orders,
+        viewer: visitor.viewer,
     };
     let mut subscriber = SubscriberState::new(&hub, views, subjects, framing, complete, permit);
     // The shard sends the rest. hyper frames the body itself.
@@ -161,7 +162,7 @@ pub(crate) fn last_event(headers: &HeaderMap, in_query: Option<Position>) -> Opt
 
 /// Returns the named drops without duplicates; without names, all drops that are not over, future
 /// ones included, or only new drops if orders are named.
-fn watched(app: &App, params: &WatchParams) -> Result<Watched, Problem> {
+fn watched(app: &App, viewer: Viewer, params: &WatchParams) -> Result<Watched, Problem> {
     let and_new = params.new.unwrap_or(false);
     let Some(drops) = params.drops.as_deref() else {
         return Ok(match (params.orders.is_some(), and_new) {
@@ -181,7 +182,11 @@ fn watched(app: &App, params: &WatchParams) -> Result<Watched, Problem> {
         .into_iter()
         .map(read)
         .collect::<Result<BTreeSet<DropId>, _>>()?;
-    let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
+    let is_found = |id: DropId| {
+        let terms = app.views.terms(id);
+        terms.is_some_and(|terms| viewer.finds(&terms))
+    };
+    let missing = watched.iter().find(|&&id| !is_found(id));
     if let Some(&id) = missing {
         let refused = quarantine(app.views.quarantine_of(id));
         return Err(refused.unwrap_or_else(|| not_found(id)));

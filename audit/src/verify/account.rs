@@ -6,8 +6,9 @@ use domain::terms::DropTerms;
 use domain::values::{Money, Sequence, StockCount, Timestamp};
 
 use super::Check;
-use super::buyer_actions::Rules;
+use super::buyer_actions::{Rules, Scope};
 use super::closing::Cancelled;
+use super::codes::Codes;
 use crate::violation::{Fault, differs, expect};
 
 #[derive(Debug, Default)]
@@ -21,6 +22,8 @@ pub(super) struct Account {
     pub(super) cancelled: Option<Cancelled>,
     /// True if a rule per buyer exists or existed.
     pub(super) has_rules: bool,
+    /// Its limit group.
+    pub(super) group: Option<Scope>,
     pub(super) total: i64,
     pub(super) available: i64,
     pub(super) held: i64,
@@ -29,6 +32,7 @@ pub(super) struct Account {
     pub(super) open: u64,
     /// Waiting waitlist entries.
     pub(super) waiting: u64,
+    pub(super) codes: Codes,
 }
 
 impl Account {
@@ -44,6 +48,14 @@ impl Account {
         }
         let Money { amount, currency } = terms.price;
         Money::price(amount, currency).map_err(|error| format!("price {error}"))?;
+        if let Some(before) = &self.terms
+            && before.limit_group != terms.limit_group
+        {
+            return Err("an edit changed the limit group, which is fixed"
+                .to_owned()
+                .into());
+        }
+        self.group = terms.limit_group.as_ref().map(Scope::of_group);
         self.has_rules |= Rules::of(terms).are_any();
         self.terms = Some(terms.clone());
         Ok(())
@@ -157,10 +169,13 @@ impl Account {
 }
 
 pub(super) fn on_sale(terms: &DropTerms, at: Timestamp) -> Check {
-    let DropTerms {
-        starts_at, ends_at, ..
-    } = terms;
-    if at < *starts_at {
+    on_sale_from(terms.starts_at, terms, at)
+}
+
+/// The same for a buyer whose access code opens the sale at `starts_at`.
+pub(super) fn on_sale_from(starts_at: Timestamp, terms: &DropTerms, at: Timestamp) -> Check {
+    let ends_at = &terms.ends_at;
+    if at < starts_at {
         return Err(format!("requested at {at}, before the sale started at {starts_at}").into());
     }
     match ends_at {

@@ -1,20 +1,24 @@
-//! Each buyer's holds in a drop, in order: checks limits per buyer and throttles.
+//! Each buyer's holds in a drop, or in the drops of a limit group, in order: checks limits per buyer
+//! and throttles.
 //!
-//! Promise: exact for every drop that had such a rule from its start, in bounded memory: sorted
-//! runs on disk, merged at the end. Limit: a rule that was added later is checked only against
-//! actions since then, so an excess may be missed, but a correct log is never rejected.
+//! Promise: exact for every drop that had such a rule from its start, or that has a limit group, in
+//! bounded memory: sorted runs on disk, merged at the end. Limit: a rule that was added later to a
+//! drop without a group is checked only against actions since then, so an excess may be missed, but
+//! a correct log is never rejected.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use domain::terms::DropTerms;
-use domain::values::{DropId, Position, Pseudonym, ThrottleHolds, Timestamp};
+use domain::values::{DropId, LimitGroup, Position, Pseudonym, ThrottleHolds, Timestamp};
+use hashbrown::HashMap;
 use infrastructure::sorted_runs::{Record, Sorter};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::violation::Fault;
 
-/// Actions in memory, at some 80 bytes each.
+/// Actions in memory, at some 100 bytes each.
 const RUN: usize = 1 << 17;
 
 /// How an action changes the units that a buyer has.
@@ -41,8 +45,39 @@ const ACTION_KINDS: [ActionKind; 5] = [
     ActionKind::Added,
 ];
 
+/// Where a buyer's actions are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Scope(Uuid);
+
+impl Scope {
+    /// Within one drop.
+    pub(super) const fn of_drop(drop_id: DropId) -> Self {
+        Self(drop_id.0)
+    }
+
+    /// Within all drops of a limit group: half of a SHA-256, which no drop has as its id.
+    pub(super) fn of_group(group: &LimitGroup) -> Self {
+        let whole = Sha256::new()
+            .chain_update(b"holdfast.limit_group.v1")
+            .chain_update(group.as_str())
+            .finalize();
+        let mut half = [0; 16];
+        half.copy_from_slice(&whole[..16]);
+        Self(Uuid::from_bytes(half))
+    }
+
+    pub(super) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    pub(super) const fn bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BuyerAction {
+    pub(super) scope: Scope,
     pub(super) drop_id: DropId,
     pub(super) buyer: Pseudonym,
     pub(super) position: Position,
@@ -74,6 +109,22 @@ impl Rules {
     pub(super) fn are_any(self) -> bool {
         self != Self::default()
     }
+
+    /// The rules that hold within one drop although it has a limit group.
+    pub(super) fn without_limit(self) -> Self {
+        Self {
+            max_per_buyer: 0,
+            ..self
+        }
+    }
+
+    /// The rule that holds within a limit group.
+    pub(super) fn limit(self) -> Self {
+        Self {
+            max_per_buyer: self.max_per_buyer,
+            ..Self::default()
+        }
+    }
 }
 
 /// All actions so far.
@@ -95,18 +146,22 @@ impl BuyerActions {
         self.0.add(action)
     }
 
-    /// Returns the first action that exceeded a limit or came too soon.
+    /// Returns the first action that exceeded a limit or came too soon. `groups` has the name of
+    /// each limit group.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub(super) fn first_excess(self) -> io::Result<Option<(BuyerAction, Fault)>> {
+    pub(super) fn first_excess(
+        self,
+        groups: &HashMap<Scope, LimitGroup>,
+    ) -> io::Result<Option<(BuyerAction, Fault)>> {
         let (mut buyer, mut first) = (Buyer::default(), None::<(BuyerAction, Fault)>);
         for action in self.0.into_sorted()? {
             let action = action?;
-            if buyer.of != Some((action.drop_id, action.buyer)) {
+            if buyer.of != Some((action.scope, action.buyer)) {
                 buyer.begin(&action);
             }
-            if let Err(fault) = buyer.take(&action) {
+            if let Err(fault) = buyer.take(&action, groups.get(&action.scope)) {
                 let is_first = first
                     .as_ref()
                     .is_none_or(|(found, _)| action.position < found.position);
@@ -121,10 +176,10 @@ impl BuyerActions {
     }
 }
 
-/// The state of one buyer in one drop.
+/// The state of one buyer in one scope.
 #[derive(Debug, Default)]
 struct Buyer {
-    of: Option<(DropId, Pseudonym)>,
+    of: Option<(Scope, Pseudonym)>,
     /// Units held and purchased.
     units_taken: i64,
     /// When their holds were placed, the newest last; as many as the largest throttle needs.
@@ -133,18 +188,18 @@ struct Buyer {
 
 impl Buyer {
     fn begin(&mut self, action: &BuyerAction) {
-        self.of = Some((action.drop_id, action.buyer));
+        self.of = Some((action.scope, action.buyer));
         self.units_taken = 0;
         self.placed.clear();
     }
 
-    fn take(&mut self, action: &BuyerAction) -> Result<(), Fault> {
+    fn take(&mut self, action: &BuyerAction, group: Option<&LimitGroup>) -> Result<(), Fault> {
         let units = i64::from(action.units);
         let judged = match action.kind {
             ActionKind::Requested | ActionKind::Joined => {
-                self.within_limit(action).and(self.in_time(action))
+                self.within_limit(action, group).and(self.in_time(action))
             }
-            ActionKind::Offered | ActionKind::Added => self.within_limit(action),
+            ActionKind::Offered | ActionKind::Added => self.within_limit(action, group),
             ActionKind::Returned => Ok(()),
         };
         match action.kind {
@@ -162,15 +217,18 @@ impl Buyer {
         judged
     }
 
-    fn within_limit(&self, action: &BuyerAction) -> Result<(), Fault> {
+    fn within_limit(&self, action: &BuyerAction, group: Option<&LimitGroup>) -> Result<(), Fault> {
         let most = i64::from(action.rules.max_per_buyer);
         let (units_taken, units) = (self.units_taken.max(0), i64::from(action.units));
         if most == 0 || units_taken + units <= most {
             return Ok(());
         }
         let buyer = action.buyer;
+        let place = group.map_or_else(String::new, |group| {
+            format!(" in the drops of limit group {}", group.as_str())
+        });
         Err(format!(
-            "buyer {buyer} has {units_taken} units and gets {units} more, but at most {most} are allowed"
+            "buyer {buyer} has {units_taken} units{place} and gets {units} more, but at most {most} are allowed"
         )
         .into())
     }
@@ -198,13 +256,14 @@ impl Buyer {
 }
 
 impl Record for BuyerAction {
-    type Key = (DropId, Pseudonym, Position);
+    type Key = (Scope, Pseudonym, Position);
 
     fn key(&self) -> Self::Key {
-        (self.drop_id, self.buyer, self.position)
+        (self.scope, self.buyer, self.position)
     }
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&self.scope.bytes())?;
         to.write_all(self.drop_id.0.as_bytes())?;
         to.write_all(self.buyer.0.as_bytes())?;
         to.write_all(&self.position.0.to_be_bytes())?;
@@ -220,6 +279,7 @@ impl Record for BuyerAction {
     }
 
     fn read(from: &mut impl Read) -> io::Result<Self> {
+        let scope = Scope::from_bytes(bytes(from)?);
         let drop_id = DropId(Uuid::from_bytes(bytes(from)?));
         let buyer = Pseudonym(Uuid::from_bytes(bytes(from)?));
         let position = Position(u64::from_be_bytes(bytes(from)?));
@@ -229,6 +289,7 @@ impl Record for BuyerAction {
         let (units, max_per_buyer) = (number()?, number()?);
         let (throttle_holds, window_seconds) = (number()?, number()?);
         Ok(Self {
+            scope,
             drop_id,
             buyer,
             position,
@@ -255,8 +316,10 @@ mod tests {
     use super::*;
 
     fn action(buyer: u128, position: u64, kind: ActionKind, units: u32, at: i64) -> BuyerAction {
+        let drop_id = DropId(Uuid::from_u128(1));
         BuyerAction {
-            drop_id: DropId(Uuid::from_u128(1)),
+            scope: Scope::of_drop(drop_id),
+            drop_id,
             buyer: Pseudonym(Uuid::from_u128(buyer)),
             position: Position(position),
             kind,
@@ -278,7 +341,7 @@ mod tests {
             .map(|most| {
                 let mut all = BuyerActions(Sorter::with_most(most));
                 actions.iter().for_each(|action| all.add(*action).unwrap());
-                let found = all.first_excess().unwrap();
+                let found = all.first_excess(&HashMap::new()).unwrap();
                 found.map(|(action, _)| action.position.0)
             })
             .collect();
@@ -344,5 +407,36 @@ mod tests {
             ..free
         };
         assert_eq!(first_excess(&[free, again]), None);
+    }
+
+    #[test]
+    fn limit_counts_the_drops_of_a_group_together() {
+        let group = LimitGroup::new("shoe").unwrap();
+        let in_group = |drop: u128, action: BuyerAction| BuyerAction {
+            scope: Scope::of_group(&group),
+            drop_id: DropId(Uuid::from_u128(drop)),
+            rules: action.rules.limit(),
+            ..action
+        };
+        use ActionKind::{Requested, Returned};
+        let mut actions = vec![
+            in_group(1, action(7, 1, Requested, 2, 0)),
+            in_group(2, action(7, 2, Requested, 1, 0)),
+            in_group(1, action(7, 3, Returned, 1, 1)),
+            in_group(3, action(7, 4, Requested, 1, 2)),
+            in_group(3, action(8, 5, Requested, 3, 2)),
+        ];
+        assert_eq!(first_excess(&actions), None);
+        actions.push(in_group(2, action(7, 6, Requested, 1, 3)));
+        assert_eq!(first_excess(&actions), Some(6));
+        let mut all = BuyerActions::default();
+        actions.iter().for_each(|action| all.add(*action).unwrap());
+        let names = HashMap::from([(Scope::of_group(&group), group)]);
+        let (_, fault) = all.first_excess(&names).unwrap().unwrap();
+        let sentence = fault.at(Position(6)).to_string();
+        assert!(
+            sentence.contains("has 3 units in the drops of limit group shoe and gets 1 more"),
+            "{sentence}"
+        );
     }
 }

@@ -4,13 +4,14 @@
 //! Promise: every engine can load a log that passes, and every rule held in it: units are conserved
 //! and never negative; a hold is resolved at most once, by its buyer, in time; a purchase has the
 //! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
-//! terms, and changed in place within them, within each buyer's limit and throttle; a waitlist
-//! entry is settled at most once; in a cancelled drop only refunds and the consequences of the
-//! cancellation follow (see [`super::closing`]); orders are whole ([`orders`]), and their money has
-//! one outcome ([`payments`]).
-//! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
-//! per buyer, excessive refunds and repeated ids are found only at the end. The order in which the
-//! waitlist was served is not checked.
+//! terms, and changed in place within them, within each buyer's limit, which the drops of a limit
+//! group share, and throttle; access codes are used within their time and number of uses
+//! ([`super::codes`]); a waitlist entry is settled at most once; in a cancelled drop only refunds
+//! and the consequences of the cancellation follow (see [`super::closing`]); orders are whole
+//! ([`orders`]), and their money has one outcome ([`payments`]).
+//! Limit: memory grows with drops, codes, unresolved holds and waiting entries, not with the log.
+//! Excesses per buyer, excessive refunds and repeated ids are found only at the end. The order
+//! in which the waitlist was served is not checked.
 
 mod due;
 mod holds;
@@ -23,7 +24,8 @@ use domain::DropEvent;
 use domain::order::OrderEvent;
 use domain::sale::{Sale, SaleFact};
 use domain::values::{
-    DropId, HoldId, Money, OrderId, Position, Pseudonym, RefundId, Sequence, Timestamp, WaitlistId,
+    CodeDigest, DropId, HoldId, LimitGroup, Money, OrderId, Position, Pseudonym, RefundId,
+    Sequence, Timestamp, WaitlistId,
 };
 use hashbrown::{HashMap, HashSet};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
@@ -32,7 +34,7 @@ use self::orders::Orders;
 pub use self::payments::PaymentCounts;
 use super::Check;
 use super::account::Account;
-use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
+use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules, Scope};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
 use super::refunds::Refunds;
@@ -59,6 +61,7 @@ struct OpenHold {
     order_id: Option<OrderId>,
     /// It replaces an expired hold of the order, which was paid late.
     is_late: bool,
+    code: Option<CodeDigest>,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,7 @@ struct OpenEntry {
     hold_id: HoldId,
     buyer: Pseudonym,
     quantity: u32,
+    code: Option<CodeDigest>,
 }
 
 /// Observations about times that are not violations.
@@ -96,6 +100,7 @@ pub(super) struct Ledger {
     clocks: Clocks,
     ids: Distinct,
     actions: BuyerActions,
+    groups: HashMap<Scope, LimitGroup>,
     refunds: Refunds,
     refund_batch: RefundBatch,
 }
@@ -215,6 +220,9 @@ impl Ledger {
                 }
                 (account.total, account.available) = (total, total);
                 account.set_terms(&event.terms)?;
+                if let Some((scope, name)) = account.group.zip(event.terms.limit_group.as_ref()) {
+                    self.groups.entry(scope).or_insert_with(|| name.clone());
+                }
                 account.sale = Some(Sale::scheduled(&event.terms, event.scheduled_at));
             }
             DropEvent::DropRescheduled(event) => {
@@ -255,6 +263,7 @@ impl Ledger {
             DropEvent::StockAdjusted(event) => self.open_account(drop_id)?.adjusted(event)?,
             DropEvent::WaitlistJoined(event) => self.joined(recorded, event)?,
             DropEvent::WaitlistLeft(event) => self.left(drop_id, event)?,
+            DropEvent::CodesCreated(event) => self.open_account(drop_id)?.codes.created(event)?,
         }
         self.account(drop_id)?.check_units()
     }
@@ -367,7 +376,8 @@ impl Ledger {
             | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
-            | DropEvent::WaitlistLeft(_) => Ok(()),
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => Ok(()),
         }
     }
 
@@ -379,12 +389,12 @@ impl Ledger {
         at: Timestamp,
     ) -> io::Result<()> {
         let drop_id = recorded.drop_id;
-        let watched = self.drops.get(&drop_id).filter(|account| account.has_rules);
-        let Some((account, buyer)) = watched.zip(recorded.event.buyer()) else {
+        let Some((account, buyer)) = self.drops.get(&drop_id).zip(recorded.event.buyer()) else {
             return Ok(());
         };
         let rules = account.terms.as_ref().map(Rules::of).unwrap_or_default();
-        self.actions.add(BuyerAction {
+        let action = BuyerAction {
+            scope: Scope::of_drop(drop_id),
             drop_id,
             buyer,
             position: recorded.position,
@@ -392,7 +402,30 @@ impl Ledger {
             units,
             at,
             rules,
-        })
+        };
+        let mut of_drop = rules;
+        if let Some(scope) = account.group {
+            self.actions.add(BuyerAction {
+                scope,
+                rules: rules.limit(),
+                ..action
+            })?;
+            // The throttle counts the holds of the drop alone.
+            of_drop = rules.without_limit();
+        }
+        match account.has_rules {
+            true => self.actions.add(BuyerAction {
+                rules: of_drop,
+                ..action
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// Where a buyer of this drop has one pseudonym: the drop, or its limit group.
+    pub(super) fn scope_of(&self, drop_id: DropId) -> Scope {
+        let group = self.drops.get(&drop_id).and_then(|account| account.group);
+        group.unwrap_or(Scope::of_drop(drop_id))
     }
 
     /// Judges the kept facts: returns the first repeated id, the first excess of a buyer, and the
@@ -403,7 +436,7 @@ impl Ledger {
     pub(super) fn judge_kept(self) -> io::Result<Vec<Violation>> {
         let repeat = self.ids.first_repeat()?;
         let repeat = repeat.map(|repeat| Violation::at(repeat.position, repeat.to_string()));
-        let excess = self.actions.first_excess()?;
+        let excess = self.actions.first_excess(&self.groups)?;
         let excess = excess.map(|(action, fault)| Violation {
             stream: Some(StreamName::of_drop(action.drop_id)),
             ..fault.at(action.position)

@@ -1,5 +1,5 @@
-//! Checks that each person is one buyer in each drop: with two pseudonyms, every limit would be
-//! doubled for them.
+//! Checks that each person is one buyer in each drop, and in all drops of a limit group: with two
+//! pseudonyms, every limit would be doubled for them.
 //!
 //! Promise: exact for every person whose personal data is present, in bounded memory: sorted runs
 //! on disk, merged at the end. Two pseudonyms for one spelling of an id are a violation. Two for
@@ -18,13 +18,15 @@ use uuid::Uuid;
 
 use super::super::examine::Person;
 use super::super::violation::Violation;
+use super::buyer_actions::Scope;
 
-/// Introductions in memory, at 56 bytes each.
+/// Introductions in memory, at 72 bytes each.
 const RUN: usize = 1 << 17;
 
 /// A person, in one introducing event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Introduced {
+    scope: Scope,
     person: Person,
     position: Position,
     buyer: Pseudonym,
@@ -47,11 +49,13 @@ impl Persons {
     /// When the scratch file cannot be written.
     pub(super) fn add(
         &mut self,
+        scope: Scope,
         person: Person,
         buyer: Pseudonym,
         position: Position,
     ) -> io::Result<()> {
         self.0.add(Introduced {
+            scope,
             person,
             position,
             buyer,
@@ -68,12 +72,11 @@ impl Persons {
         let (mut known, mut group) = (None::<Introduced>, None::<Introduced>);
         for introduced in self.0.into_sorted()? {
             let introduced = introduced?;
-            match known.filter(|known| known.person == introduced.person) {
+            match known.filter(|known| known.is_same(introduced)) {
                 Some(before) => judged.compare(before, introduced),
                 None => {
                     known = Some(introduced);
-                    let caseless = introduced.person.caseless;
-                    let first = group.filter(|first| first.person.caseless == caseless);
+                    let first = group.filter(|first| first.is_equal(introduced));
                     let first = first.unwrap_or(introduced);
                     judged.note(first, introduced);
                     group = Some(first.min_by_position(introduced));
@@ -85,6 +88,16 @@ impl Persons {
 }
 
 impl Introduced {
+    /// Reports whether both introduce one spelling.
+    fn is_same(self, other: Self) -> bool {
+        (self.scope, self.person) == (other.scope, other.person)
+    }
+
+    /// Reports whether both introduce spellings that are equal.
+    fn is_equal(self, other: Self) -> bool {
+        self.scope == other.scope && self.person.caseless == other.person.caseless
+    }
+
     fn min_by_position(self, other: Self) -> Self {
         if other.position < self.position {
             other
@@ -133,19 +146,22 @@ impl Judged {
     /// The first position at which a person has another pseudonym than before.
     pub(super) fn violation(&self) -> Option<Violation> {
         let (position, before) = self.double?;
-        let reason = format!("the same person was buyer {before} earlier in this drop");
+        let reason = format!(
+            "the same person was buyer {before} earlier in this drop, or in its limit group"
+        );
         Some(Violation::at(position, reason))
     }
 }
 
 impl Record for Introduced {
-    type Key = (Person, Position);
+    type Key = (Scope, Person, Position);
 
     fn key(&self) -> Self::Key {
-        (self.person, self.position)
+        (self.scope, self.person, self.position)
     }
 
     fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&self.scope.bytes())?;
         to.write_all(&self.person.caseless)?;
         to.write_all(&self.person.spelled)?;
         to.write_all(&self.position.0.to_be_bytes())?;
@@ -153,12 +169,14 @@ impl Record for Introduced {
     }
 
     fn read(from: &mut impl Read) -> io::Result<Self> {
-        let (mut caseless, mut spelled) = ([0; 16], [0; 16]);
+        let (mut scope, mut caseless, mut spelled) = ([0; 16], [0; 16], [0; 16]);
         let (mut position, mut buyer) = ([0; 8], [0; 16]);
-        for part in [&mut caseless[..], &mut spelled, &mut position, &mut buyer] {
+        let person = [&mut scope[..], &mut caseless, &mut spelled];
+        for part in person.into_iter().chain([&mut position[..], &mut buyer]) {
             from.read_exact(part)?;
         }
         Ok(Self {
+            scope: Scope::from_bytes(scope),
             person: Person { caseless, spelled },
             position: Position(u64::from_be_bytes(position)),
             buyer: Pseudonym(Uuid::from_bytes(buyer)),

@@ -2,8 +2,10 @@
 //! chained again as a forger in control of the log would chain it.
 
 mod changes;
+mod codes;
 mod decided;
 mod erasures;
+mod groups;
 mod impossible;
 mod noted;
 mod orders;

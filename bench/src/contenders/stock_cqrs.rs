@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use cqrs_es::{Aggregate, AggregateError};
-use domain::command::{DropCommand, PlaceHold, ScheduleDrop};
+use domain::command::{DropCommand, Pass, PlaceHold, ScheduleDrop};
 use domain::drop::DropAggregate;
 use domain::refusal::Refusal;
 use domain::terms::DropTerms;
@@ -125,6 +125,7 @@ impl Rival for StockCqrs {
             // Every buyer in a run is new.
             buyer: Pseudonym(Uuid::new_v4()),
             quantity: order.quantity,
+            pass: Pass::default(),
             commitment: None,
             at: order.at,
         };

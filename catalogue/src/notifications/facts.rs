@@ -56,7 +56,7 @@ pub(super) fn of_drop_event(
     let to_all = || Audience::Drop(drop_id, announced.creator_id.clone());
     let mut found = vec![];
     match &recorded.event {
-        DropEvent::DropStarted(event) => {
+        DropEvent::DropStarted(event) if announced.is_found => {
             let started_at = event.started_at;
             found.push((Kind::DropStarted, to_all(), Facts::Started { started_at }));
         }
@@ -74,6 +74,7 @@ pub(super) fn of_drop_event(
         }
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_)
@@ -87,10 +88,10 @@ pub(super) fn of_drop_event(
         | DropEvent::WaitlistLeft(_) => {}
     }
     let notice = notices.of(recorded);
-    if notice.stock == Some(StockNotice::SoldOut) {
+    if notice.stock == Some(StockNotice::SoldOut) && announced.is_found {
         found.push((Kind::DropSoldOut, to_all(), Facts::SoldOut));
     }
-    if let Some(low) = notice.low {
+    if let Some(low) = notice.low.filter(|_| announced.is_found) {
         let available = announced.has_exact_stock.then_some(low.available);
         found.push((Kind::StockLow, to_all(), Facts::Low { available }));
     }

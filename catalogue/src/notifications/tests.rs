@@ -180,15 +180,24 @@ fn notification_belongs_to_the_creator_of_that_time_and_to_public_drops() {
         .apply(
             "b",
             [drop_rescheduled(with(Visibility::Public)), drop_started(3)],
+        )
+        .apply(
+            "c",
+            [
+                drop_scheduled(with(Visibility::Hidden), 1),
+                drop_started(4),
+                hold_placed("1", 1),
+            ],
         );
     let expected = ["8-drop.started", "2-drop.started"];
     assert_eq!(followed.of(&follower_since(0)), expected);
     let reminded = Sources {
-        drops: vec![(drop_id("b"), Position(0))],
+        drops: vec![(drop_id("b"), Position(0)), (drop_id("c"), Position(0))],
         ..Sources::default()
     };
     let expected = ["8-drop.started", "6-drop.started"];
-    assert_eq!(followed.of(&reminded), expected, "an unlisted drop too");
+    let why = "an unlisted drop too, a hidden one not";
+    assert_eq!(followed.of(&reminded), expected, "{why}");
     let nord = creator("nord");
     let of_creator = followed.drops.page(Of::Creator(&nord), None, 9);
     assert_eq!(of_creator, [drop_id("b")]);

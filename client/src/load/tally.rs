@@ -114,7 +114,8 @@ impl Tally {
             | DropEvent::DropEnded(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
         self.note_extremes();
     }
@@ -251,6 +252,7 @@ pub(crate) mod tests {
             commitment: None,
             waitlist_entry: None,
             order_id: None,
+            code: None,
         })
     }
 

@@ -55,7 +55,7 @@ fn needs_restock(drop: &DropView) -> bool {
     let stock = drop.stock;
     let on_sale = matches!(drop.status.as_str(), "live" | "sold_out");
     let unsold = stock.total.saturating_sub(stock.sold);
-    on_sale && (stock.available == 0 || unsold <= stock.total / 20)
+    on_sale && stock.total > 0 && (stock.available == 0 || unsold <= stock.total / 20)
 }
 
 #[derive(Debug)]

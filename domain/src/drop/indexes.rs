@@ -3,6 +3,7 @@
 //! Promise: an entry is found by the key that it carries, and a key is used once.
 //! Limit: see [`crate::lookup::Lookup`].
 
+use super::codes::Codes;
 use super::packed::PackedHold;
 use super::refunds::Refund;
 use super::waitlist::Waitlist;
@@ -17,13 +18,15 @@ pub(super) enum Keyed {
     Adjustment(u32),
     Entry(u32),
     Refund(u32),
+    /// The codes that were created by one event.
+    Codes(u32),
 }
 
-/// [`Keyed`] in four bytes: two bits for the kind, the rest for the index.
+/// [`Keyed`] in four bytes: three bits for the kind, the rest for the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PackedKeyed(u32);
 
-const KINDS: u32 = 4;
+const KINDS: u32 = 8;
 
 impl From<Keyed> for PackedKeyed {
     fn from(keyed: Keyed) -> Self {
@@ -32,10 +35,11 @@ impl From<Keyed> for PackedKeyed {
             Keyed::Adjustment(index) => (1, index),
             Keyed::Entry(index) => (2, index),
             Keyed::Refund(index) => (3, index),
+            Keyed::Codes(index) => (4, index),
         };
         let packed = index
             .checked_mul(KINDS)
-            .expect("fewer than a billion entries in one drop");
+            .expect("fewer than half a billion entries in one drop");
         Self(packed + kind)
     }
 }
@@ -47,7 +51,8 @@ impl PackedKeyed {
             0 => Keyed::Hold(index),
             1 => Keyed::Adjustment(index),
             2 => Keyed::Entry(index),
-            _ => Keyed::Refund(index),
+            3 => Keyed::Refund(index),
+            _ => Keyed::Codes(index),
         }
     }
 
@@ -57,15 +62,16 @@ impl PackedKeyed {
         adjustments: &'a [Adjustment],
         waitlist: &'a Waitlist,
         refunds: &'a [Refund],
+        codes: &'a Codes,
     ) -> &'a KeyDigest {
         let key = match self.unpack() {
-            Keyed::Hold(index) => &holds[index].key,
-            Keyed::Adjustment(index) => &adjustments[index as usize].key,
-            Keyed::Entry(index) => &waitlist.at(index).key,
-            Keyed::Refund(index) => &refunds[index as usize].key,
+            Keyed::Hold(index) => holds[index].key.as_ref(),
+            Keyed::Adjustment(index) => adjustments[index as usize].key.as_ref(),
+            Keyed::Entry(index) => waitlist.at(index).key.as_ref(),
+            Keyed::Refund(index) => refunds[index as usize].key.as_ref(),
+            Keyed::Codes(index) => codes.batch_key(index),
         };
-        key.as_ref()
-            .expect("an entry that was found by its key has a key")
+        key.expect("an entry that was found by its key has a key")
     }
 }
 
@@ -117,18 +123,18 @@ impl DropAggregate {
         let Some(key) = key else { return };
         assert!(!self.knows_key(key), "a key was used twice");
         let (holds, adjustments, waitlist) = (&self.holds, &self.adjustments, &self.waitlist);
-        let refunds = &self.refunds;
+        let (refunds, codes) = (&self.refunds, &self.codes);
         self.key_index.insert(&key, keyed.into(), |keyed| {
-            keyed.key(holds, adjustments, waitlist, refunds)
+            keyed.key(holds, adjustments, waitlist, refunds, codes)
         });
     }
 
     pub(super) fn remove_key(&mut self, key: Option<KeyDigest>) {
         let Some(key) = key else { return };
         let (holds, adjustments, waitlist) = (&self.holds, &self.adjustments, &self.waitlist);
-        let refunds = &self.refunds;
+        let (refunds, codes) = (&self.refunds, &self.codes);
         self.key_index.remove(&key, |keyed| {
-            keyed.key(holds, adjustments, waitlist, refunds)
+            keyed.key(holds, adjustments, waitlist, refunds, codes)
         });
     }
 
@@ -140,6 +146,7 @@ impl DropAggregate {
                 &self.adjustments,
                 &self.waitlist,
                 &self.refunds,
+                &self.codes,
             )
         };
         self.key_index.find(&key, key_at).map(PackedKeyed::unpack)

@@ -51,7 +51,8 @@ impl DropAggregate {
     pub fn refund_by_key(&self, key: KeyDigest) -> Option<&Refund> {
         match self.keyed(key) {
             Some(Keyed::Refund(index)) => self.refunds.get(index as usize),
-            Some(Keyed::Hold(_) | Keyed::Adjustment(_) | Keyed::Entry(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Adjustment(_) | Keyed::Entry(_) | Keyed::Codes(_))
+            | None => None,
         }
     }
 

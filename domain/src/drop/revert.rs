@@ -44,6 +44,7 @@ impl DropAggregate {
             DropEvent::StockAdjusted(event) => self.unadjust(event),
             DropEvent::WaitlistJoined(event) => self.unjoin(event),
             DropEvent::WaitlistLeft(event) => self.unleave(event),
+            DropEvent::CodesCreated(event) => self.uncreate_codes(event),
         }
         self.sequence = Sequence(self.sequence.0 - 1);
     }
@@ -56,9 +57,11 @@ impl DropAggregate {
         self.hold_index
             .remove(&event.hold_id, |index| &holds[index].id);
         let hold = self.holds.pop().expect("a hold to revert").unpack();
+        let index = index_of(self.holds.len());
         if event.order_id.is_some() {
-            self.orders.remove(&index_of(self.holds.len()));
+            self.orders.remove(&index);
         }
+        self.unuse_code(index, event);
         self.stock.free(hold.quantity.get());
         let buyer = &mut self.buyers[hold.buyer];
         buyer.held -= hold.quantity.get();
@@ -73,6 +76,7 @@ impl DropAggregate {
     }
 
     fn unfree(&mut self, hold_id: HoldId) {
+        self.unreturn_code(hold_id);
         let (buyer, quantity) = self.unresolve(hold_id);
         self.stock.hold(quantity);
         self.buyers[buyer].held += quantity;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
+use super::codes::Codes;
 use super::indexes::Keyed;
 use super::packed::PackedHold;
 use super::refunds::{Refund, Refunded};
@@ -35,6 +36,8 @@ pub(super) struct StoredAggregate {
     waitlist: Waitlist,
     #[serde(default)]
     orders: HashMap<u32, OrderId>,
+    #[serde(default)]
+    codes: Codes,
 }
 
 impl From<StoredAggregate> for DropAggregate {
@@ -63,6 +66,7 @@ impl From<StoredAggregate> for DropAggregate {
             refunds: stored.refunds,
             waitlist: stored.waitlist,
             orders: stored.orders,
+            codes: stored.codes,
             ..Self::default()
         };
         for index in 0..index_of(aggregate.holds.len()) {
@@ -93,6 +97,7 @@ impl From<StoredAggregate> for DropAggregate {
             let key = aggregate.waitlist.at(index).key;
             aggregate.index_key(key, Keyed::Entry(index));
         }
+        aggregate.index_codes();
         aggregate.pass_resolved();
         aggregate.assess_all();
         aggregate

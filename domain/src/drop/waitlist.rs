@@ -128,6 +128,10 @@ impl Waitlist {
         self.index.get(&entry_id).map(|&index| self.at(index))
     }
 
+    pub(super) fn index_of(&self, entry_id: WaitlistId) -> Option<u32> {
+        self.index.get(&entry_id).copied()
+    }
+
     pub(super) fn at(&self, index: u32) -> &WaitlistEntry {
         &self.entries[index as usize]
     }
@@ -251,10 +255,9 @@ impl DropAggregate {
             self.waitlist.waiting_entry_of(buyer).is_none(),
             "a buyer has two waiting entries"
         );
-        self.index_key(
-            event.key,
-            Keyed::Entry(index_of(self.waitlist.entries.len())),
-        );
+        let index = index_of(self.waitlist.entries.len());
+        self.index_key(event.key, Keyed::Entry(index));
+        self.reserve_code(index, event);
         let previous = self.waitlist.newest.get(&buyer).copied();
         self.waitlist.push(WaitlistEntry {
             id: event.entry_id,
@@ -276,6 +279,7 @@ impl DropAggregate {
             entry.id == event.entry_id,
             "waitlist entries are reverted newest first"
         );
+        self.unreserve_code(index_of(self.waitlist.entries.len()));
         let held_before = self.buyer_at(entry.buyer).last_hold.get().is_some();
         if entry.previous.is_none() && !held_before {
             self.remove_buyer(event.buyer);
@@ -305,9 +309,11 @@ impl DropAggregate {
             buyer.map(|buyer| (buyer, event.quantity)) == Some(stated),
             "a waitlist entry was left with a different buyer or quantity"
         );
+        self.return_code_of_entry(event);
     }
 
     pub(super) fn unleave(&mut self, event: &WaitlistLeft) {
+        self.unreturn_code_of_entry(event);
         self.waitlist.reopen(event.entry_id);
         self.assess(self.waitlist.entries[self.waitlist.index[&event.entry_id] as usize].buyer);
     }
@@ -337,9 +343,8 @@ impl DropAggregate {
 
     fn is_allowed(&self, entry: &WaitlistEntry) -> bool {
         let buyer = self.buyer_at(entry.buyer);
-        let allowance = self
-            .terms()
-            .map_or(0, |terms| terms.allowance(buyer.held + buyer.purchased));
+        let taken = buyer.taken().saturating_add(self.taken_elsewhere(buyer.id));
+        let allowance = self.terms().map_or(0, |terms| terms.allowance(taken));
         entry.quantity.get() <= allowance
     }
 }

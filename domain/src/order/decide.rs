@@ -12,13 +12,13 @@ use super::{
     OrderFulfilled, OrderItem, OrderPaid, OrderPlaced, OrderPurchase, OrderStatus, OrderedHold,
     Placed, sum,
 };
-use crate::command::{ConfirmPurchase, PlaceHold};
+use crate::command::{ConfirmPurchase, Pass, PlaceHold};
 use crate::drop::{DropAggregate, Hold, HoldStatus};
 use crate::event::{DropEvent, ReleaseCause};
 use crate::refusal::{Limit, Refusal};
 use crate::values::{
-    Commitment, DropId, HoldId, IntentDigest, KeyDigest, Money, OrderId, PaymentId, Pseudonym,
-    PurchaseId, Quantity, Timestamp,
+    Commitment, DropId, HoldId, IntentDigest, KeyDigest, LimitGroup, Money, OrderId, PaymentId,
+    Pseudonym, PurchaseId, Quantity, Timestamp,
 };
 
 /// Events to record together: the order's, of which there are none only in a refund of purchases
@@ -70,6 +70,8 @@ pub struct OrderLine<'a> {
     pub commitment: Option<Commitment>,
     /// The units of all items of this drop together.
     pub units: u32,
+    /// The right of the buyer in this drop. A hold has one code, and so has a line.
+    pub pass: Pass,
 }
 
 /// Pays for an order: purchases all of its holds, or none.
@@ -120,13 +122,16 @@ impl Order {
         };
         let mut items: Vec<OrderItem> = Vec::with_capacity(command.lines.len());
         let mut drops = Vec::with_capacity(command.lines.len());
+        let mut groups = GroupUnits::default();
         for line in command.lines {
             let of_item = |refusal| Refusal::OfItem {
                 item: line.item,
                 refusal: Box::new(refusal),
             };
             let first = items.first().map(|item| item.price);
-            let (item, event) = line.place(command.at, ordered, first).map_err(of_item)?;
+            let (at, of_group) = (command.at, groups.of(line.drop));
+            let (item, event) = line.place(at, ordered, first, of_group).map_err(of_item)?;
+            groups.add(line.drop, line.units);
             items.push(item);
             drops.push((line.drop_id, event));
         }
@@ -292,6 +297,7 @@ impl OrderLine<'_> {
         at: Timestamp,
         ordered: OrderedHold,
         first: Option<Money>,
+        of_group: u32,
     ) -> Result<(OrderItem, DropEvent), Refusal> {
         let drop = self.drop.ok_or(Refusal::DropNotFound)?;
         let price = drop.existing_terms()?.price;
@@ -301,17 +307,19 @@ impl OrderLine<'_> {
                 found: price.currency,
             });
         }
-        let quantity = self.quantity(drop, at)?;
+        let quantity = self.quantity(drop, at, of_group)?;
         let decision = drop.place(
             &PlaceHold {
                 hold_id: self.hold_id,
                 key: None,
                 buyer: self.buyer,
                 quantity,
+                pass: self.pass,
                 commitment: self.commitment,
                 at,
             },
             Some(ordered),
+            of_group,
         )?;
         let event = decision.events.into_iter().next();
         let item = OrderItem {
@@ -325,16 +333,48 @@ impl OrderLine<'_> {
     }
 
     /// The units as a quantity. A sum beyond the largest quantity exceeds every limit per hold.
-    fn quantity(&self, drop: &DropAggregate, at: Timestamp) -> Result<Quantity, Refusal> {
+    fn quantity(
+        &self,
+        drop: &DropAggregate,
+        at: Timestamp,
+        of_group: u32,
+    ) -> Result<Quantity, Refusal> {
         if let Ok(quantity) = Quantity::new(i64::from(self.units)) {
             return Ok(quantity);
         }
-        drop.refuse_outside_sale(at)?;
+        drop.refuse_without_access(self.pass, at)?;
+        let terms = drop.existing_terms()?;
         Err(Refusal::LimitReached {
             limit: Limit::PerHold,
-            max: drop.existing_terms()?.max_per_hold.get(),
-            allowance: drop.standing(self.buyer, at)?.allowance,
+            max: terms.max_per_hold.get(),
+            allowance: drop.units_allowed(self.buyer, terms, of_group),
         })
+    }
+}
+
+/// The units that the items of an order take in each limit group. All are one buyer's, so an item
+/// must leave room for those before it.
+#[derive(Default)]
+pub(super) struct GroupUnits<'a>(Vec<(&'a LimitGroup, u32)>);
+
+impl<'a> GroupUnits<'a> {
+    /// Returns the units of the items so far in the limit group of a drop.
+    pub(super) fn of(&self, drop: Option<&DropAggregate>) -> u32 {
+        let group = drop.and_then(DropAggregate::limit_group);
+        let mut items = self.0.iter();
+        let found = group.and_then(|group| items.find(|(of, _)| *of == group));
+        found.map_or(0, |(_, units)| *units)
+    }
+
+    /// Adds an item.
+    pub(super) fn add(&mut self, drop: Option<&'a DropAggregate>, units: u32) {
+        let Some(group) = drop.and_then(DropAggregate::limit_group) else {
+            return;
+        };
+        match self.0.iter_mut().find(|(of, _)| *of == group) {
+            Some((_, before)) => *before = before.saturating_add(units),
+            None => self.0.push((group, units)),
+        }
     }
 }
 
@@ -400,15 +440,17 @@ pub(super) fn sell<'a>(
 
 /// Reports whether a repeated request is the one that placed the order.
 fn matches(placed: &Placed, command: &PlaceOrder<'_>) -> bool {
-    let lines = command.lines.iter();
+    let same = |(item, line): (&OrderItem, &OrderLine<'_>)| {
+        // The drop knows the code of the hold; the order does not.
+        let has_code = |drop: &DropAggregate| drop.code_of(item.hold_id) == line.pass.code;
+        (item.drop_id, item.quantity.get()) == (line.drop_id, line.units)
+            && line.drop.is_none_or(has_code)
+    };
     placed.key.is_some()
         && placed.key == command.key
         && placed.buyer == command.buyer
-        && placed
-            .items
-            .iter()
-            .map(|item| (item.drop_id, item.quantity.get()))
-            .eq(lines.map(|line| (line.drop_id, line.units)))
+        && placed.items.len() == command.lines.len()
+        && placed.items.iter().zip(command.lines).all(same)
 }
 
 /// The releases of an order's open holds. A hold that is over ends by itself.

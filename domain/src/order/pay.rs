@@ -8,7 +8,9 @@
 //!
 //! Source: docs/decisions/0061-a-payment-has-one-outcome.md.
 
-use super::decide::{OrderBatch, OrderDecision, PurchaseOrder, hold_in, of_order, sell};
+use super::decide::{
+    GroupUnits, OrderBatch, OrderDecision, PurchaseOrder, hold_in, of_order, sell,
+};
 use super::payments::{MAX_PAYMENTS, Success};
 use super::{
     Order, OrderEvent, OrderItem, OrderPaid, OrderPurchase, OrderStatus, PaymentArrivedLate,
@@ -289,6 +291,7 @@ fn sell_late<'a>(
 ) -> Result<LateSale, Refusal> {
     let mut events = Vec::with_capacity(2 * placed.items.len());
     let mut purchases = Vec::with_capacity(placed.items.len());
+    let mut groups = GroupUnits::default();
     for (index, item) in placed.items.iter().enumerate() {
         let drop = drops(item.drop_id).ok_or(Refusal::DropNotFound)?;
         let ids = (
@@ -296,9 +299,12 @@ fn sell_late<'a>(
             command.purchase.purchase_ids[index],
         );
         let commitment = command.purchase.commitments.get(index).copied();
-        let Some((hold, purchase)) = resell(drop, item, ids, commitment, command) else {
+        let of_group = groups.of(Some(drop));
+        let sold = resell(drop, item, ids, commitment, command, of_group);
+        let Some((hold, purchase)) = sold else {
             return Ok(None);
         };
+        groups.add(Some(drop), item.quantity.get());
         purchases.push(OrderPurchase {
             hold_id: hold.hold_id,
             purchase_id: purchase.purchase_id,
@@ -318,20 +324,27 @@ fn sell_late<'a>(
     Ok(Some((paid, events)))
 }
 
-/// A new hold of an item, and its purchase at once.
+/// A new hold of an item, and its purchase at once. The items before it take `of_group` units of
+/// the same limit group.
 fn resell(
     drop: &DropAggregate,
     item: &OrderItem,
     (hold_id, purchase_id): (HoldId, PurchaseId),
     commitment: Option<Commitment>,
     command: &RecordPayment<'_>,
+    of_group: u32,
 ) -> Option<(HoldPlaced, PurchaseConfirmed)> {
     let (_, before) = hold_in(drop, item)?;
     let terms = drop.terms().filter(|_| drop.cancelled_at().is_none())?;
     let (buyer, at) = (drop.buyer_of(&before), command.at);
-    let is_allowed = drop.refuse_above_limits(buyer, item.quantity).is_ok();
+    let limits = drop.refuse_above_limits(buyer, item.quantity, of_group);
     let available = drop.available_for_direct_holds(at);
-    if terms.price != item.price || !is_allowed || available < item.quantity.get() {
+    // The use of the code came back when the hold expired. Another buyer may have it now.
+    let code = drop.code_of(before.id);
+    let known = code.and_then(|code| drop.codes().find(code));
+    let is_spent = known.is_some_and(|code| code.left == 0);
+    let is_refused = limits.is_err() || is_spent || available < item.quantity.get();
+    if terms.price != item.price || is_refused {
         return None;
     }
     let hold = HoldPlaced {
@@ -344,6 +357,7 @@ fn resell(
         commitment: None,
         waitlist_entry: None,
         order_id: Some(command.order_id),
+        code,
     };
     let purchase = PurchaseConfirmed {
         purchase_id,

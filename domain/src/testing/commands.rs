@@ -1,13 +1,16 @@
 //! Commands, each at the start of a test.
 
+use super::events::created;
 use super::{
     adjustment_id, buyer, hold_id, max_hold_seconds, purchase_id, quantity, reason, refund_id,
     second, stock_count,
 };
 use crate::command::{
-    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, DropCommand, ExpireHold, ExtendHold,
-    PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, CreateCodes, DropCommand, ExpireHold,
+    ExtendHold, Pass, PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
+use crate::event::CodesCreated;
 use crate::terms::{DropTerms, TermsPatch};
 
 #[must_use]
@@ -96,6 +99,7 @@ pub fn place_hold(hold: &str, units: u32) -> DropCommand {
         key: None,
         buyer: buyer("ann"),
         quantity: quantity(units),
+        pass: Pass::default(),
         commitment: None,
         at: second(0),
     })
@@ -171,6 +175,32 @@ fn refund_of(refund: &str, hold: &str, units: Option<u32>, restock: bool) -> Dro
         restock,
         reason: reason(),
         at: second(0),
+    })
+}
+
+/// Creates these codes in one request, for one hold each.
+#[must_use]
+#[track_caller]
+pub fn create_codes(names: &[&str]) -> DropCommand {
+    let CodesCreated {
+        key,
+        first,
+        of,
+        digests,
+        uses,
+        opens_at,
+        expires_at,
+        created_at,
+    } = created(names);
+    DropCommand::CreateCodes(CreateCodes {
+        key,
+        first,
+        of,
+        digests,
+        uses,
+        opens_at,
+        expires_at,
+        at: created_at,
     })
 }
 

@@ -1,6 +1,6 @@
 //! [`Detail`]: one changed detail of a default event or command.
 
-use super::{HOLD_SECONDS, buyer, key};
+use super::{HOLD_SECONDS, buyer, code, key};
 use crate::command::DropCommand;
 use crate::event::DropEvent;
 use crate::values::Timestamp;
@@ -23,6 +23,14 @@ pub trait Detail: Sized {
     #[track_caller]
     fn by(self, name: &str) -> Self;
 
+    /// Sets the access code.
+    ///
+    /// # Panics
+    /// If it has no code.
+    #[must_use]
+    #[track_caller]
+    fn coded(self, name: &str) -> Self;
+
     /// Sets the time. A hold placed then expires [`HOLD_SECONDS`] later.
     #[must_use]
     fn at(self, at: Timestamp) -> Self;
@@ -36,6 +44,7 @@ impl Detail for DropEvent {
             Self::PurchaseRefunded(event) => &mut event.key,
             Self::StockAdjusted(event) => &mut event.key,
             Self::WaitlistJoined(event) => &mut event.key,
+            Self::CodesCreated(event) => &mut event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
             | Self::DropStarted(_)
@@ -67,9 +76,21 @@ impl Detail for DropEvent {
             | Self::DropCancelled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
-            | Self::StockAdjusted(_) => panic!("{} has no buyer", self.event_type()),
+            | Self::StockAdjusted(_)
+            | Self::CodesCreated(_) => panic!("{} has no buyer", self.event_type()),
         };
         *slot = buyer(name);
+        self
+    }
+
+    fn coded(mut self, name: &str) -> Self {
+        if let Self::HoldPlaced(event) = &mut self {
+            event.code = Some(code(name));
+        } else if let Self::WaitlistJoined(event) = &mut self {
+            event.code = Some(code(name));
+        } else {
+            panic!("{} has no access code", self.event_type());
+        }
         self
     }
 
@@ -93,6 +114,7 @@ impl Detail for DropEvent {
             Self::StockAdjusted(event) => &mut event.adjusted_at,
             Self::WaitlistJoined(event) => &mut event.joined_at,
             Self::WaitlistLeft(event) => &mut event.left_at,
+            Self::CodesCreated(event) => &mut event.created_at,
         };
         *slot = at;
         self
@@ -107,6 +129,7 @@ impl Detail for DropCommand {
             Self::RefundPurchase(command) => &mut command.key,
             Self::PlaceHold(command) => &mut command.key,
             Self::JoinWaitlist(command) => &mut command.key,
+            Self::CreateCodes(command) => &mut command.key,
             Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
             | Self::SetStock(_)
@@ -140,7 +163,19 @@ impl Detail for DropCommand {
             | Self::ExpireHold(_)
             | Self::LeaveWaitlist(_)
             | Self::ServeWaitlist(_)
+            | Self::CreateCodes(_)
             | Self::SettleCancelled => panic!("{self:?} has no buyer"),
+        }
+        self
+    }
+
+    fn coded(mut self, name: &str) -> Self {
+        if let Self::PlaceHold(command) = &mut self {
+            command.pass.code = Some(code(name));
+        } else if let Self::JoinWaitlist(command) = &mut self {
+            command.pass.code = Some(code(name));
+        } else {
+            panic!("{self:?} has no access code");
         }
         self
     }
@@ -162,6 +197,7 @@ impl Detail for DropCommand {
             Self::JoinWaitlist(command) => &mut command.at,
             Self::LeaveWaitlist(command) => &mut command.at,
             Self::ServeWaitlist(command) => &mut command.at,
+            Self::CreateCodes(command) => &mut command.at,
             // Its time is that of the cancellation.
             Self::SettleCancelled => return self,
         };

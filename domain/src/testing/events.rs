@@ -1,13 +1,13 @@
 //! Events, each as the aggregate of a test would record it.
 
 use super::{
-    HOLD_SECONDS, adjustment_id, buyer, hold_id, purchase_id, quantity, reason, refund_id, second,
-    stock_count, terms,
+    HOLD_SECONDS, adjustment_id, buyer, code, code_uses, hold_id, purchase_id, quantity, reason,
+    refund_id, second, stock_count, terms,
 };
 use crate::event::{
-    DropCancelled, DropEnded, DropEvent, DropRescheduled, DropScheduled, DropStarted, HoldChanged,
-    HoldExpired, HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed, PurchaseRefunded,
-    ReleaseCause, StockAdjusted,
+    CodesCreated, DropCancelled, DropEnded, DropEvent, DropRescheduled, DropScheduled, DropStarted,
+    HoldChanged, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed,
+    PurchaseRefunded, ReleaseCause, StockAdjusted,
 };
 use crate::stock::Stock;
 use crate::terms::DropTerms;
@@ -58,6 +58,27 @@ pub fn drop_cancelled() -> DropEvent {
     })
 }
 
+/// These codes were created in one request, for one hold each.
+#[must_use]
+#[track_caller]
+pub fn codes_created(names: &[&str]) -> DropEvent {
+    DropEvent::CodesCreated(created(names))
+}
+
+#[track_caller]
+pub(super) fn created(names: &[&str]) -> CodesCreated {
+    CodesCreated {
+        key: None,
+        first: 0,
+        of: u32::try_from(names.len()).expect("few codes"),
+        digests: names.iter().map(|name| code(name)).collect(),
+        uses: code_uses(1),
+        opens_at: None,
+        expires_at: None,
+        created_at: second(0),
+    }
+}
+
 /// Units were set aside, for [`HOLD_SECONDS`].
 #[must_use]
 #[track_caller]
@@ -72,6 +93,7 @@ pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
         commitment: None,
         waitlist_entry: None,
         order_id: None,
+        code: None,
     })
 }
 

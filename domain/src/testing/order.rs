@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::events::released;
 use super::values::named;
 use super::*;
+use crate::command::Pass;
 use crate::event::{HoldPlaced, ReleaseCause};
 use crate::order::decide::{OrderBatch, OrderLine, PlaceOrder, PurchaseOrder};
 use crate::order::{
@@ -259,6 +260,7 @@ pub fn hold_ordered(order: &str, hold: &str, units: u32) -> DropEvent {
     };
     DropEvent::HoldPlaced(HoldPlaced {
         order_id: Some(order_id(order)),
+        code: None,
         ..event
     })
 }
@@ -321,6 +323,7 @@ impl Market {
             buyer: buyer("ann"),
             commitment: None,
             units: *units,
+            pass: Pass::default(),
         };
         let lines: Vec<OrderLine<'_>> = lines.iter().enumerate().map(line).collect();
         self.order(order_id(order)).place(&PlaceOrder {

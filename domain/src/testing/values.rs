@@ -6,10 +6,10 @@ use super::{HOLD_SECONDS, T0};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, BuyerLimit, CatalogueId, Currency, DropId, DropName, HoldId, HoldSeconds,
-    KeyDigest, LimitGroup, LowStock, MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId,
-    Quantity, Reason, RefundId, StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
-    WaitlistId,
+    AccessCode, AdjustmentId, BuyerLimit, CatalogueId, CodeDigest, CodeUses, Currency, DropId,
+    DropName, HoldId, HoldSeconds, KeyDigest, LimitGroup, LowStock, MaxHoldSeconds, Money,
+    OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, RefundId, StockCount, Throttle,
+    ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// The instant `seconds` after [`T0`] (before, when negative).
@@ -86,6 +86,25 @@ pub fn buyer(name: &str) -> Pseudonym {
 #[track_caller]
 pub fn key(name: &str) -> KeyDigest {
     KeyDigest::new(b"test", name.as_bytes()).expect("a valid key")
+}
+
+/// The digest of an access code.
+///
+/// # Panics
+/// If `name` is not a text that a code can have.
+#[must_use]
+#[track_caller]
+pub fn code(name: &str) -> CodeDigest {
+    let code = AccessCode::new(name).expect("a text that a code can have");
+    CodeDigest::new(b"test", drop_id("d1"), &code)
+}
+
+/// # Panics
+/// If a code cannot be used so often.
+#[must_use]
+#[track_caller]
+pub fn code_uses(uses: u32) -> CodeUses {
+    CodeUses::new(uses.into()).expect("a valid number of uses")
 }
 
 /// # Panics

@@ -2,7 +2,7 @@
 //! both are `ann`'s by default.
 
 use super::{HOLD_SECONDS, buyer, hold_id, quantity, second, waitlist_id};
-use crate::command::{DropCommand, JoinWaitlist, LeaveWaitlist, ServeWaitlist};
+use crate::command::{DropCommand, JoinWaitlist, LeaveWaitlist, Pass, ServeWaitlist};
 use crate::event::{DropEvent, HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 
 #[must_use]
@@ -16,6 +16,7 @@ pub fn waitlist_joined(entry: &str, units: u32) -> DropEvent {
         quantity: quantity(units),
         joined_at: second(0),
         commitment: None,
+        code: None,
     })
 }
 
@@ -33,6 +34,7 @@ pub fn hold_offered(entry: &str, units: u32) -> DropEvent {
         commitment: None,
         waitlist_entry: Some(waitlist_id(entry)),
         order_id: None,
+        code: None,
     })
 }
 
@@ -70,6 +72,7 @@ pub fn join_waitlist(entry: &str, units: u32) -> DropCommand {
         key: None,
         buyer: buyer("ann"),
         quantity: quantity(units),
+        pass: Pass::default(),
         commitment: None,
         max_waiting: u32::MAX,
         at: second(0),

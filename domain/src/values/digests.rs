@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use sha2::{Digest, Sha256};
 
 use super::visitor::TextVisitor;
-use super::{InvalidValue, PaymentReference, ProviderName};
+use super::{AccessCode, DropId, InvalidValue, PaymentReference, ProviderName};
 
 /// An idempotency key as the log stores it: the first 16 bytes of a SHA-256, so that the contents
 /// of a key never reach the log.
@@ -152,6 +152,33 @@ impl IntentDigest {
 }
 
 hex_bytes!(IntentDigest, 16);
+
+/// An access code as the log stores it: the first 16 bytes of a SHA-256, keyed with a secret that
+/// the log does not contain, so that an auditor cannot test guesses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CodeDigest([u8; 16]);
+
+impl CodeDigest {
+    /// Digests a code of one drop. `secret` has any length.
+    #[must_use]
+    pub fn new(secret: &[u8], drop_id: DropId, code: &AccessCode) -> Self {
+        let mut hasher = Sha256::new().chain_update(b"holdfast.code.digest.v1");
+        for part in [secret, drop_id.0.as_bytes(), code.as_str().as_bytes()] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+        let mut short = [0; 16];
+        short.copy_from_slice(&hasher.finalize()[..16]);
+        Self(short)
+    }
+
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+hex_bytes!(CodeDigest, 16);
 
 /// A salted SHA-256 that commits the log to personal data that it does not contain. See
 /// [`crate::private`].

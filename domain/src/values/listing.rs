@@ -42,6 +42,25 @@ pub enum Access {
 }
 
 impl Visibility {
+    /// Returns true if the public finds the drop by its id: its page, its state and its stream.
+    #[must_use]
+    pub const fn is_found(self) -> bool {
+        match self {
+            Self::Public | Self::Unlisted => true,
+            Self::Hidden => false,
+        }
+    }
+
+    /// Returns true if the drop is in the lists of the public: the shop's front page, feeds, and
+    /// the products and creators that it belongs to.
+    #[must_use]
+    pub const fn is_listed(self) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Unlisted | Self::Hidden => false,
+        }
+    }
+
     /// Returns true for the default, which is not stored.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()

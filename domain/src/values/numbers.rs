@@ -119,6 +119,14 @@ bounded_number!(
     LowStock, 1..=10_000_000, "units"
 );
 bounded_number!(
+    /// The number of access codes in one request.
+    CodeCount, 1..=10_000, "codes"
+);
+bounded_number!(
+    /// How many holds can be placed with one access code.
+    CodeUses, 1..=1_000_000, "uses"
+);
+bounded_number!(
     /// The most holds that one buyer may place within a throttle's window.
     ThrottleHolds, 1..=10_000, "holds"
 );

@@ -4,7 +4,8 @@
 use domain::DropCommand;
 use domain::command::{
     AdjustStock, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist, SetStock,
+    Pass, PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist,
+    SetStock,
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -356,6 +357,7 @@ impl Writer {
                 key: self.key(key),
                 buyer: buyer(&format!("buyer {by}")),
                 quantity: *units,
+                pass: pass_of(*by),
                 commitment: None,
                 at,
             }),
@@ -410,6 +412,7 @@ impl Writer {
                     key: self.key(key),
                     buyer: buyer(&format!("buyer {by}")),
                     quantity: *units,
+                    pass: pass_of(*by),
                     commitment: None,
                     max_waiting: MAX_WAITING,
                     at,
@@ -457,6 +460,7 @@ impl Writer {
                 | DropCommand::ExpireHold(_)
                 | DropCommand::LeaveWaitlist(_)
                 | DropCommand::ServeWaitlist(_)
+                | DropCommand::CreateCodes(_)
                 | DropCommand::SettleCancelled => {}
             }
         }
@@ -533,4 +537,12 @@ pub fn due(model: &Model, now: Timestamp) -> Vec<DropCommand> {
     due.into_iter()
         .map(|(_, hold_id)| DropCommand::ExpireHold(ExpireHold { hold_id, at: now }))
         .collect()
+}
+
+/// One of the buyers is an ordinary one, for whom hidden drops do not exist.
+fn pass_of(buyer: u8) -> Pass {
+    Pass {
+        sees_hidden: buyer != 0,
+        ..Pass::default()
+    }
 }

@@ -244,7 +244,8 @@ fn name_of(event: &DropEvent) -> &'static str {
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => event.event_type(),
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => event.event_type(),
     }
 }
 
@@ -266,6 +267,12 @@ fn reason_of(refusal: &Refusal) -> &'static str {
             true => "cancelled",
             false => "ended",
         },
+        Refusal::CodeRequired
+        | Refusal::CodeInvalid
+        | Refusal::CodeExpired { .. }
+        | Refusal::CodeSpent { .. }
+        | Refusal::TooManyCodes { .. }
+        | Refusal::CodesExpireBeforeOpening { .. } => "of access codes: `codes.rs`",
         Refusal::ExtensionLimit { .. } => "extension limit",
         Refusal::HoldExpired { .. } => "hold expired",
         Refusal::HoldReleased { .. } => "hold released",

@@ -67,6 +67,7 @@ impl Model {
                 commitment: None,
                 waitlist_entry: Some(joined.entry_id),
                 order_id: None,
+                code: None,
             });
             later.record(&offer);
             offers.push(offer);
@@ -121,6 +122,7 @@ impl Model {
                 Err(Refusal::IdempotencyKeyReused)
             };
         }
+        Self::found(terms, command.pass)?;
         self.on_sale(terms, command.at)?;
         let (requested, available) = (
             command.quantity.get(),
@@ -155,6 +157,7 @@ impl Model {
                 quantity: command.quantity,
                 joined_at: command.at,
                 commitment: command.commitment,
+                code: None,
             }),
             Subject::Waitlist(command.entry_id),
         )

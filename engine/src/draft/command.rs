@@ -14,8 +14,9 @@ use domain::{DropAggregate, Refusal};
 use super::{CandidateIds, Times};
 use crate::buyer_index::Match;
 use crate::request::{
-    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LeaveWaitlist,
-    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock,
+    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, CreateCodes, ExtendHold, JoinWaitlist,
+    LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
@@ -128,16 +129,36 @@ impl Request for PlaceHold {
     fn decide(&self, context: &Context<'_>) -> DecisionResult<HoldId> {
         let drop = context.find(self.drop_id)?;
         let ids = context.ids;
-        let (buyer, private) = self.named().identify(drop, ids)?;
+        let (buyer, private) = self.named().identify(context.state, drop, ids)?;
         let decision = drop.aggregate.place_hold(&command::PlaceHold {
             hold_id: HoldId::for_drop(self.drop_id, ids.subject),
             key: key_used(drop, buyer, [self.key, self.other_key]),
             buyer,
             quantity: self.quantity,
+            pass: self.pass,
             commitment: private.as_ref().map(Private::commitment),
             at: context.times.now,
         })?;
         Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for CreateCodes {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let decision = drop.aggregate.create_codes(&command::CreateCodes {
+            key: self.key,
+            first: self.first,
+            of: self.of,
+            digests: self.digests.clone(),
+            uses: self.uses,
+            opens_at: self.opens_at,
+            expires_at: self.expires_at,
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
     }
 }
 
@@ -151,7 +172,7 @@ impl Request for LookUpBuyer {
             display_name: None,
             is_from_token: self.is_from_token,
         };
-        let (buyer, _) = named.identify(drop, context.ids)?;
+        let (buyer, _) = named.identify(context.state, drop, context.ids)?;
         let decision = Decision {
             events: vec![],
             subject: drop.aggregate.standing(buyer, context.times.now)?,
@@ -238,13 +259,14 @@ impl Request for JoinWaitlist {
     fn decide(&self, context: &Context<'_>) -> DecisionResult<WaitlistId> {
         let drop = context.find(self.drop_id)?;
         let ids = context.ids;
-        let (buyer, private) = self.named().identify(drop, ids)?;
+        let (buyer, private) = self.named().identify(context.state, drop, ids)?;
         let decision = drop.aggregate.join_waitlist(&command::JoinWaitlist {
             entry_id: WaitlistId::for_drop(self.drop_id, ids.subject),
             hold_id: HoldId::for_drop(self.drop_id, ids.offer),
             key: key_used(drop, buyer, [self.key, self.other_key]),
             buyer,
             quantity: self.quantity,
+            pass: self.pass,
             commitment: private.as_ref().map(Private::commitment),
             max_waiting: context.max_waiting,
             at: context.times.now,
@@ -329,7 +351,8 @@ impl JoinWaitlist {
 
 impl Named<'_> {
     /// Returns the buyer's pseudonym in the drop, and the introduction to record if the drop does
-    /// not know the buyer or knows another display name.
+    /// not know the buyer or knows another display name. A buyer who is known in another drop of
+    /// the limit group keeps the pseudonym.
     ///
     /// A buyer found by another spelling keeps the recorded one, and the display name with
     /// it: the spelling decides whose token may purchase the buyer's holds.
@@ -339,13 +362,18 @@ impl Named<'_> {
     /// one.
     pub(super) fn identify(
         &self,
+        state: &State,
         drop: &DropState,
         ids: CandidateIds,
     ) -> Result<(Pseudonym, Option<Private>), Refusal> {
         let introduction =
             || Private::buyer(ids.salt, self.buyer_id.clone(), self.display_name.cloned());
         match drop.buyer(self.buyer_id) {
-            None => Ok((Pseudonym(ids.buyer), Some(introduction()))),
+            None => match state.buyer_in_group(drop, self.buyer_id) {
+                None => Ok((Pseudonym(ids.buyer), Some(introduction()))),
+                Some((_, Match::Caseless)) if self.is_from_token => Err(Refusal::OtherSpelling),
+                Some((buyer, _)) => Ok((buyer, Some(introduction()))),
+            },
             Some((known, Match::Spelling)) => {
                 let is_news = self
                     .display_name

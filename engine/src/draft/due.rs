@@ -14,13 +14,15 @@ use domain::decide::Decision;
 use domain::drop::HoldStatus;
 use domain::order::OrderStatus;
 use domain::order::pay::PaymentReport;
-use domain::values::{BuyerId, DropId, HoldId, IntentDigest, OrderId, Pseudonym, Timestamp};
+use domain::values::{
+    BuyerId, CodeDigest, DropId, HoldId, IntentDigest, OrderId, Pseudonym, Timestamp,
+};
 use domain::{DropAggregate, Refusal};
 
 use super::{Draft, Times};
 use crate::request::{
-    CancelOrder, ChangeHold, ConfirmPurchase, ExtendHold, JoinWaitlist, LookUpBuyer, PlaceHold,
-    PurchaseOrder, RecordPayment, ReleaseHold, StartPayment,
+    CancelOrder, ChangeHold, ConfirmPurchase, ExtendHold, LookUpBuyer, PlaceHold, PurchaseOrder,
+    RecordPayment, ReleaseHold, StartPayment,
 };
 use crate::state::{DropState, Due, State};
 use crate::submission::{AnyRequest, Submitted};
@@ -87,9 +89,12 @@ impl Draft {
                     drop_id,
                     buyer_id,
                     quantity,
+                    pass,
                     ..
                 } = request;
+                self.expire_in_group(state, *drop_id, buyer_id, times);
                 self.expire_for_hold(state, *drop_id, buyer_id, quantity.get(), times);
+                self.expire_for_code(state, *drop_id, pass.code, times);
             }
             AnyRequest::PlaceOrder(Submitted { request, .. }) => {
                 for line in request.lines() {
@@ -98,7 +103,10 @@ impl Draft {
                         return;
                     }
                     let (drop_id, units) = (line.drop_id, line.units);
+                    self.expire_in_group(state, drop_id, &request.buyer_id, times);
                     self.expire_for_hold(state, drop_id, &request.buyer_id, units, times);
+                    let code = request.pass_for(drop_id).code;
+                    self.expire_for_code(state, drop_id, code, times);
                 }
             }
             AnyRequest::PurchaseOrder(Submitted {
@@ -126,18 +134,20 @@ impl Draft {
                 let delta = i64::from(request.total.get()) - i64::from(present);
                 self.expire_for_adjustment(state, request.drop_id, delta, times);
             }
-            AnyRequest::JoinWaitlist(Submitted {
-                request: JoinWaitlist {
-                    drop_id, buyer_id, ..
-                },
-                ..
-            })
-            | AnyRequest::LookUpBuyer(Submitted {
+            AnyRequest::JoinWaitlist(Submitted { request, .. }) => {
+                let drop_id = request.drop_id;
+                if state.may_be_overdue(drop_id, times.arrived) {
+                    self.expire_of_buyer(state, drop_id, &request.buyer_id, times);
+                }
+                self.expire_for_code(state, drop_id, request.pass.code, times);
+            }
+            AnyRequest::LookUpBuyer(Submitted {
                 request: LookUpBuyer {
                     drop_id, buyer_id, ..
                 },
                 ..
             }) => {
+                self.expire_in_group(state, *drop_id, buyer_id, times);
                 if state.may_be_overdue(*drop_id, times.arrived) {
                     self.expire_of_buyer(state, *drop_id, buyer_id, times);
                 }
@@ -168,6 +178,7 @@ impl Draft {
             | AnyRequest::FulfilOrder(_)
             | AnyRequest::RefundOrder(_)
             | AnyRequest::SettleRefund(_)
+            | AnyRequest::CreateCodes(_)
             | AnyRequest::LeaveWaitlist(_) => {}
         }
     }
@@ -195,16 +206,17 @@ impl Draft {
                 return;
             }
             let (drop_id, units) = (item.drop_id, item.quantity.get());
-            if !state.may_be_overdue(drop_id, times.arrived) {
-                continue;
-            }
-            let buyer = state.drop(drop_id).and_then(|drop| {
+            let found = state.drop(drop_id).and_then(|drop| {
                 let hold = drop.aggregate.hold(item.hold_id)?;
-                Some(drop.aggregate.buyer_of(&hold))
+                let code = drop.aggregate.code_of(hold.id);
+                Some((drop.aggregate.buyer_of(&hold), code))
             });
-            if let Some(buyer) = buyer {
+            let Some((buyer, code)) = found else { continue };
+            self.expire_in_others(state, drop_id, buyer, times);
+            if state.may_be_overdue(drop_id, times.arrived) {
                 self.expire_overdue_of(state, drop_id, buyer, times);
                 self.expire_for_units(state, drop_id, units, times);
+                self.expire_for_code(state, drop_id, code, times);
             }
         }
     }
@@ -233,12 +245,41 @@ impl Draft {
             let is_held = hold.status == HoldStatus::Held;
             is_held.then(|| (drop.id, drop.aggregate.buyer_of(&hold), more))
         });
-        if let Some((drop_id, buyer, more)) = found
-            && more > 0
-            && state.may_be_overdue(drop_id, times.arrived)
-        {
+        let Some((drop_id, buyer, more)) = found.filter(|(.., more)| *more > 0) else {
+            return;
+        };
+        self.expire_in_others(state, drop_id, buyer, times);
+        if state.may_be_overdue(drop_id, times.arrived) {
             self.expire_overdue_of(state, drop_id, buyer, times);
             self.expire_for_units(state, drop_id, more, times);
+        }
+    }
+
+    /// Lets a drop know the units of a buyer in the other drops of its limit group, after the
+    /// expired holds there are recorded: they count towards the limit per buyer as well.
+    fn expire_in_group(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        buyer_id: &BuyerId,
+        times: Times,
+    ) {
+        if let Some(buyer) = state.brief(drop_id, buyer_id) {
+            self.expire_in_others(state, drop_id, buyer, times);
+        }
+    }
+
+    fn expire_in_others(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        buyer: Pseudonym,
+        times: Times,
+    ) {
+        for other in state.taken_in_others(drop_id, buyer) {
+            if state.may_be_overdue(other, times.arrived) {
+                self.expire_overdue_of(state, other, buyer, times);
+            }
         }
     }
 
@@ -249,6 +290,24 @@ impl Draft {
                 && drop.aggregate.waitlist().wanted() <= SHORT_WAITLIST
         };
         self.expire_while(state, drop_id, times, lacks);
+    }
+
+    /// Records expired holds of a drop until the code has a use left, if it is spent.
+    fn expire_for_code(
+        &mut self,
+        state: &mut State,
+        drop_id: DropId,
+        code: Option<CodeDigest>,
+        times: Times,
+    ) {
+        let Some(code) = code.filter(|_| state.may_be_overdue(drop_id, times.arrived)) else {
+            return;
+        };
+        let is_spent = |drop: &DropState| {
+            let known = drop.aggregate.codes().find(code);
+            known.is_some_and(|known| known.left == 0)
+        };
+        self.expire_while(state, drop_id, times, is_spent);
     }
 
     fn expire_for_adjustment(

@@ -49,12 +49,20 @@ impl Decide for PlaceOrder {
             display_name: self.display_name.as_ref(),
             is_from_token: self.is_from_token,
         };
+        // The order may introduce the buyer to several drops of a limit group.
+        let mut in_groups = vec![];
         let found = lines.iter().zip(context.item_ids).map(|(line, ids)| {
-            let drop = state.drop(line.drop_id);
+            let (drop, mut ids) = (state.drop(line.drop_id), *ids);
+            let group = drop.and_then(|drop| drop.group);
+            if let Some((_, Pseudonym(buyer))) = in_groups.iter().find(|(of, _)| Some(*of) == group)
+            {
+                ids.buyer = *buyer;
+            }
             let (buyer, private) = match drop {
-                Some(drop) => named.identify(drop, *ids)?,
+                Some(drop) => named.identify(state, drop, ids)?,
                 None => (Pseudonym(ids.buyer), None),
             };
+            in_groups.extend(group.map(|group| (group, buyer)));
             let line = OrderLine {
                 item: line.item,
                 drop_id: line.drop_id,
@@ -63,6 +71,7 @@ impl Decide for PlaceOrder {
                 buyer,
                 commitment: private.as_ref().map(Private::commitment),
                 units: line.units,
+                pass: self.pass_for(line.drop_id),
             };
             Ok((line, private))
         });

@@ -319,6 +319,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         let refused = taken.quarantined.pop();
         if refused.is_none() {
+            self.state.check_waitlists_of_group(drop_id);
             info!(
                 drop.id = %drop_id,
                 "drop {drop_id} is readmitted: all of its events were applied again"

@@ -223,7 +223,8 @@ fn was_due(event: &DropEvent) -> bool {
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistJoined(_) => false,
+        | DropEvent::WaitlistJoined(_)
+        | DropEvent::CodesCreated(_) => false,
     }
 }
 

@@ -21,6 +21,7 @@ use self::responses::{
 };
 use super::client::SentRequest;
 use super::fleet::Life;
+use super::groups::Groups;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
 use super::{World, orders};
@@ -52,6 +53,7 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     }
     orders::check(world, stored, &events, lives);
     world.count(|tally| count(tally, &events));
+    world.count(|tally| tally.in_groups += ledger.groups.events());
 }
 
 fn sequences_are_dense(stored: &[StoredEvent]) {
@@ -113,6 +115,7 @@ struct Ledger {
     cancelled: BTreeMap<DropId, (Position, Timestamp)>,
     resolved: BTreeMap<HoldId, Position>,
     waitlists: Waitlists,
+    groups: Groups,
 }
 
 impl Ledger {
@@ -120,7 +123,8 @@ impl Ledger {
         let mut ledger = Self::default();
         for recorded in events {
             let before = ledger.available_now(recorded.drop_id);
-            ledger.waitlists.enter(recorded, before);
+            ledger.waitlists.enter(recorded, before, &ledger.groups);
+            ledger.groups.enter(recorded);
             ledger.enter(recorded);
             let units = ledger.units[&recorded.drop_id];
             let available = units.total - units.held - units.sold;
@@ -235,7 +239,8 @@ impl Ledger {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 
@@ -258,7 +263,8 @@ impl Ledger {
     /// entries.
     fn no_entry_waits_for_available_units(&self) {
         for drop_id in self.units.keys() {
-            let next = self.waitlists.next(*drop_id, self.available_now(*drop_id));
+            let available = self.available_now(*drop_id);
+            let next = self.waitlists.next(*drop_id, available, &self.groups);
             assert_eq!(next, None, "an entry of {drop_id} was not served");
         }
     }
@@ -347,7 +353,8 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistLeft(_) => None,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -409,7 +416,8 @@ impl Recorded {
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)
                 | DropEvent::HoldExpired(_)
-                | DropEvent::WaitlistLeft(_) => None,
+                | DropEvent::WaitlistLeft(_)
+                | DropEvent::CodesCreated(_) => None,
             };
             if let Some(key) = key {
                 found.keys.entry(key).or_default().push(position);
@@ -449,7 +457,8 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseRefunded(_)
-        | DropEvent::StockAdjusted(_) => None,
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::CodesCreated(_) => None,
     }
 }
 
@@ -503,7 +512,8 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
-        | DropEvent::WaitlistLeft(_) => true,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => true,
         // An offer has the id that was drawn when its entry joined.
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::DropScheduled(_)
@@ -585,7 +595,7 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::DropStarted(_) => tally.starts += 1,
             DropEvent::WaitlistJoined(_) => tally.joined += 1,
             DropEvent::WaitlistLeft(_) => tally.left += 1,
-            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) => {}
+            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) | DropEvent::CodesCreated(_) => {}
         }
     }
 }

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use domain::DropEvent;
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
-    DropId, HoldId, HoldSeconds, MaxHoldSeconds, PaymentReference, Position, PurchaseId,
-    StockCount, Timestamp, WaitlistId,
+    BuyerLimit, DropId, HoldId, HoldSeconds, LimitGroup, MaxHoldSeconds, PaymentReference,
+    Position, PurchaseId, StockCount, Timestamp, WaitlistId,
 };
+use domain::{DropEvent, Refusal};
 use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -190,7 +190,17 @@ impl Client {
         if self.random.random_bool(0.3) {
             return schedule("shared", 7, 2);
         }
-        schedule(key, total, seconds)
+        let mut request = schedule(key, total, seconds);
+        // Two groups, in which every drop has a limit of its own.
+        if self.random.random_bool(0.5)
+            && let Request::ScheduleDrop { terms, .. } = &mut request
+        {
+            let group = ["shoes", "hats"][self.random.random_range(0..2)];
+            terms.terms.limit_group = Some(LimitGroup::new(group).unwrap());
+            let limit = BuyerLimit::new(self.random.random_range(1..=6)).unwrap();
+            terms.terms.max_per_buyer = Some(limit);
+        }
+        request
     }
 
     /// A few buyers, shared by all clients, who vary the spelling of their ids and change their
@@ -261,7 +271,11 @@ impl Client {
             match &outcome {
                 Ok(answer) if answer.is_replay() => tally.replayed += 1,
                 Ok(_) => tally.accepted += 1,
-                Err(CommandError::Refused { .. }) => tally.refused += 1,
+                Err(CommandError::Refused { refusal, .. }) => {
+                    tally.refused += 1;
+                    let is_limit = matches!(refusal, Refusal::LimitReached { .. });
+                    tally.limited += usize::from(is_limit);
+                }
                 Err(CommandError::Unavailable) => tally.unavailable += 1,
                 Err(CommandError::ClockFault(_)) => tally.clock_faults += 1,
                 Err(CommandError::Overloaded) => tally.overloaded += 1,

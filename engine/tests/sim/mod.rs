@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod fleet;
+mod groups;
 mod orders;
 mod stock;
 pub mod tally;

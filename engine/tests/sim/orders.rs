@@ -229,6 +229,8 @@ impl Buyer {
             is_from_token: false,
             display_name: None,
             items,
+            codes: vec![],
+            sees_hidden: false,
         }))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::command::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, ExpireHold, ExtendHold, JoinWaitlist,
-    LeaveWaitlist, PlaceHold, ReleaseHold, ScheduleDrop,
+    LeaveWaitlist, Pass, PlaceHold, ReleaseHold, ScheduleDrop,
 };
 use domain::values::{
     AdjustmentId, DropId, HoldId, MaxHoldSeconds, Pseudonym, PurchaseId, Sequence, StockCount,
@@ -119,7 +119,8 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             at,
         }),
         (6..9, Some(hold_id)) => DropCommand::ExpireHold(ExpireHold { hold_id, at }),
-        (9, Some(hold_id)) => DropCommand::ChangeHold(ChangeHold {
+        // Such a program sees one drop, and would exceed the limit of a group for a buyer of another.
+        (9, Some(hold_id)) if drop.limit_group().is_none() => DropCommand::ChangeHold(ChangeHold {
             hold_id,
             quantity: quantity(random.random_range(1..=3)),
             at,
@@ -143,6 +144,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             key: None,
             buyer: Pseudonym(uuid(random)),
             quantity: quantity(random.random_range(1..=3)),
+            pass: Pass::default(),
             commitment: None,
             max_waiting: u32::MAX,
             at,
@@ -157,6 +159,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             key: None,
             buyer: Pseudonym(uuid(random)),
             quantity: quantity(random.random_range(1..=3)),
+            pass: Pass::default(),
             commitment: None,
             at,
         }),

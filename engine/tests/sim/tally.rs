@@ -47,6 +47,8 @@ pub struct Tally {
     pub late_sales: usize,
     pub money_refunds: usize,
     pub settlements: usize,
+    pub in_groups: usize,
+    pub limited: usize,
 }
 
 impl Tally {
@@ -64,7 +66,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 44] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 46] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -110,6 +112,8 @@ impl Tally {
             ("late sales", &mut self.late_sales),
             ("refunds of money", &mut self.money_refunds),
             ("settled refunds", &mut self.settlements),
+            ("events in limit groups", &mut self.in_groups),
+            ("refusals by a limit", &mut self.limited),
         ]
     }
 }

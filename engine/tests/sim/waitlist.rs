@@ -1,22 +1,33 @@
 //! An independent account of the waitlists: no offer and no direct hold passes over an entry that
 //! could be served.
 //!
-//! In these simulations buyers have no limits and every drop is on sale until it is cancelled, so
-//! only units decide whether an entry could be served.
+//! In these simulations buyers have no limits except those of groups, and every drop is on sale
+//! until it is cancelled, so only units and groups decide whether an entry could be served.
 
 use std::collections::BTreeMap;
 
 use domain::DropEvent;
-use domain::values::{DropId, HoldId, Position, Timestamp, WaitlistId};
+use domain::values::{DropId, HoldId, Position, Pseudonym, Timestamp, WaitlistId};
 use infrastructure::codec::RecordedEvent;
+
+use super::groups::Groups;
 
 #[derive(Debug)]
 struct Entry {
     drop_id: DropId,
     hold_id: HoldId,
+    buyer: Pseudonym,
     joined: Position,
     units: i64,
     waits: bool,
+}
+
+impl Entry {
+    /// Reports whether it could be served with `available` units of the drop.
+    fn fits(&self, drop_id: DropId, available: i64, groups: &Groups) -> bool {
+        let is_waiting = self.drop_id == drop_id && self.waits;
+        is_waiting && self.units <= available && self.units <= groups.room(drop_id, self.buyer)
+    }
 }
 
 /// Every entry that ever joined, in order of arrival.
@@ -28,20 +39,22 @@ pub struct Waitlists {
 }
 
 impl Waitlists {
-    /// Adds an event that happened while `available` units were available.
-    pub fn enter(&mut self, recorded: &RecordedEvent, available: i64) {
+    /// Adds an event that happened while `available` units were available, and `groups` had the
+    /// events before it.
+    pub fn enter(&mut self, recorded: &RecordedEvent, available: i64, groups: &Groups) {
         match &recorded.event {
             DropEvent::WaitlistJoined(event) => {
                 assert_eq!(event.joined_at, recorded.recorded_at);
                 let entry = Entry {
                     drop_id: recorded.drop_id,
                     hold_id: event.hold_id,
+                    buyer: event.buyer,
                     joined: recorded.position,
                     units: i64::from(event.quantity.get()),
                     waits: true,
                 };
                 let is_there = entry.units <= available;
-                let is_wanted = self.next(recorded.drop_id, available).is_some();
+                let is_wanted = self.next(recorded.drop_id, available, groups).is_some();
                 assert!(!is_there || is_wanted, "waits although units are available");
                 assert!(self.entries.insert(event.entry_id, entry).is_none());
                 self.order.push(event.entry_id);
@@ -55,7 +68,7 @@ impl Waitlists {
             DropEvent::HoldPlaced(event) => {
                 let units = i64::from(event.quantity.get());
                 let Some(entry_id) = event.waitlist_entry else {
-                    let left = self.left(recorded.drop_id, available);
+                    let left = self.left(recorded.drop_id, available, groups);
                     assert!(
                         units <= left,
                         "passed over a waitlist entry at {}",
@@ -63,7 +76,7 @@ impl Waitlists {
                     );
                     return;
                 };
-                let next = self.next(recorded.drop_id, available);
+                let next = self.next(recorded.drop_id, available, groups);
                 assert_eq!(Some(entry_id), next, "at {}", recorded.position);
                 let entry = self.settle(entry_id);
                 let promised = (entry.hold_id, entry.units);
@@ -71,7 +84,7 @@ impl Waitlists {
             }
             DropEvent::HoldChanged(event) => {
                 let more = event.units_added();
-                let left = self.left(recorded.drop_id, available);
+                let left = self.left(recorded.drop_id, available, groups);
                 assert!(
                     more <= left,
                     "passed over an entry at {}",
@@ -86,6 +99,7 @@ impl Waitlists {
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::HoldExtended(_)
+            | DropEvent::CodesCreated(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
@@ -95,19 +109,16 @@ impl Waitlists {
     }
 
     /// The first entry that could be served with `available` units.
-    pub fn next(&self, drop_id: DropId, available: i64) -> Option<WaitlistId> {
-        let could_be_served = |id: &&WaitlistId| {
-            let entry = &self.entries[id];
-            entry.drop_id == drop_id && entry.waits && entry.units <= available
-        };
+    pub fn next(&self, drop_id: DropId, available: i64, groups: &Groups) -> Option<WaitlistId> {
+        let could_be_served = |id: &&WaitlistId| self.entries[id].fits(drop_id, available, groups);
         self.order.iter().find(could_be_served).copied()
     }
 
     /// The units that remain of `available` after serving every entry that can be served.
-    fn left(&self, drop_id: DropId, mut available: i64) -> i64 {
+    fn left(&self, drop_id: DropId, mut available: i64, groups: &Groups) -> i64 {
         for entry_id in &self.order {
             let entry = &self.entries[entry_id];
-            if entry.drop_id == drop_id && entry.waits && entry.units <= available {
+            if entry.fits(drop_id, available, groups) {
                 available -= entry.units;
             }
         }

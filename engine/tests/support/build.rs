@@ -3,7 +3,7 @@
 #[path = "../../../infrastructure/tests/support/build.rs"]
 mod events;
 
-use domain::command::{AdjustStock, PlaceHold, ScheduleDrop};
+use domain::command::{AdjustStock, Pass, PlaceHold, ScheduleDrop};
 use domain::terms::DropTerms;
 use domain::values::{
     AdjustmentId, Currency, DisplayName, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
@@ -110,6 +110,7 @@ pub fn hold_as(
         buyer_id: buyer(buyer_name),
         display_name: shown.map(|name| DisplayName::new(name).unwrap()),
         quantity: quantity(units),
+        pass: Pass::default(),
     }
 }
 
@@ -122,6 +123,7 @@ pub fn join(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Re
         buyer_id: buyer(buyer_name),
         display_name: None,
         quantity: quantity(units),
+        pass: Pass::default(),
     }
 }
 
@@ -176,6 +178,7 @@ pub fn stray_hold(hold: u128, buyer: u128, units: i64, at: Timestamp) -> DropCom
         key: None,
         buyer: Pseudonym(Uuid::from_u128(buyer)),
         quantity: quantity(units),
+        pass: Pass::default(),
         commitment: None,
         at,
     })

@@ -1,6 +1,7 @@
 //! Requests and answers as data. The engine has a method and an outcome for each kind of request;
 //! a list of requests, a retry and a check after the fact need one type for all of them.
 
+use domain::command::Pass;
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{
@@ -52,6 +53,7 @@ pub enum Request {
         buyer_id: BuyerId,
         display_name: Option<DisplayName>,
         quantity: Quantity,
+        pass: Pass,
     },
     ExtendHold {
         hold_id: HoldId,
@@ -85,6 +87,7 @@ pub enum Request {
         buyer_id: BuyerId,
         display_name: Option<DisplayName>,
         quantity: Quantity,
+        pass: Pass,
     },
     LeaveWaitlist {
         entry_id: WaitlistId,
@@ -160,6 +163,7 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             buyer_id,
             display_name,
             quantity,
+            pass,
         } => {
             let request = PlaceHold {
                 drop_id,
@@ -169,6 +173,7 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
                 is_from_token: false,
                 display_name,
                 quantity,
+                pass,
             };
             Ok(engine.place_hold(request).await?.map(Subject::Hold))
         }
@@ -221,6 +226,7 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
             buyer_id,
             display_name,
             quantity,
+            pass,
         } => {
             let request = JoinWaitlist {
                 drop_id,
@@ -230,6 +236,7 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
                 is_from_token: false,
                 display_name,
                 quantity,
+                pass,
             };
             Ok(engine.join_waitlist(request).await?.map(Subject::Waitlist))
         }

@@ -9,14 +9,17 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use domain::DropEvent;
 use domain::status::DropStatus;
+use domain::terms::DropTerms;
 use domain::values::{DropId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use uuid::Uuid;
 
+use super::shown::{Seen, Shown};
 use super::{DropView, ROWS_PER_LOCK, Views};
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
@@ -39,6 +42,7 @@ pub(super) struct Drops {
     /// How often the total of each drop changed, as [`domain::DropAggregate::stock_version`]
     /// counts; the drops whose total never changed have no entry.
     stock_versions: HashMap<DropId, u32>,
+    shown: Shown,
     as_of: Timestamp,
 }
 
@@ -81,6 +85,16 @@ impl Drops {
         self.rows.get(&DropKey { drop_id })
     }
 
+    pub(super) fn view(&self, placed: &Placed<LiveStock>) -> DropView {
+        let (shown_at, listed_at) = self.shown.of(placed.key.drop_id);
+        let view = DropView::from(placed);
+        DropView {
+            shown_at: shown_at.unwrap_or(view.shown_at),
+            listed_at,
+            ..view
+        }
+    }
+
     /// Applies an event, and updates the indexes.
     ///
     /// # Errors
@@ -88,21 +102,24 @@ impl Drops {
     pub(super) fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let (drop_id, position) = (recorded.drop_id, recorded.position);
         let key = DropKey { drop_id };
-        let (before, row) = match self.rows.0.entry(key) {
+        let (before, seen, row) = match self.rows.0.entry(key) {
             Entry::Vacant(free) => {
                 let row = LiveStock::start(recorded.into())?;
                 let placed = free.insert(Placed { key, row, position });
                 self.scheduled.insert(position, drop_id);
-                (None, &placed.row)
+                (None, None, &placed.row)
             }
             Entry::Occupied(found) => {
                 let placed = found.into_mut();
                 let before = Indexed::of(&placed.row, self.as_of);
+                let seen = Seen::of(&placed.row);
                 LiveStock::change(&mut placed.row, recorded.into())?;
                 placed.position = position;
-                (Some(before), &placed.row)
+                (Some(before), Some(seen), &placed.row)
             }
         };
+        self.shown
+            .follow(drop_id, &recorded.event, position, seen, row);
         let (key, after) = ((row.scheduled_at, drop_id), Indexed::of(row, self.as_of));
         if before != Some(after) {
             self.index(key, before, after);
@@ -140,6 +157,7 @@ impl Drops {
             return;
         };
         self.stock_versions.remove(&drop_id);
+        self.shown.remove(drop_id);
         let key = (placed.row.scheduled_at, drop_id);
         let Indexed { phase, turns } = Indexed::of(&placed.row, self.as_of);
         self.in_order.remove(&key);
@@ -216,6 +234,7 @@ impl Drops {
         after: Option<DropId>,
         limit: usize,
         now: Timestamp,
+        shows: &impl Fn(&LiveStockRow) -> bool,
     ) -> Result<Found<DropView>, NoSuchDrop> {
         let below = match after.map(|drop_id| self.get(drop_id).ok_or(NoSuchDrop)) {
             Some(placed) => {
@@ -250,8 +269,9 @@ impl Drops {
             found.visited += 1;
             if let Some(placed) = self.get(drop_id)
                 && is_wanted(placed.row.status(now))
+                && shows(&placed.row)
             {
-                found.rows.push(DropView::from(placed));
+                found.rows.push(self.view(placed));
             }
         }
         Ok(found)
@@ -291,7 +311,8 @@ fn changes_total(event: &DropEvent) -> bool {
         | DropEvent::HoldReleased(_)
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => false,
+        | DropEvent::WaitlistLeft(_)
+        | DropEvent::CodesCreated(_) => false,
     }
 }
 
@@ -302,7 +323,17 @@ pub struct NoSuchDrop;
 impl Views {
     #[must_use]
     pub fn drop(&self, drop_id: DropId) -> Option<DropView> {
-        self.read().drops.get(drop_id).map(DropView::from)
+        let hot = self.read();
+        let placed = hot.drops.get(drop_id)?;
+        Some(hot.drops.view(placed))
+    }
+
+    /// Returns the present terms of a drop.
+    #[must_use]
+    pub fn terms(&self, drop_id: DropId) -> Option<Arc<DropTerms>> {
+        let hot = self.read();
+        let placed = hot.drops.get(drop_id)?;
+        Some(Arc::clone(&placed.row.terms))
     }
 
     /// Returns a drop with the version of its stock, as
@@ -311,7 +342,7 @@ impl Views {
     pub fn drop_and_stock_version(&self, drop_id: DropId) -> Option<(DropView, u32)> {
         let hot = self.read();
         let placed = hot.drops.get(drop_id)?;
-        Some((DropView::from(placed), hot.drops.stock_version(drop_id)))
+        Some((hot.drops.view(placed), hot.drops.stock_version(drop_id)))
     }
 
     /// Returns up to `limit` drops, newest first, that follow `after` in that order and are in one
@@ -326,10 +357,25 @@ impl Views {
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<DropView>, NoSuchDrop> {
+        self.drops_page_of(phases, after, limit, now, |_| true)
+    }
+
+    /// [`Views::drops_page`] of the drops that `shows` accepts.
+    ///
+    /// # Errors
+    /// [`NoSuchDrop`] if `after` does not exist.
+    pub fn drops_page_of(
+        &self,
+        phases: &[DropStatus],
+        after: Option<DropId>,
+        limit: usize,
+        now: Timestamp,
+        shows: impl Fn(&LiveStockRow) -> bool,
+    ) -> Result<Vec<DropView>, NoSuchDrop> {
         if !phases.is_empty() && self.read().drops.must_turn(now) {
             self.write().drops.turn(now);
         }
-        let found = self.read().drops.page(phases, after, limit, now);
+        let found = self.read().drops.page(phases, after, limit, now, &shows);
         found.map(|found| self.counted(found))
     }
 
@@ -343,9 +389,9 @@ impl Views {
         wanted: impl Fn(&LiveStockRow, Position) -> bool,
     ) -> Vec<DropView> {
         let mut page = vec![];
-        self.scan_drops(after, |placed| {
+        self.scan_drops(after, |drops, placed| {
             if wanted(&placed.row, placed.position) {
-                page.push(DropView::from(placed));
+                page.push(drops.view(placed));
             }
             page.len() < most
         });
@@ -374,7 +420,7 @@ impl Views {
     fn scan_drops(
         &self,
         mut after: Option<DropId>,
-        mut visit: impl FnMut(&Placed<LiveStock>) -> bool,
+        mut visit: impl FnMut(&Drops, &Placed<LiveStock>) -> bool,
     ) {
         loop {
             let hot = self.read();
@@ -385,7 +431,8 @@ impl Views {
             let keys = hot.drops.in_order.range((Bound::Unbounded, below)).rev();
             let mut seen = 0;
             for &(_, drop_id) in keys.take(ROWS_PER_LOCK) {
-                if hot.drops.get(drop_id).is_some_and(|placed| !visit(placed)) {
+                let placed = hot.drops.get(drop_id);
+                if placed.is_some_and(|placed| !visit(&hot.drops, placed)) {
                     return;
                 }
                 after = Some(drop_id);

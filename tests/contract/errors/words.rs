@@ -220,7 +220,7 @@ async fn messages_name_the_value_that_is_allowed() {
         (r#"{"buyer_id":"a","buyer_id":"a"}"#, "must occur once"),
         (
             r#"{"buyer_id":"a","colour":1}"#,
-            "is unknown here; the members are `buyer_id`, `quantity`, `display_name`",
+            "is unknown here; the members are `buyer_id`, `quantity`, `display_name`, `code`",
         ),
     ] {
         let request = app.request(Method::POST, &format!("/v1/drops/{drop}/holds"));

@@ -7,6 +7,7 @@ use super::orders::example as example_order;
 use super::waitlist::example as example_entry;
 use super::{DROP_ID, NOON};
 use crate::admin::buyer::{self, BuyerBody};
+use crate::admin::report::{self, Report};
 use crate::admin::revenue::{self, RevenueBody};
 use crate::admin::{self, Metrics, Timeline};
 use crate::erasure;
@@ -22,6 +23,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         metrics(schemas),
         timeline(schemas),
         revenue(schemas),
+        report(schemas),
         sign_in(schemas),
         sign_out(schemas),
         read_buyer(schemas),
@@ -131,6 +133,37 @@ fn revenue(schemas: &mut Schemas) -> Operation {
     .problems(&[Code::DropNotFound])
 }
 
+fn report(schemas: &mut Schemas) -> Operation {
+    let counted = |count: u64| json!({ "count": count, "units": count });
+    let latest = json!({ "position": 17, "recorded_at": NOON, "event_type": "PurchaseConfirmed", "units": 1 });
+    let bucket = json!({ "after_ms": 0, "holds": 4, "held": 4, "sold": 0, "freed": 0 });
+    let example = json!({
+        "id": DROP_ID, "name": "Harbour jacket", "status": "live", "starts_at": NOON, "ends_at": null,
+        "stock": { "total": 100, "available": 97, "held": 1, "sold": 2 }, "waitlist_length": 0, "waitlist_joined": 0,
+        "funnel": {
+            "placed": counted(4), "offered": counted(0), "open": counted(1), "purchased": counted(2), "expired": counted(1),
+            "released": counted(0), "refunded": counted(0),
+        },
+        "refusals": { "sold_out": 0, "limit_reached": 1, "throttled": 0 }, "first_hold_at": NOON, "sold_out_at": null, "all_sold_at": null,
+        "opening": { "bucket_ms": 50, "buckets": [bucket] }, "latest": [latest], "position": 17,
+    });
+    let report = ResponseSpec::new(200, "The report of the drop.")
+        .json(schemas.response::<Report>(), example);
+    Operation::get(
+        schemas,
+        "/v1/admin/drops/{id}/report",
+        report::read,
+        "readDropReport",
+        "Read the outcome of the holds of a drop",
+    )
+    .description(
+        "From the hold to the sale: how many holds and units were placed, purchased, expired, \
+         released and refunded since the drop was scheduled, the refused requests, and the first ten \
+         seconds after the first hold in buckets of 50 ms.",
+    )
+    .conditional_response(report)
+}
+
 fn sign_in(schemas: &mut Schemas) -> Operation {
     let session = ResponseSpec::new(201, "Signed in.").json(
         schemas.response::<SessionBody>(),
@@ -147,7 +180,7 @@ fn sign_in(schemas: &mut Schemas) -> Operation {
         "Exchanges the admin key for a session cookie, so that no page has to store \
                       the key. Requests from pages of other sites are rejected.",
     )
-    .body_example(json!({ "key": "the admin key" }))
+    .body_example(json!({ "key": "ADMIN_KEY" }))
     .response(session.headers(&["Set-Cookie", "Cache-Control"]))
     .problems(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::holds::example_purchase;
 use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{self, BuyerBody};
+use crate::drops::codes::{self, CodesBody};
 use crate::drops::purchases::{self, RecordedPurchase};
 use crate::drops::{self, AdjustmentBody};
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
@@ -24,6 +25,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         cancel(schemas),
         adjust(schemas),
         set_stock(schemas),
+        create_codes(schemas),
         purchasers(schemas),
         purchases(schemas),
         standing(schemas),
@@ -52,6 +54,7 @@ fn create(schemas: &mut Schemas) -> Operation {
     .response(drop_response(schemas, 201, "The drop.").headers(&[
         "Location",
         "ETag",
+        "Holdfast-Position",
         "Idempotent-Replayed",
     ]))
     .problems(&[Code::Unavailable])
@@ -90,7 +93,9 @@ fn edit(schemas: &mut Schemas) -> Operation {
         )
         .parameter("If-Match")
         .body_example(json!({ "max_per_hold": 2, "max_per_buyer": null }))
-        .response(drop_response(schemas, 200, "The edited drop.").headers(&["ETag"]))
+        .response(
+            drop_response(schemas, 200, "The edited drop.").headers(&["ETag", "Holdfast-Position"]),
+        )
         .problems(&[
             Code::Ended,
             Code::StaleVersion,
@@ -116,8 +121,11 @@ fn cancel(schemas: &mut Schemas) -> Operation {
     .parameter("Cancel-If-Match")
     .body_example(json!({}))
     .response(
-        drop_response(schemas, 200, "The cancelled drop.")
-            .headers(&["ETag", "Idempotent-Replayed"]),
+        drop_response(schemas, 200, "The cancelled drop.").headers(&[
+            "ETag",
+            "Holdfast-Position",
+            "Idempotent-Replayed",
+        ]),
     )
     .problems(&[Code::StaleVersion, Code::Unavailable])
 }
@@ -144,7 +152,7 @@ fn adjust(schemas: &mut Schemas) -> Operation {
     )
     .parameter("Stock-If-Match")
     .body_example(json!({ "delta": 20, "reason": "a second box" }))
-    .response(made.headers(&["Idempotent-Replayed"]))
+    .response(made.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
         Code::InsufficientStock,
         Code::StaleStock,
@@ -169,7 +177,7 @@ fn set_stock(schemas: &mut Schemas) -> Operation {
     )
     .parameter("Set-Stock-If-Match")
     .body_example(json!({ "total": 120, "reason": "stock count" }))
-    .response(drop_response(schemas, 200, "The drop.").headers(&["ETag"]))
+    .response(drop_response(schemas, 200, "The drop.").headers(&["ETag", "Holdfast-Position"]))
     .problems(&[
         Code::InsufficientStock,
         Code::StaleStock,
@@ -177,6 +185,36 @@ fn set_stock(schemas: &mut Schemas) -> Operation {
         Code::Ended,
         Code::Unavailable,
     ])
+}
+
+fn create_codes(schemas: &mut Schemas) -> Operation {
+    let example = json!({
+        "drop_id": DROP_ID, "codes": ["7KQ2-M0XP-4T9B-ZC3V", "1H8W-RN5E-6D2J-0YQA"], "uses": 1,
+        "opens_at": NOON, "expires_at": null, "position": 18,
+    });
+    let made = ResponseSpec::new(201, "The codes.").json(schemas.response::<CodesBody>(), example);
+    Operation::post(
+        schemas,
+        "/v1/drops/{id}/codes",
+        codes::create,
+        "createCodes",
+        "Create access codes",
+    )
+    .description(
+        "With one of them, a buyer can hold units of a drop whose `access` is `code`, and of every \
+         drop from the codes' `opens_at` on, before its start. A code is used by one hold or \
+         waitlist entry at a time for each of its `uses`; the use returns when the hold expires or \
+         is released, and not when it is purchased. The log has keyed digests of the codes, so \
+         they cannot be shown again, except to a repeated request with the same \
+         `Idempotency-Key`. A code has 80 random bits; letter case, hyphens and spaces do not \
+         matter when it is entered.",
+    )
+    .body_example(json!({ "count": 2, "opens_at": NOON }))
+    .response(
+        made.headers(&["Cache-Control"])
+            .optional_headers(&["Idempotent-Replayed"]),
+    )
+    .problems(&[Code::TooManyCodes, Code::Ended, Code::Unavailable])
 }
 
 fn purchasers(schemas: &mut Schemas) -> Operation {
@@ -250,7 +288,9 @@ fn standing(schemas: &mut Schemas) -> Operation {
     .description(
         "`holds` and `waitlist` are included only for the buyer's own token and for the admin \
          key. With them, a buyer who did not receive a response can find the hold again. They are \
-         omitted for other callers, because the id of a hold permits its purchase.",
+         omitted for other callers, because the id of a hold permits its purchase. `held` and \
+         `purchased` are the units in this drop; `allowance` counts those in all drops of its \
+         `limit_group`.",
     )
     .conditional_response_with_time(standing)
 }

@@ -54,8 +54,11 @@ fn place(schemas: &mut Schemas) -> Operation {
          is ignored.",
     )
     .body_example(json!({ "buyer_id": "buyer-1", "quantity": 1 }))
-    .response(hold.headers(&["Location", "Idempotent-Replayed"]))
+    .response(hold.headers(&["Location", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::SoldOut,
         Code::LimitReached,
         Code::NotLive,
@@ -91,8 +94,9 @@ fn change(schemas: &mut Schemas) -> Operation {
              of units has no effect.",
     )
     .body_example(json!({ "quantity": 2 }))
-    .response(hold.headers(&["Cache-Control"]))
+    .response(hold.headers(&["Cache-Control", "Holdfast-Position"]))
     .problems(&[
+        Code::CodeRequired,
         Code::SoldOut,
         Code::LimitReached,
         Code::NotLive,
@@ -121,7 +125,7 @@ fn extend(schemas: &mut Schemas) -> Operation {
              end.",
     )
     .body_example(json!({ "seconds": 300 }))
-    .response(hold.headers(&["Cache-Control"]))
+    .response(hold.headers(&["Cache-Control", "Holdfast-Position"]))
     .problems(&[
         Code::ExtensionLimit,
         Code::HoldPurchased,
@@ -200,7 +204,7 @@ fn refund(schemas: &mut Schemas) -> Operation {
          restocked then are counted as available, and nothing sells them.",
     )
     .body_example(json!({ "quantity": 1, "reason": "arrived broken" }))
-    .response(made.headers(&["Idempotent-Replayed"]))
+    .response(made.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[Code::NothingToRefund, Code::Unavailable])
 }
 
@@ -221,11 +225,15 @@ fn purchase(schemas: &mut Schemas) -> Operation {
          if none was recorded, or if it was erased with its buyer.",
     )
     .body_example(json!({ "payment_reference": "payment-1" }))
-    .response(ResponseSpec::new(201, "The purchase.").json(body.clone(), example.clone()))
+    .response(
+        ResponseSpec::new(201, "The purchase.")
+            .json(body.clone(), example.clone())
+            .headers(&["Holdfast-Position"]),
+    )
     .response(
         ResponseSpec::new(200, "The purchase, which was made earlier.")
             .json(body, example)
-            .headers(&["Idempotent-Replayed"]),
+            .headers(&["Holdfast-Position", "Idempotent-Replayed"]),
     )
     .problems(&[
         Code::HoldExpired,

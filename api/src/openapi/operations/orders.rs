@@ -65,8 +65,15 @@ fn place(schemas: &mut Schemas) -> Operation {
              with it.",
     )
     .body_example(new)
-    .response(order(schemas, 201, "The order.").headers(&["Location", "Idempotent-Replayed"]))
+    .response(order(schemas, 201, "The order.").headers(&[
+        "Location",
+        "Holdfast-Position",
+        "Idempotent-Replayed",
+    ]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::DropNotFound,
         Code::SoldOut,
         Code::LimitReached,
@@ -128,7 +135,7 @@ fn cancel(schemas: &mut Schemas) -> Operation {
         "Cancel an order",
     )
     .description("Releases the holds of a pending order. Cancelling again has no effect.")
-    .response(order.headers(&["ETag", "Idempotent-Replayed"]))
+    .response(order.headers(&["ETag", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[Code::OrderPaid, Code::OrderExpired, Code::Unavailable])
 }
 
@@ -146,7 +153,7 @@ fn purchase(schemas: &mut Schemas) -> Operation {
              the server requires buyer tokens. Safe to repeat, as the purchase of a hold is.",
     )
     .body_example(json!({ "payment_reference": "payment-1" }))
-    .response(order.headers(&["ETag", "Idempotent-Replayed"]))
+    .response(order.headers(&["ETag", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
         Code::Forbidden,
         Code::OrderExpired,
@@ -167,7 +174,7 @@ fn start_payment(schemas: &mut Schemas) -> Operation {
     });
     let payment = ResponseSpec::new(201, "The payment.")
         .json(schemas.response::<PaymentBody>(), example)
-        .headers(&["Idempotent-Replayed"]);
+        .headers(&["Holdfast-Position", "Idempotent-Replayed"]);
     Operation::post(
         schemas,
         "/v1/orders/{id}/payments",
@@ -234,7 +241,7 @@ fn refund(schemas: &mut Schemas) -> Operation {
     });
     let refund = ResponseSpec::new(201, "The refund.")
         .json(schemas.response::<OrderRefundBody>(), example)
-        .headers(&["Idempotent-Replayed"]);
+        .headers(&["Holdfast-Position", "Idempotent-Replayed"]);
     Operation::post(
         schemas,
         "/v1/orders/{id}/refunds",
@@ -269,6 +276,6 @@ fn fulfil(schemas: &mut Schemas) -> Operation {
     )
     .description("Forward only; the same step again sets other tracking.")
     .body_example(example)
-    .response(order.headers(&["ETag", "Idempotent-Replayed"]))
+    .response(order.headers(&["ETag", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[Code::OrderNotPaid, Code::FulfilmentOrder, Code::Unavailable])
 }

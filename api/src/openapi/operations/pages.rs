@@ -6,6 +6,7 @@ use crate::health::{self, Alive, Ready};
 use crate::metrics::scrape::scrape as scrape_metrics;
 use crate::openapi::openapi;
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
+use crate::openapi::reference;
 use crate::openapi::schemas::Schemas;
 use crate::pages;
 use crate::problem::Code;
@@ -57,14 +58,18 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
         dashboard(schemas),
         room(schemas),
         order_room(schemas),
+        drop_room(schemas),
         html(Operation::page(
             schemas,
             "/docs",
-            pages::reference,
+            reference::overview,
             "showReference",
-            "This reference",
+            "The API reference",
         )),
+        reference_page(schemas),
         asset(schemas),
+        embed(schemas),
+        problems(schemas),
         problem(schemas),
     ]
 }
@@ -220,6 +225,16 @@ fn order_room(schemas: &mut Schemas) -> Operation {
     ))
 }
 
+fn drop_room(schemas: &mut Schemas) -> Operation {
+    for_admin(Operation::page(
+        schemas,
+        "/admin/drops/{id}",
+        pages::drop_room,
+        "showDropToAdmin",
+        "One drop in the dashboard",
+    ))
+}
+
 fn for_admin(page: Operation) -> Operation {
     let shown = ResponseSpec::new(
         200,
@@ -249,6 +264,18 @@ fn asset(schemas: &mut Schemas) -> Operation {
     .problems(&[Code::NotFound])
 }
 
+fn embed(schemas: &mut Schemas) -> Operation {
+    let script = ResponseSpec::new(200, "The script.").text("text/javascript");
+    Operation::page(
+        schemas,
+        "/embed.js",
+        pages::embed::script,
+        "readEmbed",
+        "The script for `<holdfast-drop>` on pages of other sites",
+    )
+    .conditional_response(script)
+}
+
 /// A page for browsers. Programs receive the problem that [`Operation::problems`] adds.
 fn absent() -> ResponseSpec {
     ResponseSpec::new(404, "An HTML page: nothing exists at this path.")
@@ -256,15 +283,49 @@ fn absent() -> ResponseSpec {
         .optional_headers(&["ETag", "Holdfast-Server-Time", "Vary"])
 }
 
-fn problem(schemas: &mut Schemas) -> Operation {
+fn reference_page(schemas: &mut Schemas) -> Operation {
+    let index = json!({ "schema": { "type": "array", "items": { "type": "object" } } });
+    let page = ResponseSpec::new(200, "The page, or the search index.");
+    let page = page.text("text/html").content("application/json", index);
     Operation::page(
         schemas,
-        "/problems/{code}",
-        pages::problem,
-        "explainProblem",
-        "Explain a problem code",
+        "/docs/{page}",
+        reference::page,
+        "showReferencePage",
+        "A page of the API reference",
     )
-    .response(ResponseSpec::new(200, "An explanation.").text("text/plain"))
+    .conditional_response(page)
     .response(absent())
     .problems(&[Code::NotFound])
+}
+
+fn problems(schemas: &mut Schemas) -> Operation {
+    explanation(Operation::page(
+        schemas,
+        "/problems",
+        reference::problems,
+        "listProblems",
+        "List the problem codes",
+    ))
+}
+
+fn problem(schemas: &mut Schemas) -> Operation {
+    explanation(Operation::page(
+        schemas,
+        "/problems/{code}",
+        reference::problem,
+        "explainProblem",
+        "Explain a problem code",
+    ))
+    .response(absent())
+    .problems(&[Code::NotFound])
+}
+
+/// A page for browsers, and its text for programs.
+fn explanation(page: Operation) -> Operation {
+    let shown = ResponseSpec::new(200, "An explanation.");
+    let shown = shown.text("text/plain").text("text/html");
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
+    page.conditional_response(shown.headers(&["Vary"]))
+        .response(not_modified.headers(&TAGGED).headers(&["Vary"]))
 }

@@ -43,8 +43,11 @@ fn join(schemas: &mut Schemas) -> Operation {
                       per drop is limited (HOLDFAST_MAX_WAITLIST).",
     )
     .body_example(json!({ "buyer_id": "buyer-2" }))
-    .response(entry.headers(&["Location", "Idempotent-Replayed"]))
+    .response(entry.headers(&["Location", "Holdfast-Position", "Idempotent-Replayed"]))
     .problems(&[
+        Code::CodeRequired,
+        Code::CodeInvalid,
+        Code::CodeSpent,
         Code::NotSoldOut,
         Code::AlreadyWaiting,
         Code::WaitlistFull,

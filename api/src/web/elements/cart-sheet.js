@@ -4,7 +4,7 @@
 import { cart } from "../lib/cart.js";
 import { checkouts, clearOrderRefusal, placeOrder, refusal, submitOrder } from "../lib/checkout.js";
 import { everyTick } from "../lib/clock.js";
-import { statusOf, statusWords, when } from "../lib/drop.js";
+import { LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { durationInWords, money, units } from "../lib/format.js";
@@ -243,7 +243,8 @@ function isQuantity({ valueAsNumber, max }) {
 function stateOf(drop, { quantity }) {
   const status = statusOf(drop);
   if (status === "live") {
-    const { available } = drop.stock;
+    const { available, level } = drop.stock;
+    if (level) return LEVEL[level];
     return available >= quantity ? `${units(available, "unit")} left` : `Only ${available} left`;
   }
   return status === "scheduled" ? when(drop) : statusWords(drop);

@@ -3,16 +3,13 @@
 import { everyTick } from "../lib/clock.js";
 import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
-import { isolate, nameOrUnnamed } from "../lib/foreign.js";
+import { nameOrUnnamed } from "../lib/foreign.js";
 import { money } from "../lib/format.js";
 import { DropPicture } from "./drop-picture.js";
 import { HoldPanel } from "./hold-panel.js";
 import { StockBar } from "./stock-bar.js";
 
-/**
- * @typedef {import("../lib/api.js").Drop} Drop
- * @typedef {import("../lib/api.js").Purchaser} Purchaser
- */
+/** @typedef {import("../lib/api.js").Drop} Drop */
 
 export class DropCard extends HTMLElement {
   /** @type {Drop | undefined} */
@@ -23,20 +20,9 @@ export class DropCard extends HTMLElement {
   #price = h("p", { class: "price" });
   #stock = new StockBar();
   #when = h("p", { class: "when" });
-  #purchasers = h("p", { class: "purchasers" });
   #panel = new HoldPanel();
-  /**
-   * Undefined: not requested yet; null: the request failed.
-   * @type {Purchaser[] | null | undefined}
-   */
-  #known;
   #isAwake = true;
   #stop = () => {};
-
-  constructor() {
-    super();
-    this.#panel.setAttribute("compact", "");
-  }
 
   connectedCallback() {
     if (!this.firstChild) {
@@ -48,15 +34,7 @@ export class DropCard extends HTMLElement {
           "article",
           { class: "card" },
           frame,
-          h(
-            "div",
-            { class: "facts" },
-            title,
-            this.#stock,
-            this.#when,
-            this.#purchasers,
-            this.#panel,
-          ),
+          h("div", { class: "facts" }, title, this.#stock, this.#when, this.#panel),
         ),
       );
     }
@@ -81,12 +59,6 @@ export class DropCard extends HTMLElement {
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
     this.#panel.drop = drop;
-    this.#tick();
-  }
-
-  /** Null: the request failed. @param {Purchaser[] | null} purchasers */
-  set purchasers(purchasers) {
-    this.#known = purchasers;
     this.#tick();
   }
 
@@ -116,23 +88,6 @@ export class DropCard extends HTMLElement {
     write(this.#status, statusWords(drop));
     write(this.#when, when(drop));
     this.#stock.show(drop.stock, isOver(statusOf(drop)));
-    write(this.#purchasers, purchasersLine(drop, this.#known));
   }
 }
 customElements.define("drop-card", DropCard);
-
-/**
- * Does not claim "no purchases" if units are sold.
- * @param {Drop} drop
- * @param {Purchaser[] | null | undefined} purchasers
- */
-function purchasersLine({ stock }, purchasers) {
-  if (stock.sold === 0) return "No purchases yet";
-  if (purchasers === null) return "The purchasers could not be loaded. Retrying.";
-  const words = (purchasers ?? [])
-    .map(({ buyer, quantity }) =>
-      quantity > 1 ? `${isolate(buyer)} ×${quantity}` : isolate(buyer),
-    )
-    .join(", ");
-  return `Top purchasers: ${words || "…"}`;
-}

@@ -1,206 +1,29 @@
-// The actions of the dashboard: create, edit, adjust and cancel a drop, each in a dialog that
-// describes the effect.
+// The actions of the dashboard: create, duplicate, edit, adjust and cancel a drop, each in a dialog
+// that describes the effect.
 
 import { Problem, callForText, callUntilDecided, uuid } from "../lib/api.js";
+import { now } from "../lib/clock.js";
 import { isolate } from "../lib/foreign.js";
 import { count, units } from "../lib/format.js";
 import { h, write } from "../lib/dom.js";
-import { echo, readPrice, typed } from "../lib/price.js";
 import { Stream } from "../lib/stream.js";
-import { control, fieldProblem, openDialog } from "./form-dialog.js";
+import { dropPreview } from "./drop-preview.js";
+import { NEW_TERMS, TERMS, field, readTerms, termFields, withoutNulls } from "./drop-terms.js";
+import { control, openDialog } from "./form-dialog.js";
 import { toast } from "./toast-list.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
- * @typedef {import("../lib/api.js").DropLine} DropLine
- * @typedef {import("./form-dialog.js").Control} Control
- * @typedef {import("./form-dialog.js").Field & {read: (value: string) => unknown,
- *   show: (drop: Drop) => string}} Term
+ * @typedef {{id: string, name: string}} Named a drop of the page
  */
 
-const number = (/** @type {string} */ value) => (value === "" ? null : Number(value));
-const text = (/** @type {string} */ value) => (value.trim() === "" ? null : value.trim());
-const upper = (/** @type {string} */ value) => value.trim().toUpperCase();
-const time = (/** @type {string} */ value) => (value === "" ? null : new Date(value).toISOString());
+/** The longest name of a drop. */
+const MOST_NAME = 200;
 /**
- * The format of `datetime-local`: the local time of this machine, to the second.
- * @param {string | null} at
+ * A number in the text of an input.
+ * @param {string} value
  */
-const local = (at) => {
-  if (!at) return "";
-  const date = new Date(at);
-  return new Date(date.getTime() - 60_000 * date.getTimezoneOffset()).toISOString().slice(0, 19);
-};
-
-/** @type {Term} */
-const STOCK = {
-  name: "total_stock",
-  words: "Units",
-  type: "number",
-  attributes: { min: 1, step: 1, required: true, value: 100 },
-  read: number,
-  show: ({ stock }) => String(stock.total),
-};
-/** @type {Term[]} */
-const TERMS = [
-  {
-    name: "name",
-    words: "Name",
-    whole: true,
-    attributes: { required: true, maxlength: 200 },
-    read: text,
-    show: (drop) => drop.name,
-  },
-  {
-    name: "description",
-    words: "Description",
-    type: "textarea",
-    whole: true,
-    read: text,
-    show: (drop) => drop.description ?? "",
-  },
-  {
-    name: "amount",
-    words: "Price",
-    attributes: { required: true, inputmode: "decimal", placeholder: "49.00", autocomplete: "off" },
-    read: text,
-    show: ({ price }) => typed(price),
-  },
-  {
-    name: "currency",
-    words: "Currency",
-    attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" },
-    read: upper,
-    show: (drop) => drop.price.currency,
-  },
-  {
-    name: "hold_seconds",
-    words: "Hold duration (seconds)",
-    type: "number",
-    attributes: { min: 1, max: 3600, required: true, value: 60 },
-    read: number,
-    show: (drop) => String(drop.hold_seconds),
-  },
-  {
-    name: "starts_at",
-    words: "Starts",
-    type: "datetime-local",
-    hint: "Empty: immediately.",
-    attributes: { step: "any" },
-    read: time,
-    show: (drop) => local(drop.starts_at),
-  },
-  {
-    name: "ends_at",
-    words: "Ends",
-    type: "datetime-local",
-    hint: "Empty: no end.",
-    attributes: { step: "any" },
-    read: time,
-    show: (drop) => local(drop.ends_at),
-  },
-  {
-    name: "max_per_hold",
-    words: "Maximum units per hold",
-    type: "number",
-    attributes: { min: 1, required: true, value: 1 },
-    read: number,
-    show: (drop) => String(drop.max_per_hold),
-  },
-  {
-    name: "max_per_buyer",
-    words: "Maximum units per buyer",
-    type: "number",
-    hint: "Empty: no limit.",
-    attributes: { min: 1 },
-    read: number,
-    show: (drop) => String(drop.max_per_buyer ?? ""),
-  },
-  {
-    name: "holds",
-    words: "Throttle: holds per buyer",
-    type: "number",
-    hint: "Empty: no throttle.",
-    attributes: { min: 1 },
-    read: number,
-    show: (drop) => String(drop.throttle?.holds ?? ""),
-  },
-  {
-    name: "window_seconds",
-    words: "Throttle: window (seconds)",
-    type: "number",
-    attributes: { min: 1 },
-    read: number,
-    show: (drop) => String(drop.throttle?.window_seconds ?? ""),
-  },
-  {
-    name: "image_url",
-    words: "Picture URL",
-    whole: true,
-    hint: "Empty: a picture is generated.",
-    attributes: { inputmode: "url", autocapitalize: "none" },
-    read: text,
-    show: (drop) => drop.image_url ?? "",
-  },
-];
-
-/**
- * The fields in a grid, with the parsed price shown next to its input.
- * @param {Term[]} terms
- * @param {Drop} [drop]
- */
-function grid(terms, drop) {
-  const fields = h(
-    "div",
-    { class: "fields" },
-    ...terms.map((term) => control(term, drop && term.show(drop))),
-  );
-  const output = h("output", { class: "hint", for: "field-amount field-currency" });
-  fields.querySelector("#field-amount")?.after(output);
-  const value = (/** @type {string} */ name) =>
-    /** @type {Control | null} */ (fields.querySelector(`#field-${name}`))?.value ?? "";
-  const show = () => write(output, echo(value("amount"), upper(value("currency"))));
-  fields.addEventListener("input", show);
-  show();
-  return fields;
-}
-
-/**
- * The control of a field.
- * @param {HTMLFormElement} form
- * @param {string} name
- * @returns {Control | null}
- */
-function field(form, name) {
-  return /** @type {Control | null} */ (form.elements.namedItem(name));
-}
-
-/**
- * The values of the form, by the field names of the API.
- * @param {HTMLFormElement} form
- * @param {Term[]} terms
- * @returns {Record<string, any>}
- */
-function read(form, terms) {
-  /** @type {Record<string, any>} */
-  const body = {};
-  for (const term of terms) body[term.name] = term.read(field(form, term.name)?.value ?? "");
-  const { amount, currency, holds, window_seconds, ...rest } = body;
-  const price = readPrice(amount ?? "", currency);
-  if ("fault" in price) throw fieldProblem("amount", price.fault);
-  // If only one of the two is set, the server rejects the request.
-  const throttle =
-    holds === null && window_seconds === null ? null : withoutNulls({ holds, window_seconds });
-  return { ...rest, price: { amount: price.amount, currency }, throttle };
-}
-
-/**
- * Removes fields without a value: an absent field has its default.
- * @param {Record<string, any>} body
- */
-function withoutNulls(body) {
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
-}
+const number = (value) => (value === "" ? null : Number(value));
 
 /**
  * The idempotency keys of a dialog. A second click or a retry repeats the key; a changed body gets
@@ -217,16 +40,33 @@ function keys() {
 }
 
 export function openNewDrop() {
-  const fields = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4)];
+  create("New drop");
+}
+
+/** Opens the form of a new drop with the terms of another one. @param {Named} line */
+export function openDuplicate(line) {
+  return openWith(line, ({ drop }) => create(`New drop, as ${isolate(drop.name)}`, copyOf(drop)));
+}
+
+/** A sale window that has begun is not copied. @param {Drop} drop @returns {Drop} */
+function copyOf(drop) {
+  const isAhead = Date.parse(drop.starts_at) > now();
+  const window = isAhead ? {} : { starts_at: "", ends_at: null };
+  return { ...drop, ...window, name: `${drop.name} (copy)`.slice(0, MOST_NAME) };
+}
+
+/** @param {string} title @param {Drop} [drop] the values of the fields */
+function create(title, drop) {
   const keyFor = keys();
+  const fields = termFields(NEW_TERMS, drop);
   const dialog = openDialog(
-    "New drop",
-    [grid(fields)],
+    title,
+    [h("div", { class: "form-split" }, fields, dropPreview(fields))],
     { words: "Create the drop", kind: "primary", keep: "Close" },
     async (form) => {
-      const body = withoutNulls(read(form, fields));
-      const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-      return `${isolate(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on sale"}, with ${units(drop.stock.total, "unit")}.`;
+      const body = withoutNulls(readTerms(form, NEW_TERMS));
+      const made = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
+      return `${isolate(made.name)} is ${made.status === "scheduled" ? "scheduled" : "on sale"}, with ${units(made.stock.total, "unit")}.`;
     },
   );
   dialog.querySelector("input")?.focus();
@@ -275,7 +115,7 @@ function hasValues(drop, changed) {
   );
 }
 
-/** @param {DropLine} line */
+/** @param {Named} line */
 export function openEdit(line) {
   return openWith(line, edit);
 }
@@ -300,10 +140,10 @@ function edit(base) {
   };
   openDialog(
     `Edit ${isolate(base.drop.name)}`,
-    [grid(TERMS, base.drop), hint],
+    [termFields(TERMS, base.drop), hint],
     { words: "Save", kind: "primary", keep: "Close" },
     async (form) => {
-      const after = read(form, TERMS);
+      const after = readTerms(form, TERMS);
       const before = asShown(base.drop);
       const changed = Object.fromEntries(
         Object.entries(after).filter(
@@ -337,7 +177,7 @@ function renew(form, before, after) {
     else kept.push(words);
     if (input.value !== is && was !== is) both.push(`${words} (now ${is || "empty"})`);
   }
-  form.querySelector(".fields")?.dispatchEvent(new Event("input"));
+  form.querySelector(".groups")?.dispatchEvent(new Event("input"));
   const yours =
     kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You have no changes.";
   const theirs = both.length > 0 ? ` Also changed in the new version: ${both.join(", ")}.` : "";
@@ -346,7 +186,7 @@ function renew(form, before, after) {
 
 /** The values of an unedited form of the drop. @param {Drop} drop @returns {Record<string, any>} */
 function asShown(drop) {
-  return read(h("form", {}, grid(TERMS, drop)), TERMS);
+  return readTerms(h("form", {}, termFields(TERMS, drop)), TERMS);
 }
 
 /**
@@ -385,7 +225,7 @@ function keepCurrent(dialog, base, show) {
 
 /**
  * Opens a dialog with the current state of a drop.
- * @param {DropLine} line
+ * @param {Named} line
  * @param {(base: Version) => void} open
  */
 async function openWith(line, open) {
@@ -396,7 +236,7 @@ async function openWith(line, open) {
   if (base) open(base);
 }
 
-/** @param {DropLine} line */
+/** @param {Named} line */
 export function openAdjust(line) {
   return openWith(line, adjust);
 }
@@ -494,7 +334,7 @@ function adjusted(name, { delta, stock, waitlist_length }) {
   return `${isolate(name)} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
 }
 
-/** @param {DropLine} line */
+/** @param {Named} line */
 export function openCancel(line) {
   return openWith(line, confirmCancellation);
 }

@@ -44,6 +44,8 @@ export class DropSheet extends HTMLElement {
   #standing = h("p", { class: "standing" });
   #top = h("ol", { class: "plain rows" });
   #latest = h("ol", { class: "plain rows" });
+  /** Strangers' names are shown, and requested, only on request. */
+  #purchasers = h("details", { class: "panel fold", id: "purchasers" });
   #timer = 0;
 
   connectedCallback() {
@@ -61,22 +63,26 @@ export class DropSheet extends HTMLElement {
       h("div", { class: "buy-box" }, this.#stock, this.#when, this.#panel, this.#standing),
       document.createElement("name-field"),
     );
-    const buyers = h(
-      "div",
-      { class: "columns" },
+    this.#purchasers.append(
+      h("summary", {}, "Purchasers"),
       h(
-        "section",
-        { class: "panel", "aria-labelledby": "top-title" },
-        h("h2", { id: "top-title" }, "Top purchasers"),
-        this.#top,
-      ),
-      h(
-        "section",
-        { class: "panel", "aria-labelledby": "latest-title" },
-        h("h2", { id: "latest-title" }, "Latest purchases"),
-        this.#latest,
+        "div",
+        { class: "columns" },
+        h(
+          "section",
+          { "aria-labelledby": "top-title" },
+          title("top-title", "Most units"),
+          this.#top,
+        ),
+        h(
+          "section",
+          { "aria-labelledby": "latest-title" },
+          title("latest-title", "Latest purchases"),
+          this.#latest,
+        ),
       ),
     );
+    this.#purchasers.addEventListener("toggle", () => this.#loadNow());
     this.replaceChildren(
       h(
         "div",
@@ -85,7 +91,7 @@ export class DropSheet extends HTMLElement {
         facts,
         h("div", { class: "sheet-more" }, figures, this.#rules),
       ),
-      buyers,
+      this.#purchasers,
     );
     everyTick(() => this.#tick());
     store.addEventListener("change", () => this.#loadSoon());
@@ -100,7 +106,8 @@ export class DropSheet extends HTMLElement {
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
     this.#panel.drop = drop;
-    for (const [name, figure] of this.#figures) write(figure, count(drop.stock[name]));
+    for (const [name, figure] of this.#figures)
+      write(figure, drop.stock.level ? "–" : count(drop.stock[name]));
     this.#showRules(drop);
     this.#tick();
     if (!before || before.stock.sold !== drop.stock.sold) this.#loadSoon();
@@ -119,11 +126,12 @@ export class DropSheet extends HTMLElement {
   }
 
   /** @param {Drop} drop */
-  #showRules({ hold_seconds, max_per_hold, max_per_buyer, throttle }) {
+  #showRules({ hold_seconds, max_per_hold, max_per_buyer, throttle, limit_group }) {
+    const together = limit_group === null ? "" : ", in all drops of its group together";
     const rules = [
       `A hold lasts ${durationInWords(hold_seconds)}.`,
       `At most ${units(max_per_hold, "unit")} per hold.`,
-      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer.`,
+      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer${together}.`,
       throttle === null
         ? ""
         : `At most ${units(throttle.holds, "hold")} per buyer in ${durationInWords(throttle.window_seconds)}.`,
@@ -158,12 +166,25 @@ export class DropSheet extends HTMLElement {
   async #load() {
     const drop = this.#drop;
     if (!drop) return;
-    // At least as new as the page, whichever node responds.
-    const [path, fresh] = [`/v1/drops/${drop.id}`, `at_least=${drop.position}`];
-    const [top, latest, standing] = await Promise.all([
-      call(`${path}/purchasers?limit=5&order=units&${fresh}`).catch(() => null),
-      call(`${path}/purchasers?limit=5&order=recent&${fresh}`).catch(() => null),
-      call(`${path}/buyers/${encodeURIComponent(buyerId())}?${fresh}`).catch(() => null),
+    const all = [this.#loadStanding(drop), this.#purchasers.open && this.#loadPurchasers(drop)];
+    const loaded = await Promise.all(all);
+    if (loaded.includes(null)) this.#loadSoon(RETRY_MS);
+  }
+
+  /** Null: the request failed. @param {Drop} drop */
+  async #loadStanding(drop) {
+    const standing = await call(fresh(drop, `/buyers/${encodeURIComponent(buyerId())}?`)).catch(
+      () => null,
+    );
+    write(this.#standing, standing ? describe(standing, store.of(drop.id) === undefined) : "");
+    return standing;
+  }
+
+  /** Null: a request failed. @param {Drop} drop */
+  async #loadPurchasers(drop) {
+    const [top, latest] = await Promise.all([
+      call(fresh(drop, "/purchasers?limit=5&order=units&")).catch(() => null),
+      call(fresh(drop, "/purchasers?limit=5&order=recent&")).catch(() => null),
     ]);
     const retry = () => this.#loadNow();
     if (top) fill(this.#top, top.data, ({ quantity }) => units(quantity, "unit"));
@@ -171,11 +192,23 @@ export class DropSheet extends HTMLElement {
     if (latest)
       fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
     else showError(this.#latest, retry);
-    write(this.#standing, standing ? describe(standing, store.of(drop.id) === undefined) : "");
-    if (!top || !latest || !standing) this.#loadSoon(RETRY_MS);
+    return top && latest;
   }
 }
 customElements.define("drop-sheet", DropSheet);
+
+/** @param {string} id @param {string} words */
+function title(id, words) {
+  return h("h2", { id }, words);
+}
+
+/**
+ * A path below a drop, for a response that is at least as new as the page, whichever node responds.
+ * @param {Drop} drop @param {string} rest ends with `?` or `&`
+ */
+function fresh({ id, position }, rest) {
+  return `/v1/drops/${id}${rest}at_least=${position}`;
+}
 
 /**
  * @param {Element} list

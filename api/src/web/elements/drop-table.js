@@ -6,7 +6,7 @@ import { h, mark, write } from "../lib/dom.js";
 import { STATUS, isOver } from "../lib/drop.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { count } from "../lib/format.js";
-import { openAdjust, openCancel, openEdit } from "./drop-form.js";
+import { openAdjust, openCancel, openDuplicate, openEdit } from "./drop-form.js";
 
 /** @typedef {import("../lib/api.js").DropLine} DropLine */
 /** @typedef {{row: HTMLTableRowElement, fill: (line: DropLine) => void}} Row */
@@ -87,23 +87,20 @@ customElements.define("drop-table", DropTable);
 /** @param {DropLine} first @returns {Row} */
 function makeRow(first) {
   let line = first;
-  const link = h("a", { href: `/drops/${first.id}`, dir: "auto" });
+  const link = h("a", { href: `/admin/drops/${first.id}`, dir: "auto" });
   const badge = h("span", { class: "badge" });
   const figures = FIGURES.map(([, words]) => h("td", { role: "cell", "data-label": words }));
-  const names = [
-    h("span", { class: "visually-hidden" }),
-    h("span", { class: "visually-hidden" }),
-    h("span", { class: "visually-hidden" }),
-  ];
   const choices = /** @type {const} */ ([
-    ["Edit", openEdit],
-    ["Adjust", openAdjust],
-    ["Cancel", openCancel],
+    ["Edit", openEdit, "quiet"],
+    ["Adjust", openAdjust, "quiet"],
+    ["Duplicate", openDuplicate, "quiet"],
+    ["Cancel", openCancel, "danger-quiet"],
   ]);
-  const actions = choices.map(([words, open], index) =>
+  const names = choices.map(() => h("span", { class: "visually-hidden" }));
+  const actions = choices.map(([words, open, kind], index) =>
     h(
       "button",
-      { type: "button", class: "quiet small", onclick: () => void open(line) },
+      { type: "button", class: `${kind} small`, onclick: () => void open(line) },
       words,
       names[index],
     ),
@@ -130,7 +127,10 @@ function makeRow(first) {
     });
     const isCancelled = now.status === "cancelled";
     const hadFocus = actions.some((button) => button === document.activeElement);
-    for (const button of actions) button.disabled = isCancelled;
+    // A cancelled drop can still be duplicated.
+    actions.forEach((button, index) => {
+      button.disabled = isCancelled && choices[index]?.[0] !== "Duplicate";
+    });
     // A disabled button loses the focus. The link keeps it within the row.
     if (isCancelled && hadFocus) link.focus();
   };

@@ -70,7 +70,7 @@ function row(event, name) {
   const words = h(
     "span",
     {},
-    h("strong", {}, label(event.event_type)),
+    h("strong", {}, eventWords(event.event_type)),
     " ",
     h("span", { class: "quiet-words" }, [isolate(name), detail(event)].filter(Boolean).join(" · ")),
   );
@@ -84,7 +84,7 @@ function row(event, name) {
 }
 
 /** Converts `HoldPlaced` to “Hold placed”. @param {string} type */
-function label(type) {
+export function eventWords(type) {
   const words = type.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   return words;
 }

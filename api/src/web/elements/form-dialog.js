@@ -166,6 +166,8 @@ function showFaults(form, faults) {
     write(error, detail);
     return [found];
   });
+  // A group of fields may be closed.
+  for (const found of controls) found.closest("details")?.setAttribute("open", "");
   controls[0]?.focus({ preventScroll: true });
   controls[0]?.closest(".field")?.scrollIntoView({ block: "center" });
   return controls;

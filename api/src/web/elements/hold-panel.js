@@ -8,14 +8,15 @@
 
 import { cart } from "../lib/cart.js";
 import { everyTick, until } from "../lib/clock.js";
-import { blockReason, isOver, statusOf } from "../lib/drop.js";
+import { allowedUnits, blockReason, isOver, offerSeconds, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate } from "../lib/foreign.js";
-import { clock, duration, durationInWords, money, ordinal, units } from "../lib/format.js";
+import { clock, count, duration, durationInWords, money, ordinal, units } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
 import { refusalOf } from "../lib/refusals.js";
 import { buy, check, discard, dismiss, join, leave, place, release, submit } from "../lib/shop.js";
 import { store, unitPrice } from "../lib/yours.js";
+import { QuantityStepper } from "./quantity-stepper.js";
 import { toast } from "./toast-list.js";
 
 /**
@@ -34,12 +35,13 @@ export class HoldPanel extends HTMLElement {
   #tick;
   #arm = () => {};
   #note = h("p", { class: "note" });
-  #quantity = h("input", {
-    type: "number",
-    min: 1,
-    value: 1,
-    inputmode: "numeric",
-    "aria-label": "Quantity",
+  #quantity = new QuantityStepper();
+  #code = h("input", {
+    type: "text",
+    maxlength: 64,
+    autocomplete: "off",
+    placeholder: "Access code",
+    "aria-label": "Access code",
   });
   /** The error of the quantity. */
   #quantityError = "";
@@ -71,10 +73,15 @@ export class HoldPanel extends HTMLElement {
   /** @param {Drop} drop */
   set drop(drop) {
     this.#drop = drop;
-    this.#quantity.max = String(drop.max_per_hold);
     mark(this, "aria-label", `${isolate(drop.name)}: your hold`);
     this.#note.id = `note-${drop.id}`;
-    mark(this.#quantity, "aria-describedby", this.#note.id);
+    this.#quantity.bounds = {
+      id: `units-${drop.id}`,
+      describedBy: this.#note.id,
+      most: allowedUnits(drop),
+      // A waitlist entry waits for units that are not available.
+      available: drop.stock.available || Infinity,
+    };
     this.#show();
   }
 
@@ -86,7 +93,7 @@ export class HoldPanel extends HTMLElement {
     const status = statusOf(drop);
     const kind = entry
       ? `${entry.key} ${entry.stage} ${isOver(status)}`
-      : `${status} ${this.#hasStepper(drop)}`;
+      : `${status} ${hasStepper(drop)} ${drop.access}`;
     if (kind !== this.#kind) this.#build(kind, drop, entry);
     this.#tick?.();
     this.#arm();
@@ -108,7 +115,7 @@ export class HoldPanel extends HTMLElement {
     this.toggleAttribute("data-mine", entry !== undefined);
     this.replaceChildren(...nodes, this.#note);
     this.#arm = isStep
-      ? disarm(this.querySelectorAll("button"), () => this.#focusNext())
+      ? disarm(this.querySelectorAll(".actions button"), () => this.#focusNext())
       : () => {};
     if (!(focused instanceof HTMLElement)) return;
     (this.contains(focused) ? focused : this).focus();
@@ -117,7 +124,8 @@ export class HoldPanel extends HTMLElement {
 
   /** Moves the focus from the panel to the next action. */
   #focusNext() {
-    if (document.activeElement === this) this.querySelector("button")?.focus();
+    const next = this.querySelector(".actions button");
+    if (document.activeElement === this && next instanceof HTMLElement) next.focus();
   }
 
   /**
@@ -141,8 +149,11 @@ export class HoldPanel extends HTMLElement {
         return this.#choice(drop, "Join the waitlist", "secondary", join);
       case "scheduled": {
         const words = h("span", { class: "time", role: "timer" });
+        // A code may open the drop before its start.
+        const early =
+          drop.access === "code" ? this.#choice(drop, "Hold it", "primary", place).nodes : [];
         return {
-          nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words)],
+          nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words), ...early],
           tick: () => write(words, duration(until((this.#drop ?? drop).starts_at))),
         };
       }
@@ -158,25 +169,30 @@ export class HoldPanel extends HTMLElement {
    * @param {Drop} drop
    * @param {string} words
    * @param {string} kind
-   * @param {(drop: Drop, quantity: number) => unknown} act
+   * @param {(drop: Drop, quantity: number, code: string) => unknown} act
    * @returns {View}
    */
   #choice(drop, words, kind, act) {
     const press = () => {
       const quantity = this.#chosenQuantity();
       // The current state of the drop, not that of the time when the view was built.
-      if (quantity) act(this.#drop ?? drop, quantity);
+      if (quantity) act(this.#drop ?? drop, quantity, this.#code.value.trim());
     };
+    const line = h("p", { class: "choose quiet-words" });
     return {
       nodes: [
+        hasStepper(drop) ? this.#quantity : line,
         h(
           "div",
           { class: "actions" },
-          this.#hasStepper(drop) && this.#quantity,
+          drop.access === "code" && this.#code,
           button(words, kind, press),
-          act === place && button("Add to cart", "quiet", () => this.#addToCart(drop)),
+          act === place &&
+            drop.access !== "code" &&
+            button("Add to cart", "quiet", () => this.#addToCart(drop)),
         ),
       ],
+      tick: () => write(line, limitOf(this.#drop ?? drop)),
     };
   }
 
@@ -227,6 +243,7 @@ export class HoldPanel extends HTMLElement {
           `${units(entry.quantity, "unit")} bought for ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}.`,
           entry,
           "Done",
+          "success",
         );
       case "expired":
         return ended(
@@ -259,11 +276,14 @@ export class HoldPanel extends HTMLElement {
           "Done",
         );
       case "waiting": {
-        const words = h("strong");
-        const tick = () => write(words, waitlistRank(entry));
+        const [words, others] = [h("strong"), h("span", { class: "quiet-words" })];
+        const tick = () => {
+          write(words, waitlistRank(entry));
+          write(others, waitlistWords(this.#drop ?? drop));
+        };
         return {
           nodes: [
-            h("p", { class: "outcome" }, words),
+            h("p", { class: "outcome choose" }, words, others),
             h(
               "div",
               { class: "actions" },
@@ -276,16 +296,11 @@ export class HoldPanel extends HTMLElement {
     }
   }
 
-  /** @param {Drop} drop */
-  #hasStepper(drop) {
-    return drop.max_per_hold > 1 && !this.hasAttribute("compact");
-  }
-
   /** The chosen quantity. If it is not valid, shows an error and returns undefined. */
   #chosenQuantity() {
     if (!this.#quantity.isConnected) return 1;
-    const [units, most] = [this.#quantity.valueAsNumber, Number(this.#quantity.max)];
-    if (Number.isInteger(units) && units >= 1 && units <= most) return units;
+    const { value, most } = this.#quantity;
+    if (value !== undefined) return value;
     this.#setQuantityError(`Enter a quantity from 1 to ${most}.`);
     this.#quantity.focus();
     return undefined;
@@ -294,11 +309,26 @@ export class HoldPanel extends HTMLElement {
   /** @param {string} words empty: no error */
   #setQuantityError(words) {
     this.#quantityError = words;
-    mark(this.#quantity, "aria-invalid", words ? "true" : null);
+    this.#quantity.isInvalid = words !== "";
     this.#show();
   }
 }
 customElements.define("hold-panel", HoldPanel);
+
+/** @param {Drop} drop */
+function hasStepper(drop) {
+  return allowedUnits(drop) > 1;
+}
+
+/** The limit of a hold, or the length of the waitlist. @param {Drop} drop */
+function limitOf(drop) {
+  return statusOf(drop) === "sold_out" ? waitlistWords(drop) : "One unit per hold";
+}
+
+/** @param {Drop} drop */
+function waitlistWords({ waitlist_length }) {
+  return waitlist_length > 0 ? `${count(waitlist_length)} waiting` : "The waitlist is empty";
+}
 
 /** Additional information below the actions. @param {Drop} drop @param {Entry | undefined} entry */
 function hint(drop, entry) {
@@ -308,11 +338,16 @@ function hint(drop, entry) {
   if (entry) return "";
   if (statusOf(drop) === "live")
     return `A hold reserves the units for you for ${durationInWords(drop.hold_seconds)}.`;
+  if (statusOf(drop) === "scheduled")
+    return `At most ${units(allowedUnits(drop), "unit")} per hold. A hold will last ${durationInWords(drop.hold_seconds)}.`;
   if (statusOf(drop) !== "sold_out") return "";
+  // The line above the button has the quantity then.
+  const waiting = hasStepper(drop) ? ` ${waitlistWords(drop)}.` : "";
+  const offer = ` An offer is a hold for ${durationInWords(offerSeconds(drop))}.`;
   if (drop.stock.held === 0)
-    return "All units are sold. Added stock is offered to the waitlist first.";
+    return `All units are sold. Added stock is offered to the waitlist first.${waiting}${offer}`;
   return drop.waitlist_length > 0
-    ? "Returned units are offered to the waitlist first."
+    ? `Returned units are offered to the waitlist first.${waiting}${offer}`
     : "Units of expired holds become available here automatically.";
 }
 
@@ -327,7 +362,7 @@ function waitlistRank({ waiting }) {
 /** @param {Drop} drop @param {Entry} entry */
 function waitlistHint(drop, { waiting, quantity }) {
   if (!waiting?.blocked_by)
-    return "Returned units are offered, as a hold, to the first buyer on the waitlist.";
+    return `Returned units are offered, as a hold, to the first buyer on the waitlist. Your offer will last ${durationInWords(offerSeconds(drop))}: buy within that time, or it goes to the next.`;
   return `Reason: ${blockReason(waiting.blocked_by, quantity, drop)}`;
 }
 
@@ -359,6 +394,7 @@ function held(entry) {
     { class: "held-line" },
     h("span", {}, `${units(hold.quantity, "unit")} held for you`),
     left,
+    h("span", { class: "fuse", "aria-hidden": "true" }, fuse),
   );
   const actions = h(
     "div",
@@ -366,7 +402,7 @@ function held(entry) {
     button(`Buy for ${money(unitPrice(entry), hold.quantity)}`, "primary", () => buy(entry)),
     button("Release", "quiet", () => release(entry)),
   );
-  return { nodes: [line, h("div", { class: "fuse", "aria-hidden": "true" }, fuse), actions], tick };
+  return { nodes: [line, actions], tick };
 }
 
 /** @param {Entry} entry @param {string} words @returns {View} */
@@ -405,17 +441,22 @@ function unanswered(entry) {
  * @param {string} words
  * @param {Entry} entry
  * @param {string} next
+ * @param {"success" | ""} [kind]
  * @returns {View}
  */
-function ended(title, words, entry, next) {
-  const outcome = h("p", { class: "outcome" }, h("strong", {}, title), " ", words);
+function ended(title, words, entry, next, kind = "") {
+  const outcome = h(
+    "p",
+    { class: `outcome ${kind}`.trim() },
+    h("span", {}, h("strong", {}, title), " ", words),
+  );
   return {
     nodes: [
       outcome,
       h(
         "div",
         { class: "actions" },
-        button(next, "secondary", () => dismiss(entry)),
+        button(next, next === "Done" ? "quiet" : "secondary", () => dismiss(entry)),
       ),
     ],
   };

@@ -125,13 +125,15 @@ function makeRow(id) {
 }
 
 /**
- * A button in a row. `subject` completes its name for screen readers.
+ * A button in a row. `subject` completes its name for screen readers. `danger-quiet`: its action
+ * cannot be undone.
  * @param {string} words @param {string} subject @param {() => unknown} act
+ * @param {"quiet" | "danger-quiet"} [kind]
  */
-export function rowButton(words, subject, act) {
+export function rowButton(words, subject, act, kind = "quiet") {
   const made = h(
     "button",
-    { type: "button", class: "quiet small", "data-act": words },
+    { type: "button", class: `${kind} small`, "data-act": words },
     words,
     h("span", { class: "visually-hidden" }, ` ${subject}`),
   );

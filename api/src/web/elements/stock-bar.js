@@ -1,15 +1,17 @@
-// The stock of a drop as a bar and as text: sold, held and available units. A drop that has ended
-// has no available units.
+// The stock of a drop as a bar and as text. Both show how much is left: available units, then those
+// on hold, whose part of the bar lies behind; the empty rest is sold. A drop that has ended has
+// nothing left, and shows the sold units.
 
 import { h, mark, write } from "../lib/dom.js";
+import { LEVEL } from "../lib/drop.js";
 import { count } from "../lib/format.js";
 
 /** @typedef {import("../lib/api.js").Stock} Stock */
 
 export class StockBar extends HTMLElement {
-  #sold = h("span", { class: "sold" });
+  #main = h("span", { class: "available" });
   #held = h("span", { class: "held" });
-  #bar = h("div", { class: "bar", role: "img" }, this.#sold, this.#held);
+  #bar = h("div", { class: "bar", role: "img" }, this.#held, this.#main);
   #left = h("strong", { class: "left" });
   #rest = h("span");
 
@@ -18,10 +20,17 @@ export class StockBar extends HTMLElement {
   }
 
   /** @param {Stock} stock @param {boolean} isOver */
-  show({ total, available, held, sold }, isOver) {
+  show({ total, available, held, sold, level }, isOver) {
+    this.#bar.hidden = level !== undefined;
+    if (level) {
+      write(this.#left, isOver ? "" : LEVEL[level]);
+      write(this.#rest, "");
+      return mark(this, "data-low", !isOver && level === "low" ? "" : null);
+    }
     const share = (/** @type {number} */ units) => `${(100 * units) / Math.max(1, total)}%`;
-    this.#sold.style.width = share(sold);
-    this.#held.style.width = share(held);
+    this.#main.className = isOver ? "sold" : "available";
+    this.#main.style.width = share(isOver ? sold : available);
+    this.#held.style.width = share((isOver ? sold : available) + held);
     // The width of the largest number, so that the text after it does not move when the number
     // falls.
     this.#left.style.minWidth = `${count(total).length + 3.3}ch`;
@@ -33,11 +42,9 @@ export class StockBar extends HTMLElement {
       "aria-label",
       `${onSale}${count(held)} held, ${count(sold)} ${isOver ? `of ${count(total)} ` : ""}sold`,
     );
-    mark(
-      this,
-      "data-low",
-      !isOver && available > 0 && available <= Math.max(3, total / 10) ? "" : null,
-    );
+    const isLow = !isOver && available > 0 && available <= Math.max(3, total / 10);
+    this.toggleAttribute("data-low", isLow);
+    this.toggleAttribute("data-over", isOver);
   }
 }
 customElements.define("stock-bar", StockBar);

@@ -1,8 +1,9 @@
 // Short messages in a corner, announced by screen readers. They disappear automatically, but not
 // while the pointer or focus is on them, and not while their subject needs a decision. They overlay
-// the page without covering its buttons.
+// the page and never cover a control: where there is no place for all of them, the older ones wait,
+// and without any place all wait until the page has one.
 
-import { everyTick } from "../lib/clock.js";
+import { TICK_MS, everyTick } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
 
 /**
@@ -10,18 +11,15 @@ import { h } from "../lib/dom.js";
  *   stays?: () => boolean}} Manner `stays`: returns whether the message must remain visible
  */
 
-const STAYS_MS = 7000;
+const STAYS_TICKS = 7000 / TICK_MS;
 const MOST_SHOWN = 3;
+/** Elements that a message never covers. */
+const CONTROLS = "button, input, select, textarea, summary, .button, .time, .top";
 /**
  * Elements that a message should not cover, most important first. If there is not enough space, the
  * last ones may be covered.
  */
-const UNCOVERED = [
-  "button.primary, button.danger, .time",
-  "button, input, select, textarea, summary",
-  "hold-panel, stock-bar",
-  "a, h1, h2, .price",
-];
+const UNCOVERED = ["hold-panel, stock-bar", "a, h1, h2, .price"];
 /**
  * The margin around a message, and the distance between two positions that are tried, in pixels.
  */
@@ -64,37 +62,56 @@ export class ToastList extends HTMLElement {
       close,
     );
     close.addEventListener("click", () => item.remove());
-    const leave = () =>
-      stays() || item.matches(":hover, :focus-within") ? setTimeout(leave, 1000) : item.remove();
-    setTimeout(leave, STAYS_MS);
+    let shownFor = 0;
+    const stop = everyTick(() => {
+      if (!item.isConnected) return stop();
+      // The time begins when the message is visible.
+      if (!item.hasAttribute("data-waiting")) shownFor += 1;
+      const isKept = stays() || item.matches(":hover, :focus-within");
+      if (shownFor < STAYS_TICKS || isKept) return undefined;
+      item.remove();
+      return stop();
+    });
     this.append(item);
     while (this.childElementCount > MOST_SHOWN) this.firstElementChild?.remove();
     this.#settle();
   }
 
   /**
-   * Keeps the position if it covers nothing important; otherwise moves to the lowest free position.
+   * Shows as many of the latest messages as there is a place for, and places them: where they are,
+   * if that covers nothing; otherwise at the lowest free place.
    */
   #settle() {
-    const { height, left, right } = this.getBoundingClientRect();
-    if (height === 0) {
-      this.style.bottom = "";
-      return;
+    const items = [...this.children];
+    for (let hidden = 0; hidden <= items.length; hidden += 1) {
+      items.forEach((item, index) => item.toggleAttribute("data-waiting", index < hidden));
+      if (hidden < items.length && this.#place()) return;
     }
+    this.style.bottom = "";
+  }
+
+  /** Returns whether there is a place that covers no control, and takes it. */
+  #place() {
+    const { height, left, right } = this.getBoundingClientRect();
     const now = parseFloat(getComputedStyle(this).bottom) || 0;
-    for (let kinds = UNCOVERED.length; kinds > 0; kinds -= 1) {
-      const taken = inSight(UNCOVERED.slice(0, kinds).join(), left - GAP, right + GAP);
+    for (let kinds = UNCOVERED.length; kinds >= 0; kinds -= 1) {
+      const taken = inSight(
+        [CONTROLS, ...UNCOVERED.slice(0, kinds)].join(),
+        left - GAP,
+        right + GAP,
+      );
       const isFree = (/** @type {number} */ bottom) => {
         const [top, end] = [innerHeight - bottom - height - GAP, innerHeight - bottom + GAP];
         return top >= 0 && taken.every((box) => box.bottom <= top || box.top >= end);
       };
-      if (isFree(now)) return;
+      if (isFree(now)) return true;
       for (let bottom = 2 * GAP; bottom < innerHeight - height; bottom += STEP) {
         if (!isFree(bottom)) continue;
         this.style.bottom = `${bottom}px`;
-        return;
+        return true;
       }
     }
+    return false;
   }
 }
 customElements.define("toast-list", ToastList);

@@ -8,13 +8,15 @@ import { learn } from "./clock.js";
 
 /**
  * @typedef {{amount: number, currency: string}} Money
- * @typedef {{total: number, available: number, held: number, sold: number}} Stock
+ * @typedef {{total: number, available: number, held: number, sold: number,
+ *   level?: "in_stock" | "low" | "sold_out"}} Stock under `level` the numbers are absent
  * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled"} DropStatus
  * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
  * @typedef {{id: string, name: string, description: string | null, image_url: string | null,
  *   price: Money, status: DropStatus, starts_at: string, ends_at: string | null,
- *   hold_seconds: number, max_hold_seconds: number | null, max_per_hold: number,
- *   max_per_buyer: number | null, throttle: {holds: number, window_seconds: number} | null,
+ *   hold_seconds: number, max_hold_seconds: number | null, offer_seconds: number | null,
+ *   max_per_hold: number, max_per_buyer: number | null,
+ *   throttle: {holds: number, window_seconds: number} | null,
  *   low_stock_at: number | null, limit_group: string | null,
  *   visibility: "public" | "unlisted" | "hidden", show_stock: "exact" | "level",
  *   access: "open" | "code", product_id: string | null, variant_id: string | null,

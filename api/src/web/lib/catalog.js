@@ -40,9 +40,7 @@ export class Catalog {
     const pages = await Promise.all(
       parts.map(({ status, last }) => {
         const after = last ? `&starting_after=${last.id}` : "";
-        return callForPage(
-          `/v1/drops?status=${status}&limit=${PAGE}&expand=top_purchasers${after}`,
-        );
+        return callForPage(`/v1/drops?status=${status}&limit=${PAGE}${after}`);
       }),
     );
     if (this.position === 0) this.position = Math.min(...pages.map(({ position }) => position));

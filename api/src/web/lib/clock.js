@@ -8,7 +8,7 @@
 const SAMPLES = 16;
 /** The maximum difference between two samples that confirm each other. */
 const AGREE_MS = 1000;
-const TICK_MS = 200;
+export const TICK_MS = 200;
 
 /** The server's clock minus this machine's, in milliseconds, by sample. @type {number[]} */
 const samples = [];

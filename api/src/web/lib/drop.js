@@ -1,7 +1,7 @@
 // Texts that describe a drop.
 
 import { until } from "./clock.js";
-import { count, day, duration, units } from "./format.js";
+import { count, day, duration, units, zoneAt } from "./format.js";
 
 /** @typedef {import("./api.js").Drop} Drop */
 
@@ -23,7 +23,23 @@ export function statusOf(drop) {
   if (drop.status === "cancelled") return "cancelled";
   if (drop.ends_at && until(drop.ends_at) <= 0) return "ended";
   if (until(drop.starts_at) > 0) return "scheduled";
-  return drop.stock.available === 0 ? "sold_out" : "live";
+  return isSoldOut(drop.stock) ? "sold_out" : "live";
+}
+
+/** The words for a stock without numbers. */
+export const LEVEL = { in_stock: "In stock", low: "Only a few left", sold_out: "None left" };
+
+/** Returns whether no unit is available. @param {import("./api.js").Stock} stock */
+function isSoldOut({ level, available }) {
+  return level ? level === "sold_out" : available === 0;
+}
+
+/**
+ * Returns whether so many units are available, as far as the stock shows it.
+ * @param {import("./api.js").Stock} stock @param {number} requested
+ */
+export function has({ level, available }, requested) {
+  return level ? level !== "sold_out" : available >= requested;
 }
 
 /**
@@ -47,12 +63,14 @@ export function isOver(status) {
 export function when(drop) {
   switch (statusOf(drop)) {
     case "scheduled":
-      return `Starts ${day(drop.starts_at)}`;
+      return `Starts ${day(drop.starts_at)} ${zoneAt(drop.starts_at)}`;
     case "live":
     case "sold_out":
       return drop.ends_at ? `Ends in ${duration(until(drop.ends_at))}` : withoutEnd(drop);
-    case "ended":
-      return `Ended ${day(drop.ends_at ?? drop.server_time)}`;
+    case "ended": {
+      const at = drop.ends_at ?? drop.server_time;
+      return `Ended ${day(at)} ${zoneAt(at)}`;
+    }
     case "cancelled":
       return "No further sales";
   }
@@ -60,7 +78,7 @@ export function when(drop) {
 
 /** @param {Drop} drop */
 function withoutEnd({ stock, waitlist_length }) {
-  if (stock.available > 0) return "While stock lasts";
+  if (!isSoldOut(stock)) return "While stock lasts";
   if (stock.held === 0) return "All units are sold";
   return waitlist_length > 0 ? "Returned units go to the waitlist" : "Returned units are sold here";
 }
@@ -86,6 +104,16 @@ export function blockReason(block, requested, drop) {
       return `only ${units(left, "unit is", "units are")} unsold, and ${request}; you can be served only if stock is added.`;
     }
   }
+}
+
+/** The most units of one hold of a new buyer. @param {Drop} drop */
+export function allowedUnits({ max_per_hold, max_per_buyer }) {
+  return Math.min(max_per_hold, max_per_buyer ?? max_per_hold);
+}
+
+/** How long an offer to a waitlist entry lasts, in seconds. @param {Drop} drop */
+export function offerSeconds({ offer_seconds, hold_seconds }) {
+  return offer_seconds ?? hold_seconds;
 }
 
 /** The label of the status. @param {Drop} drop */

@@ -10,6 +10,8 @@ import { applyNews, check, refresh, resume, settle } from "./shop.js";
 import { setNews } from "./title.js";
 import { isAbandoned, store } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
+import "../elements/hold-timer.js";
+import "../elements/time-zone.js";
 
 /** @typedef {import("./yours.js").Entry} Entry */
 

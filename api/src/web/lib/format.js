@@ -77,6 +77,21 @@ export function day(time) {
   });
 }
 
+/** The time zone of this browser, with its present offset. */
+export function timeZone() {
+  const { timeZone: name } = new Intl.DateTimeFormat().resolvedOptions();
+  const offset = zoneAt(Date.now());
+  return name === offset || name === "UTC" ? "UTC" : `${name} (${offset})`;
+}
+
+/** The offset from UTC of local times at `time`, as `UTC+2`. @param {string | number} time */
+export function zoneAt(time) {
+  const minutes = -new Date(time).getTimezoneOffset();
+  const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
+  const offset = `${hours}${rest > 0 ? `:${String(rest).padStart(2, "0")}` : ""}`;
+  return minutes === 0 ? "UTC" : `UTC${minutes > 0 ? "+" : "−"}${offset}`;
+}
+
 /** Day and time to the second, with the year. @param {string | number} time */
 export function exact(time) {
   return new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });

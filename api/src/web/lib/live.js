@@ -39,9 +39,10 @@ import { SILENCE_MS, Stream } from "./stream.js";
 
 /**
  * The channel's name contains the version of the messages between tabs, because tabs from before an
- * update do not understand new ones.
+ * update do not understand new ones. The dashboard has a channel of its own: its stream shows
+ * hidden drops and all numbers.
  */
-const NAME = "holdfast.live.3";
+const NAME = `holdfast.live.4${location.pathname.startsWith("/admin") ? ".admin" : ""}`;
 /** The maximum number of waitlist entries per stream. */
 const MAX_ENTRIES = 20;
 /** The maximum number of orders per stream. */

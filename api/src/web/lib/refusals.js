@@ -2,7 +2,7 @@
 
 import { Problem } from "./api.js";
 import { now } from "./clock.js";
-import { isOver, statusOf } from "./drop.js";
+import { has, isOver, statusOf } from "./drop.js";
 import { isolate } from "./foreign.js";
 import { clock, count, duration, units } from "./format.js";
 import { service } from "./service.js";
@@ -78,9 +78,9 @@ function unitsOf(dropId) {
 function isStillTrue({ code, numbers }, drop, age) {
   switch (code) {
     case "sold_out":
-      return drop.stock.available < (numbers.requested ?? 1);
+      return !has(drop.stock, numbers.requested ?? 1);
     case "not_sold_out":
-      return drop.stock.available >= (numbers.requested ?? 1);
+      return has(drop.stock, numbers.requested ?? 1);
     case "throttled":
     case "cooling_down":
     case "address_limit_reached":
@@ -122,6 +122,14 @@ export function explain(problem) {
         : "The limit of waitlist entries for your network is reached. Try again later.";
     case "not_live":
       return `The drop has not started. It starts at ${clock(numbers.starts_at)}.`;
+    case "code_required":
+      return "This drop requires an access code.";
+    case "code_invalid":
+      return numbers.expired_at
+        ? `The access code expired at ${clock(numbers.expired_at)}.`
+        : "This drop has no such access code. Compare it with the one that you received.";
+    case "code_spent":
+      return "The access code has been used.";
     case "ended":
       return numbers.cancelled ? "The drop was cancelled." : "The drop has ended.";
     case "hold_expired":

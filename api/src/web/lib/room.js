@@ -5,6 +5,7 @@ import { Problem, call } from "./api.js";
 import { byId, h, mark, write } from "./dom.js";
 import { clock } from "./format.js";
 import { toast } from "../elements/toast-list.js";
+import "../elements/time-zone.js";
 
 /** The interval between two counts of the open matters. */
 const COUNT_MS = 15_000;
@@ -92,9 +93,13 @@ export async function download(name, read) {
 
 /** Shows the number of open matters in the navigation, and lets the administrator sign out. */
 export function startRoom() {
-  /** Disabled until now: a press before this would have been lost. @type {HTMLButtonElement} */
+  /**
+   * Disabled until now, as the content was inert: a press before this would have been lost.
+   * @type {HTMLButtonElement}
+   */
   const signOut = byId("sign-out");
   signOut.disabled = false;
+  document.querySelector("main")?.removeAttribute("inert");
   signOut.addEventListener("click", async () => {
     await call("/v1/admin/session", { method: "DELETE" }).catch(() => null);
     location.reload();

@@ -18,14 +18,20 @@ import { MAX_HOLD_MS, RETRY_WINDOW_MS, isSettled, store } from "./yours.js";
  * @typedef {import("./yours.js").Entry} Entry
  */
 
-/** Places a hold. @param {Drop} drop @param {number} quantity */
-export async function place(drop, quantity) {
-  await submit(store.add(drop, quantity, "asking"));
+/** Places a hold. @param {Drop} drop @param {number} quantity @param {string} [code] */
+export async function place(drop, quantity, code) {
+  await request(store.add(drop, quantity, "asking"), code);
 }
 
-/** Joins the waitlist. @param {Drop} drop @param {number} quantity */
-export async function join(drop, quantity) {
-  await submit(store.add(drop, quantity, "joining"));
+/** Joins the waitlist. @param {Drop} drop @param {number} quantity @param {string} [code] */
+export async function join(drop, quantity, code) {
+  await request(store.add(drop, quantity, "joining"), code);
+}
+
+/** @param {Entry} entry @param {string} [code] kept for retries */
+async function request(entry, code) {
+  if (code) store.update(entry, { code });
+  await submit(entry);
 }
 
 /**
@@ -41,6 +47,7 @@ export async function submit(entry) {
     buyer_id: buyerId(),
     quantity: entry.quantity,
     ...(name ? { display_name: name } : {}),
+    ...(entry.code ? { code: entry.code } : {}),
   };
   const path = `/v1/drops/${entry.drop_id}/${entry.asks}`;
   try {

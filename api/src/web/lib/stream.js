@@ -24,7 +24,7 @@ const LONGEST_PAUSE_MS = 15_000;
 export const SILENCE_MS = 25_000;
 
 export class Stream {
-  #query;
+  #url;
   #lastId;
   #listener;
   #pause = FIRST_PAUSE_MS;
@@ -37,9 +37,10 @@ export class Stream {
    * @param {string} query for example `?drops=ID`
    * @param {string} lastId the last id that was received
    * @param {Listener} listener
+   * @param {string} server the origin of another server
    */
-  constructor(query, lastId, listener) {
-    this.#query = query;
+  constructor(query, lastId, listener, server = "") {
+    this.#url = `${server}/v1/stream${query}`;
     this.#lastId = lastId;
     this.#listener = listener;
   }
@@ -84,11 +85,7 @@ export class Stream {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };
     if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
-    const response = await fetch(`/v1/stream${this.#query}`, {
-      headers,
-      signal,
-      cache: "no-store",
-    });
+    const response = await fetch(this.#url, { headers, signal, cache: "no-store" });
     if (!response.ok || !response.body) {
       const problem = await response.json().catch(() => ({}));
       this.#listener.onRefused?.(problem.code ?? "", problem.drop_id ?? "");

@@ -20,7 +20,8 @@ import { uuid } from "./api.js";
  *   asked_at: number, stage: Stage, since: number, asks: "holds" | "waitlist", again?: boolean,
  *   hold?: Hold, total?: Money,
  *   waiting?: {id: string, place: number | null, blocked_by?: import("./api.js").Block | null},
- *   called_off?: boolean, dismissed?: boolean}} Entry `again`: the request is being retried;
+ *   called_off?: boolean, dismissed?: boolean, code?: string}} Entry `again`: the request is being
+ *   retried; `code`: the access code;
  *   `called_off`: the drop was cancelled
  */
 

@@ -4,6 +4,7 @@
 
 import { Problem, call, callForText } from "../lib/api.js";
 import { byId, h, mark, write } from "../lib/dom.js";
+import { isOver } from "../lib/drop.js";
 import { isolate } from "../lib/foreign.js";
 import { clock } from "../lib/format.js";
 import { Live } from "../lib/live.js";
@@ -24,6 +25,19 @@ import "../elements/service-note.js";
 const [BUSY_MS, IDLE_MS] = [1000, 2500];
 /** The number of drops on one page. */
 const PAGE = 50;
+/**
+ * The orders of the table, by the value of their choice. Drops that are over have none available.
+ * @type {Record<string, (one: import("../lib/api.js").DropLine,
+ *   other: import("../lib/api.js").DropLine) => number>}
+ */
+const ORDERS = {
+  name: (one, other) => one.name.localeCompare(other.name, "en"),
+  available: (one, other) =>
+    Number(isOver(one.status)) - Number(isOver(other.status)) || one.available - other.available,
+  sold: (one, other) => other.sold - one.sold,
+  held: (one, other) => other.held - one.held,
+  expired: (one, other) => other.expired - one.expired,
+};
 /** The pause after the last key press before a search starts. */
 const SEARCH_DELAY_MS = 250;
 
@@ -33,6 +47,8 @@ const windowChoice = byId("window");
 const dropChoice = byId("chart-drop");
 /** @type {HTMLSelectElement} */
 const shownChoice = byId("shown");
+/** @type {HTMLSelectElement} */
+const sortChoice = byId("sort");
 /** @type {HTMLInputElement} */
 const search = byId("search");
 /** The last drops of the previous pages. @type {string[]} */
@@ -88,14 +104,25 @@ function showDrops({ drops, has_more: hasMore, position }, path) {
     shownChoice.value || search.value.trim() || cursors.length > 0
       ? "No matching drops."
       : "No drops yet.";
-  table.show(drops, path === shownPath);
-  shownPath = path;
+  const by = sortChoice.value;
+  table.show(sorted(drops, by), `${by} ${path}` === shownPath);
+  shownPath = `${by} ${path}`;
+  byId("sorted").hidden = by === "" || (cursors.length === 0 && !hasMore);
   lastShown = drops.at(-1)?.id ?? "";
   setEnabled("newer", cursors.length > 0);
   setEnabled("older", hasMore);
   byId("pager").hidden = cursors.length === 0 && !hasMore;
   updateChoices(drops);
   follow(drops, position);
+}
+
+/**
+ * The drops of a page in the chosen order; those of the same rank are newest first.
+ * @param {import("../lib/api.js").DropLine[]} drops @param {string} by
+ */
+function sorted(drops, by) {
+  const compare = ORDERS[by];
+  return compare ? [...drops].sort(compare) : drops;
 }
 
 /**
@@ -217,6 +244,7 @@ search.addEventListener("input", () => {
   typing = window.setTimeout(applyFilters, SEARCH_DELAY_MS);
 });
 shownChoice.addEventListener("change", applyFilters);
+sortChoice.addEventListener("change", refresh);
 byId("older").addEventListener("click", () => {
   if (byId("older").ariaDisabled || !lastShown) return;
   cursors.push(lastShown);

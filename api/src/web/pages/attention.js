@@ -134,7 +134,7 @@ function buttons(one) {
   const subject = `${kindWords(one.kind)} ${shortId(one.id)}`;
   return [
     rowButton("Retry", subject, () => act(one, "retry")),
-    rowButton("Cancel", subject, () => cancel(one)),
+    rowButton("Cancel", subject, () => cancel(one), "danger-quiet"),
   ];
 }
 

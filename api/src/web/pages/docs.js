@@ -1,107 +1,14 @@
-// The API reference, rendered from the server's OpenAPI document.
+// The API reference. Its pages are complete without this script, which adds the search, copy
+// buttons, and the address and ids of this server in the samples.
 
-import { Problem, call } from "../lib/api.js";
+import { call, uuid } from "../lib/api.js";
 import { byId, h, write } from "../lib/dom.js";
-import { Description } from "../lib/openapi.js";
-import { ApiOperation } from "../elements/api-operation.js";
-import { ApiSchema, prose } from "../elements/api-schema.js";
+import { search } from "../lib/docs-search.js";
 
-/**
- * Returns the newest drop with a status, if there is one.
- * @param {string} query
- * @returns {Promise<string | undefined>}
- */
-async function newest(query) {
-  const { data } = await call(`/v1/drops?limit=1${query}`).catch(() => ({ data: [] }));
-  return data[0]?.id;
-}
-
-/**
- * Ids for the curl commands, so that they work without changes: a drop on sale, or a sold-out drop
- * for the waitlist. The command that cancels a drop has a placeholder.
- * @returns {Promise<Record<string, string>>}
- */
-async function known() {
-  const [live, soldOut, any] = await Promise.all([
-    newest("&status=live"),
-    newest("&status=sold_out"),
-    newest(""),
-  ]);
-  const id = live ?? soldOut ?? any ?? "DROP_ID";
-  const others = {
-    "cancelDrop.id": "DROP_ID",
-    buyer_id: "buyer-1",
-    "holds.id": "HOLD_ID",
-    "waitlist.id": "ENTRY_ID",
-  };
-  return { ...others, id, "joinWaitlist.id": soldOut ?? id };
-}
-
-/** @param {string} title @param {[string, string][]} links targets and labels */
-function contents(title, links) {
-  return h(
-    "section",
-    {},
-    h("strong", {}, title),
-    h("ul", {}, ...links.map(([to, name]) => h("li", {}, h("a", { href: `#${to}` }, name)))),
-  );
-}
-
-/** @param {string} title @param {string} words @param {Node[]} inside */
-function group(title, words, inside) {
-  const id = `group-${title.toLowerCase().replaceAll(" ", "-")}`;
-  return h(
-    "section",
-    { class: "group", "aria-labelledby": id },
-    h(
-      "div",
-      { class: "part" },
-      h("h2", { id }, title),
-      h("p", { class: "quiet-words" }, ...prose(words)),
-    ),
-    ...inside,
-  );
-}
-
-async function show() {
-  const [document, ids] = await Promise.all([call("/openapi.json"), known()]);
-  const description = new Description(document);
-  byId("about").replaceChildren(
-    ...document.info.description
-      .trim()
-      .split("\n\n")
-      .map((/** @type {string} */ words) => h("p", {}, ...prose(words.replaceAll("\n", " ")))),
-  );
-  for (const { name, description: words } of document.tags) {
-    const operations = description.operations(name);
-    const shown = operations.map((operation) => {
-      const element = new ApiOperation();
-      element.show(description, operation, ids);
-      return element;
-    });
-    byId("groups").append(group(name, words, shown));
-    byId("lists").append(
-      contents(
-        name,
-        operations.map(({ described }) => [described.operationId, described.summary]),
-      ),
-    );
-  }
-  const schemas = description.schemas();
-  const shown = schemas.map(([name, schema]) => {
-    const element = new ApiSchema();
-    element.show(description, name, schema);
-    return element;
-  });
-  byId("groups").append(group("Schemas", "The types of request and response bodies.", shown));
-  byId("lists").append(
-    contents(
-      "Schemas",
-      schemas.map(([name]) => [`schema-${name}`, name]),
-    ),
-  );
-  scrollToHash();
-}
+/** The language of the samples that the reader opened last. */
+const LANGUAGE = "docs-language";
+/** How long the confirmation of a copy is shown, in milliseconds. */
+const CONFIRMATION_MS = 2000;
 
 /**
  * On wide screens the contents are always open next to the text. On narrow screens they are above
@@ -119,15 +26,103 @@ function foldContents() {
   fold();
 }
 
-/** The target of the URL's fragment did not exist yet when the page was loaded. */
-function scrollToHash() {
-  if (location.hash.length > 1) location.replace(location.hash);
+/** Adds a button to every block that can be copied. */
+function addCopyButtons() {
+  for (const shown of document.querySelectorAll("pre[data-copy]")) {
+    const name = `Copy: ${shown.getAttribute("aria-label")}`;
+    const button = h(
+      "button",
+      { type: "button", class: "quiet small", "aria-label": name },
+      "Copy",
+    );
+    const status = h("span", { class: "hint", role: "status" });
+    button.addEventListener("click", async () => {
+      write(status, (await copied(shown)) ? "Copied" : "Selected. Copy it with the keyboard.");
+      setTimeout(() => write(status, ""), CONFIRMATION_MS);
+    });
+    const block = h("div", { class: "copied" }, h("p", { class: "copy" }, button, status));
+    shown.replaceWith(block);
+    block.append(shown);
+  }
+}
+
+/**
+ * Copies the text of an element. Browsers permit this on HTTPS and localhost only; on other origins
+ * the text is selected instead.
+ * @param {Element} element
+ */
+async function copied(element) {
+  const text = element.textContent ?? "";
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection()?.selectAllChildren(element);
+    return document.execCommand("copy");
+  }
+}
+
+/** Opens the samples in one language, and remembers the one that the reader opens. */
+function keepLanguage() {
+  const samples = /** @type {NodeListOf<HTMLDetailsElement>} */ (
+    document.querySelectorAll("details.sample")
+  );
+  const preferred = localStorage.getItem(LANGUAGE);
+  for (const sample of samples) {
+    if (sample.dataset.language === preferred) sample.open = true;
+    sample.querySelector("summary")?.addEventListener("click", () => {
+      if (sample.dataset.language) localStorage.setItem(LANGUAGE, sample.dataset.language);
+    });
+  }
+}
+
+/**
+ * Returns the newest drop with a status, if there is one.
+ * @param {string} query
+ * @returns {Promise<string | undefined>}
+ */
+async function newest(query) {
+  const { data } = await call(`/v1/drops?limit=1${query}`).catch(() => ({ data: [] }));
+  return data[0]?.id;
+}
+
+/**
+ * Fills the placeholders of the samples, so that many work without changes: with the address of
+ * this server, a new idempotency key, and the newest drop on sale; for the waitlist, a drop that is
+ * sold out. A sample that ends something keeps its placeholder.
+ */
+async function fillSamples() {
+  const places = /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll(".sample var[data-name]")
+  );
+  if (places.length === 0) return;
+  /** @param {string} name @param {(operation: string) => string | undefined} text */
+  const fill = (name, text) => {
+    for (const place of places) {
+      if (place.dataset.name !== name) continue;
+      const filled = text(place.closest(".operation")?.id ?? "");
+      if (!filled) continue;
+      place.textContent = filled;
+      place.dataset.filled = "";
+    }
+  };
+  fill("origin", () => location.origin);
+  fill("key", uuid);
+  if (![...places].some(({ dataset }) => dataset.name === "drop_id")) return;
+  const [live, soldOut, any] = await Promise.all([
+    newest("&status=live"),
+    newest("&status=sold_out"),
+    newest(""),
+  ]);
+  const usual = live ?? soldOut ?? any;
+  fill("drop_id", (operation) => {
+    if (/^(cancel|delete|erase|remove)/.test(operation)) return undefined;
+    return operation === "joinWaitlist" ? (soldOut ?? usual) : usual;
+  });
 }
 
 foldContents();
-try {
-  await show();
-} catch (problem) {
-  if (!(problem instanceof Problem)) throw problem;
-  write(byId("failed"), `${problem.message} Reload the page in a moment.`);
-}
+keepLanguage();
+addCopyButtons();
+search(byId("search"));
+await fillSamples();

@@ -4,7 +4,7 @@
 // receives new ones from the stream. The content below the drops is shown after the first page has
 // loaded, to avoid layout shifts.
 
-import { Problem, callForPage, sleep } from "../lib/api.js";
+import { Problem, sleep } from "../lib/api.js";
 import { Catalog, PAGE, inOrder } from "../lib/catalog.js";
 import { byId, mark, write } from "../lib/dom.js";
 import { isNewer, isOver, statusOf } from "../lib/drop.js";
@@ -22,8 +22,6 @@ import "../elements/your-list.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
-/** The minimum interval between two requests for purchasers, over all drops. */
-const PURCHASERS_EVERY_MS = 2000;
 /** The maximum number of cards that are active and followed at a time: those near the viewport. */
 const MOST_AWAKE = 100;
 /** Changes of the active cards within this time lead to one new stream request. */
@@ -46,9 +44,7 @@ function show(drop) {
   const card = cards.get(drop.id);
   if (!card) return addFromStream(drop);
   if (card.drop && !isNewer(drop, card.drop)) return;
-  const hasSold = card.drop?.stock.sold !== drop.stock.sold;
   card.drop = drop;
-  if (hasSold) requestPurchasers(drop.id);
 }
 
 /** The number of drops that the stream added since the page was opened. */
@@ -56,7 +52,7 @@ let arrived = 0;
 
 /** Adds a drop from the stream: a new one, or one that another tab follows. @param {Drop} drop */
 function addFromStream(drop) {
-  if (isOver(statusOf(drop)) || !catalog.isPast(drop)) return;
+  if (isOver(statusOf(drop)) || !catalog.isPast(drop) || drop.visibility !== "public") return;
   arrived += 1;
   // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
@@ -66,7 +62,6 @@ function addFromStream(drop) {
       stays: () => true,
     });
   add([drop]);
-  if (drop.stock.sold > 0) requestPurchasers(drop.id);
 }
 
 /**
@@ -75,11 +70,11 @@ function addFromStream(drop) {
  */
 function add(drops) {
   const added = drops
-    .filter(({ id }) => !cards.has(id))
+    // A signed-in administrator is sent all drops.
+    .filter(({ id, visibility }) => visibility === "public" && !cards.has(id))
     .map((drop) => {
       const card = new DropCard();
       card.drop = drop;
-      if (drop.top_purchasers) card.purchasers = drop.top_purchasers;
       cards.set(drop.id, card);
       list.insertBefore(card, successorOf(drop));
       near.observe(card);
@@ -150,41 +145,6 @@ function tidy() {
     ...kept.sort((one, other) => (one.drop && other.drop ? inOrder(one.drop, other.drop) : 0)),
   );
   follow();
-}
-
-/** The drops whose purchasers may have changed. @type {Set<string>} */
-const sold = new Set();
-let isRequesting = false;
-
-/**
- * Requests purchasers after a short pause, with one request for several drops.
- * @param {string} id
- */
-async function requestPurchasers(id) {
-  sold.add(id);
-  if (isRequesting) return;
-  isRequesting = true;
-  // Jitter: all clients learn of a sale at the same moment, and must not send requests in step.
-  await sleep(100 + 200 * Math.random());
-  while (sold.size > 0) {
-    const ids = [...sold].slice(0, MOST_AWAKE);
-    const page = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(
-      () => null,
-    );
-    if (page) ids.forEach((requested) => sold.delete(requested));
-    else
-      ids.forEach((requested) => {
-        const card = cards.get(requested);
-        if (card) card.purchasers = null;
-      });
-    for (const drop of page?.data ?? []) {
-      const card = cards.get(drop.id);
-      if (card && drop.top_purchasers) card.purchasers = drop.top_purchasers;
-      if (card) show(drop);
-    }
-    await sleep(PURCHASERS_EVERY_MS);
-  }
-  isRequesting = false;
 }
 
 let isReading = false;

@@ -106,7 +106,7 @@ endpoints.begin("Endpoints", [
       ),
       rowButton("New secret", endpoint.url, () => openRotate(endpoint)),
       rowButton("Replay", endpoint.url, () => openReplay(endpoint)),
-      rowButton("Delete", endpoint.url, () => openDeleteEndpoint(endpoint)),
+      rowButton("Delete", endpoint.url, () => openDeleteEndpoint(endpoint), "danger-quiet"),
     ],
   },
 ]);

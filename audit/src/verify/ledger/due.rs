@@ -281,7 +281,8 @@ impl Ledger {
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => self.nothing_is_due(),
+            | DropEvent::WaitlistLeft(_)
+            | DropEvent::CodesCreated(_) => self.nothing_is_due(),
         }
     }
 

@@ -7,11 +7,13 @@ use domain::event::{
     HoldChanged, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, LeaveCause,
     PurchaseConfirmed, ReleaseCause, WaitlistJoined, WaitlistLeft,
 };
-use domain::values::{DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, Pseudonym, WaitlistId};
+use domain::values::{
+    Access, CodeDigest, DropId, HoldId, MaxHoldSeconds, Money, OfferSeconds, Pseudonym, WaitlistId,
+};
 use infrastructure::codec::RecordedEvent;
 
 use super::super::Check;
-use super::super::account::{on_sale, within_one_hold};
+use super::super::account::{on_sale, on_sale_from, within_one_hold};
 use super::{Ledger, OpenEntry, OpenHold, in_time, written};
 use crate::violation::{Fault, expect};
 
@@ -31,6 +33,13 @@ impl Ledger {
         if let Some(entry_id) = event.waitlist_entry {
             let entry = self.settle(entry_id, drop_id, event.buyer, quantity)?;
             expect("hold of the entry", entry.hold_id, event.hold_id)?;
+            let written =
+                |code: Option<CodeDigest>| code.map_or_else(none, |code| code.to_string());
+            expect(
+                "access code of the entry",
+                written(entry.code),
+                written(event.code),
+            )?;
         }
         let account = self.open_account(drop_id)?;
         account.available -= i64::from(quantity);
@@ -38,11 +47,22 @@ impl Ledger {
         account.open += 1;
         // Overselling is the more important report, so it is checked first.
         account.check_units()?;
-        let terms = account.terms()?;
-        // The sale may have ended before late money arrives.
-        if !is_late {
-            on_sale(terms, event.placed_at)?;
+        let (code, at) = (event.code, event.placed_at);
+        let starts_at = account.codes.opens_at(code, account.terms()?.starts_at);
+        if event.waitlist_entry.is_some() {
+            // An entry has used its code when it joined.
+            on_sale(account.terms()?, at)?;
+        } else {
+            // The sale, and the time of the code, may have ended before late money arrives.
+            if !is_late {
+                account.check_code(code, at)?;
+                on_sale_from(starts_at, account.terms()?, at)?;
+            }
+            if let Some(code) = code {
+                account.codes.take(code)?;
+            }
         }
+        let terms = account.terms()?;
         within_one_hold(terms, quantity)?;
         // The deadline of an order's hold is that of the order, unless it is sold late.
         if !is_old && (is_late || event.order_id.is_none()) {
@@ -62,6 +82,7 @@ impl Ledger {
             placed: recorded.position,
             order_id: event.order_id,
             is_late,
+            code,
         };
         self.holds.insert(event.hold_id, hold);
         Ok(())
@@ -116,6 +137,7 @@ impl Ledger {
             return Err(format!("hold {} was changed to the same quantity", event.hold_id).into());
         }
         hold.quantity = quantity;
+        let code = hold.code;
         let account = self.open_account(drop_id)?;
         account.held += event.units_added();
         account.available -= event.units_added();
@@ -124,7 +146,14 @@ impl Ledger {
             return Ok(());
         }
         let terms = account.terms()?;
-        on_sale(terms, at)?;
+        if terms.access == Access::Code && code.is_none() {
+            return Err(
+                "units were added to a hold without the access code that the terms require"
+                    .to_owned()
+                    .into(),
+            );
+        }
+        on_sale_from(account.codes.opens_at(code, terms.starts_at), terms, at)?;
         within_one_hold(terms, quantity)
     }
 
@@ -219,8 +248,14 @@ impl Ledger {
     pub(super) fn joined(&mut self, recorded: &RecordedEvent, event: &WaitlistJoined) -> Check {
         let drop_id = recorded.drop_id;
         let account = self.open_account(drop_id)?;
+        let starts_at = account.terms()?.starts_at;
+        let opens_at = account.codes.opens_at(event.code, starts_at).max(starts_at);
+        account.check_code(event.code, event.joined_at)?;
+        on_sale_from(opens_at, account.terms()?, event.joined_at)?;
+        if let Some(code) = event.code {
+            account.codes.take(code)?;
+        }
         let terms = account.terms()?;
-        on_sale(terms, event.joined_at)?;
         within_one_hold(terms, event.quantity.get())?;
         account.waiting += 1;
         let entry = OpenEntry {
@@ -229,6 +264,7 @@ impl Ledger {
             hold_id: event.hold_id,
             buyer: event.buyer,
             quantity: event.quantity.get(),
+            code: event.code,
         };
         if self.entries.insert(event.entry_id, entry).is_some() {
             return Err(format!("waitlist entry {} was joined twice", event.entry_id).into());
@@ -244,6 +280,7 @@ impl Ledger {
         let by_cancelling = event.cause == LeaveCause::DropCancelled;
         let account = self.account(drop_id)?;
         account.check_cause(by_cancelling)?;
+        account.codes.give_back(entry.code)?;
         match &mut account.cancelled {
             Some(cancelled) => cancelled.removed(event.left_at, entry.joined),
             None => Ok(()),
@@ -306,6 +343,10 @@ impl Ledger {
         let account = self.account(hold.drop_id)?;
         account.held -= i64::from(hold.quantity);
         account.available += i64::from(hold.quantity);
-        Ok(())
+        account.codes.give_back(hold.code)
     }
+}
+
+fn none() -> String {
+    "none".to_owned()
 }

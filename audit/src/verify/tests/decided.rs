@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use domain::command::{DropCommand, ExpireHold, PlaceHold, RefundPurchase};
+use domain::command::{DropCommand, ExpireHold, Pass, PlaceHold, RefundPurchase};
 use domain::drop::HoldStatus;
 use domain::order::decide::{OrderBatch, OrderLine, PlaceOrder, PurchaseOrder};
 use domain::order::pay::{LatePayments, PaymentReport, RecordPayment, StartPayment};
@@ -14,12 +14,12 @@ use domain::order::{Order, OrderEvent, OrderItem, RefundOutcome};
 use domain::private::Private;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::{
-    buyer, cents, drop_id, drop_scheduled, hold_seconds, intent, max_hold_seconds, provider,
-    quantity, reason, reschedule_drop, terms,
+    buyer, cents, drop_id, drop_scheduled, hold_seconds, intent, limit_group, max_hold_seconds,
+    provider, quantity, reason, reschedule_drop, terms,
 };
 use domain::values::{
     BuyerLimit, DropId, FailureCode, HoldId, Money, OrderId, PaymentId, PaymentReference,
-    PurchaseId, RefundId, Salt, Timestamp,
+    Pseudonym, PurchaseId, RefundId, Salt, Timestamp,
 };
 use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::{decode, decode_order, encode, encode_order};
@@ -67,6 +67,8 @@ impl Shop {
                 hold_seconds: hold_seconds(20 * index),
                 max_hold_seconds: Some(max_hold_seconds(70 + index)),
                 max_per_buyer: Some(BuyerLimit::new(6).unwrap()),
+                // Two of the drops share their limit in every other shop.
+                limit_group: (seed % 2 == 1 && index < 3).then(|| limit_group("shoe")),
                 ..terms()
             };
             shop.record(drop_id(name), drop_scheduled(terms, 4 + index));
@@ -88,6 +90,26 @@ impl Shop {
         drop.evolve(&event);
         let stored = encode(drop_id, drop.sequence(), self.now, &event, None);
         self.log.push(stored);
+        if let Some(buyer) = event.buyer() {
+            self.share_units(buyer);
+        }
+    }
+
+    /// Every drop learns the units of a buyer in the other drops of its group.
+    fn share_units(&mut self, buyer: Pseudonym) {
+        let drops = self.drops.iter();
+        let taken = drops.map(|(id, drop)| (*id, drop.limit_group().cloned(), drop.taken(buyer)));
+        let taken: Vec<_> = taken.collect();
+        for (drop_id, drop) in &mut self.drops {
+            let group = drop.limit_group().cloned();
+            let others = taken
+                .iter()
+                .filter(|(id, of, _)| id != drop_id && *of == group);
+            let units = others.map(|(.., units)| units).sum();
+            if group.is_some() {
+                drop.set_taken_elsewhere(buyer, units);
+            }
+        }
     }
 
     fn record_order(&mut self, order_id: OrderId, event: &OrderEvent, private: Option<&Private>) {
@@ -159,6 +181,7 @@ impl Shop {
             buyer: buyer("ann"),
             commitment: None,
             units: units[index],
+            pass: Pass::default(),
         };
         let lines: Vec<OrderLine<'_>> = DROPS[..count].iter().enumerate().map(line).collect();
         let placed = Order::default().place(&PlaceOrder {
@@ -341,6 +364,7 @@ impl Shop {
                 key: None,
                 buyer: buyer("bob"),
                 quantity: quantity(1),
+                pass: Pass::default(),
                 commitment: None,
                 at: self.now,
             }),

@@ -1,8 +1,8 @@
 //! The expected result of each command, from the list alone.
 
 use domain::command::{
-    AdjustStock, ChangeHold, ExtendHold, PlaceHold, RefundPurchase, RescheduleDrop, ScheduleDrop,
-    SetStock,
+    AdjustStock, ChangeHold, ExtendHold, Pass, PlaceHold, RefundPurchase, RescheduleDrop,
+    ScheduleDrop, SetStock,
 };
 use domain::event::{
     DropCancelled, DropRescheduled, DropScheduled, HoldChanged, HoldExpired, HoldExtended,
@@ -11,7 +11,7 @@ use domain::event::{
 };
 use domain::refusal::Limit;
 use domain::terms::DropTerms;
-use domain::values::{HoldId, Money, Pseudonym, Quantity, Timestamp};
+use domain::values::{HoldId, Money, Pseudonym, Quantity, Timestamp, Visibility};
 use domain::{DropCommand, DropEvent, Refusal, Subject};
 
 use super::{End, Held, MOST_UNITS, Model, Predicted, one, replay};
@@ -88,6 +88,7 @@ impl Model {
                 let next = self.offers(command.at).into_iter().next();
                 Ok((next.into_iter().collect(), Subject::Drop))
             }
+            DropCommand::CreateCodes(_) => unreachable!("no history here has codes"),
             DropCommand::SettleCancelled => {
                 self.terms().ok_or(Refusal::DropNotFound)?;
                 Ok((
@@ -366,6 +367,7 @@ impl Model {
                 Err(Refusal::IdempotencyKeyReused)
             };
         }
+        Self::found(terms, command.pass)?;
         self.on_sale(terms, command.at)?;
         self.within_limits(terms, command.buyer, command.quantity)?;
         self.not_throttled(terms, command.buyer, command.at)?;
@@ -391,6 +393,7 @@ impl Model {
                 commitment: command.commitment,
                 waitlist_entry: None,
                 order_id: None,
+                code: None,
             }),
             Subject::Hold(command.hold_id),
         )
@@ -553,6 +556,14 @@ impl Model {
             }),
             subject,
         )
+    }
+
+    /// A hidden drop does not exist for buyers.
+    pub(crate) fn found(terms: &DropTerms, pass: Pass) -> Result<(), Refusal> {
+        match terms.visibility == Visibility::Hidden && !pass.sees_hidden {
+            true => Err(Refusal::DropNotFound),
+            false => Ok(()),
+        }
     }
 
     pub(crate) fn on_sale(&self, terms: &DropTerms, at: Timestamp) -> Result<(), Refusal> {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use domain::Refusal;
 use domain::decide::Subject;
 use domain::values::{HoldId, PaymentReference, Position};
+use domain::{DropEvent, Refusal};
 use engine::CommandError;
 use infrastructure::codec::RecordedEvent;
 
@@ -132,6 +132,33 @@ pub(super) fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[Re
             let seen = ledger.available_within(drop_id, sent.window);
             let most = seen.last().copied().unwrap_or_default();
             assert!(available < requested && i64::from(*available) <= most);
+        }
+        (
+            Refusal::LimitReached { allowance, .. },
+            Request::PlaceHold {
+                drop_id,
+                buyer_id,
+                quantity,
+                ..
+            }
+            | Request::JoinWaitlist {
+                drop_id,
+                buyer_id,
+                quantity,
+                ..
+            },
+        ) => {
+            let seen = ledger.groups.allowances(*drop_id, buyer_id, sent.window);
+            assert!(seen.contains(&i64::from(*allowance)), "{seen:?} {sent:?}");
+            assert!(*allowance < quantity.get(), "{sent:?}");
+        }
+        (Refusal::LimitReached { allowance, .. }, Request::ChangeHold { hold_id, quantity }) => {
+            let drop_id = ledger.holds[hold_id].drop_id;
+            let placed = events.iter().find(|event| matches!(&event.event, DropEvent::HoldPlaced(event) if event.hold_id == *hold_id));
+            let buyer = placed.and_then(|placed| placed.event.buyer());
+            let seen = ledger.groups.allowances_of(drop_id, buyer, sent.window);
+            assert!(seen.contains(&i64::from(*allowance)), "{seen:?} {sent:?}");
+            assert!(*allowance < quantity.get(), "{sent:?}");
         }
         (Refusal::ExtensionLimit { expires_at_max }, Request::ExtendHold { hold_id, .. }) => {
             let longest = ledger.holds[hold_id].placed_at.plus_seconds(LONGEST_HOLD);

@@ -381,6 +381,7 @@ fn response_was_true(
                 matches!(
                     **refusal,
                     Refusal::SoldOut { .. }
+                        | Refusal::LimitReached { .. }
                         | Refusal::Ended {
                             cancelled: true,
                             ..

@@ -1,0 +1,435 @@
+// <holdfast-drop drop-id="…">: one drop on a page of any origin, with its live stock: hold, then
+// buy before the hold ends.
+//
+// Promise: a request is repeated with its idempotency key until its outcome is known; a hold
+// outlasts a reload of the page; nothing is parsed as markup. Limit: it has no waitlist and no
+// orders. docs/EMBED.md describes its attributes, events, parts and custom properties.
+
+import { call, callUntilDecided, Problem, uuid } from "../lib/api.js";
+import { everyTick, until } from "../lib/clock.js";
+import { h, mark, write } from "../lib/dom.js";
+import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
+import { follow, storeClaim, storedClaim } from "../lib/embedded.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
+import { clock, count, duration, money, units } from "../lib/format.js";
+import { button, disarm } from "../lib/press.js";
+import { sheet } from "./holdfast-drop-style.js";
+
+/**
+ * @typedef {import("../lib/api.js").Drop} Drop
+ * @typedef {import("../lib/api.js").Hold} Hold
+ * @typedef {import("../lib/embedded.js").Claim} Claim
+ * @typedef {string | (() => string | Promise<string>)} Token
+ */
+
+/** The shortest time between two reads of a hold that should have ended. */
+const CHECK_MS = 2000;
+
+export class HoldfastDrop extends HTMLElement {
+  static observedAttributes = ["drop-id", "server", "buyer-id", "token", "heading-level"];
+
+  /** @type {Token} */
+  #token = "";
+  #buyer = "";
+  /** @type {Drop | undefined} */
+  #drop;
+  /** @type {Claim | undefined} */
+  #claim;
+  /** @type {Hold | undefined} */
+  #hold;
+  #isBusy = false;
+  #isStarted = false;
+  /** When the end of the hold was last checked, by the page's monotonic clock. */
+  #checkedAt = -Infinity;
+  /** The stage for which the actions were built. */
+  #stage = "";
+  #arm = () => {};
+  #stop = () => {};
+  /** Changes when the element is connected to another drop, so that late responses are ignored. */
+  #run = 0;
+
+  #picture = h("img", { class: "picture", part: "picture", alt: "", hidden: true });
+  #name = h("div", { class: "name", part: "name", dir: "auto", role: "heading", "aria-level": 2 });
+  #price = h("span", { class: "price", part: "price" });
+  #status = h("p", { class: "status", part: "status" });
+  #fill = h("div", { class: "fill", part: "fill" });
+  #stock = h("p", { class: "stock", part: "stock" });
+  #countdown = h("p", { class: "countdown", part: "countdown", role: "timer", hidden: true });
+  #quantity = h("input", {
+    type: "number",
+    part: "quantity",
+    min: 1,
+    value: 1,
+    inputmode: "numeric",
+    "aria-label": "Quantity",
+  });
+  #actions = h("div", { class: "actions", part: "actions", tabindex: "-1" });
+  #message = h("p", { class: "message", part: "message", role: "status" });
+
+  constructor() {
+    super();
+    const root = this.attachShadow({ mode: "open" });
+    root.adoptedStyleSheets = [sheet];
+    const bar = h("div", { class: "bar", part: "bar", "aria-hidden": "true" }, this.#fill);
+    root.append(
+      h(
+        "section",
+        { class: "card", part: "card" },
+        this.#picture,
+        h("div", { class: "title" }, this.#name, this.#price),
+        this.#status,
+        bar,
+        this.#stock,
+        this.#countdown,
+        this.#actions,
+        this.#message,
+      ),
+    );
+  }
+
+  connectedCallback() {
+    // A page may set the property before this script has run.
+    if (Object.hasOwn(this, "token")) {
+      const { token } = this;
+      Reflect.deleteProperty(this, "token");
+      this.token = token;
+    }
+    this.#isStarted = true;
+    void this.#restart();
+  }
+
+  disconnectedCallback() {
+    this.#isStarted = false;
+    this.#stop();
+    this.#run += 1;
+  }
+
+  /** @param {string} name @param {string | null} before @param {string | null} after */
+  attributeChangedCallback(name, before, after) {
+    if (before === after) return;
+    if (name === "token") this.#token = after ?? "";
+    if (this.#isStarted) void this.#restart();
+  }
+
+  /** The buyer's token, or a function that returns a present one. @returns {Token} */
+  get token() {
+    return this.#token;
+  }
+
+  set token(token) {
+    this.#token = token;
+    if (this.#isStarted) void this.#restart();
+  }
+
+  /** The server, by default the one that served this script. */
+  get server() {
+    return new URL(this.getAttribute("server") ?? import.meta.url, document.baseURI).origin;
+  }
+
+  /** The present drop, once it is known. */
+  get drop() {
+    return this.#drop;
+  }
+
+  /** The present hold of the buyer, if any. */
+  get hold() {
+    return this.#hold;
+  }
+
+  get #dropId() {
+    return this.getAttribute("drop-id") ?? "";
+  }
+
+  /** Reads the hold again, for a shop that has purchased or released it. */
+  async refresh() {
+    const run = this.#run;
+    if (!this.#claim?.hold_id) return;
+    const hold = await this.#read(this.#claim.hold_id);
+    if (run === this.#run) this.#take(hold);
+  }
+
+  async #restart() {
+    this.#stop();
+    this.#run += 1;
+    const run = this.#run;
+    [this.#drop, this.#hold, this.#claim, this.#stage] = [undefined, undefined, undefined, ""];
+    this.#say("");
+    this.#actions.replaceChildren();
+    mark(this.#name, "aria-level", this.getAttribute("heading-level") ?? "2");
+    try {
+      this.#buyer = this.getAttribute("buyer-id") ?? subjectOf(await this.#present());
+      const drop = await callUntilDecided(`${this.server}/v1/drops/${this.#dropId}`, {});
+      if (run !== this.#run) return;
+      const watcher = {
+        onDrop: (/** @type {Drop} */ changed) => this.#show(changed),
+        onConnection: (/** @type {boolean} */ isLive) => this.toggleAttribute("data-live", isLive),
+      };
+      const [unfollow, untick] = [
+        follow(this.server, drop.id, watcher),
+        everyTick(() => this.#tick()),
+      ];
+      this.#stop = () => {
+        unfollow();
+        untick();
+        this.#stop = () => {};
+      };
+      this.#claim = storedClaim(this.server, this.#dropId, this.#buyer);
+      this.#show(drop);
+      await this.refresh();
+    } catch (error) {
+      if (run === this.#run) this.#refuse(error);
+    }
+  }
+
+  async #present() {
+    return typeof this.#token === "function" ? this.#token() : this.#token;
+  }
+
+  /** @returns {Promise<Record<string, string>>} */
+  async #headers() {
+    const token = await this.#present();
+    return token ? { Authorization: `Bearer ${token}` } : {};
+  }
+
+  /** @param {string} holdId @returns {Promise<Hold>} */
+  async #read(holdId) {
+    return call(`${this.server}/v1/holds/${holdId}`, { headers: await this.#headers() });
+  }
+
+  /** @param {Drop} drop */
+  #show(drop) {
+    this.#drop = drop;
+    write(this.#name, nameOrUnnamed(drop.name));
+    write(this.#price, money(drop.price));
+    mark(this.#picture, "src", drop.image_url && new URL(drop.image_url, this.server).href);
+    this.#picture.hidden = !drop.image_url;
+    const { available, total, held, sold } = drop.stock;
+    this.#fill.style.setProperty("--share", `${(100 * (sold + held)) / Math.max(1, total)}%`);
+    const isForSale = !isOver(statusOf(drop));
+    write(
+      this.#stock,
+      isForSale ? `${count(available)} of ${count(total)} left` : `${count(sold)} sold`,
+    );
+    this.#quantity.max = String(drop.max_per_hold);
+    this.#tick();
+  }
+
+  #tick() {
+    const drop = this.#drop;
+    if (!drop) return;
+    mark(this, "data-status", statusOf(drop));
+    write(this.#status, `${statusWords(drop)} · ${when(drop)}`);
+    const hold = this.#hold;
+    if (hold?.status === "held") {
+      const left = until(hold.expires_at);
+      write(this.#countdown, `Reserved for you: ${duration(left)}`);
+      const isDue = left <= 0 && performance.now() - this.#checkedAt > CHECK_MS;
+      if (isDue && !this.#isBusy) {
+        this.#checkedAt = performance.now();
+        void this.#act(() => this.refresh());
+      }
+    }
+    this.#countdown.hidden = hold?.status !== "held";
+    const stage = hold ? hold.status : this.#buyer ? statusOf(drop) : "anonymous";
+    if (stage !== this.#stage) this.#build(stage, drop);
+    this.#arm();
+    // A disabled button would lose the focus; presses are ignored instead.
+    mark(this.#actions, "aria-busy", this.#isBusy ? "true" : null);
+  }
+
+  /** Builds the actions of a stage. @param {string} stage @param {Drop} drop */
+  #build(stage, drop) {
+    const hadFocus = this.#actions.contains(this.shadowRoot?.activeElement ?? null);
+    const isStep = this.#stage !== "";
+    this.#stage = stage;
+    mark(this, "data-stage", stage);
+    this.#actions.replaceChildren(...this.#actionsOf(stage, drop));
+    for (const one of this.#actions.querySelectorAll("button"))
+      one.part.add("button", one.classList[0] ?? "");
+    if (hadFocus) this.#actions.focus();
+    // A press that is meant for the earlier button must not reach its successor.
+    this.#arm = isStep
+      ? disarm(this.#actions.querySelectorAll("button"), () => {
+          if (this.shadowRoot?.activeElement === this.#actions)
+            this.#actions.querySelector("button")?.focus();
+        })
+      : () => {};
+  }
+
+  /** @param {string} stage @param {Drop} drop @returns {Node[]} */
+  #actionsOf(stage, drop) {
+    switch (stage) {
+      case "live": {
+        const hold = button("Hold it", "primary", () => this.#act(() => this.#place()));
+        return drop.max_per_hold > 1 ? [this.#quantity, hold] : [hold];
+      }
+      case "held": {
+        const release = button("Release", "secondary", () => this.#act(() => this.#release()));
+        if (this.hasAttribute("no-purchase")) return [h("slot", { name: "checkout" }), release];
+        const { price, quantity } = /** @type {Hold} */ (this.#hold);
+        const words = `Buy for ${money(price ?? drop.price, quantity)}`;
+        return [button(words, "primary", () => this.#act(() => this.#purchase())), release];
+      }
+      case "purchased":
+        return [button("Hold another", "secondary", () => this.#again())];
+      default:
+        return [];
+    }
+  }
+
+  /** Begins again after a purchase. */
+  #again() {
+    this.#hold = undefined;
+    this.#say("");
+    this.#tick();
+  }
+
+  /** Runs one action at a time. @param {() => Promise<void>} action */
+  async #act(action) {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    this.#tick();
+    try {
+      await action();
+    } catch (error) {
+      this.#refuse(error);
+    } finally {
+      this.#isBusy = false;
+      this.#tick();
+    }
+  }
+
+  async #place() {
+    if (!this.#quantity.reportValidity()) return;
+    // An attempt whose outcome is unknown is repeated as it was sent.
+    const claim = this.#claim ?? { key: uuid(), quantity: Number(this.#quantity.value) };
+    this.#remember(claim);
+    const body = { buyer_id: this.#buyer, quantity: claim.quantity };
+    const path = `${this.server}/v1/drops/${this.#dropId}/holds`;
+    const [headers, run] = [await this.#headers(), this.#run];
+    try {
+      const hold = await callUntilDecided(path, { method: "POST", body, key: claim.key, headers });
+      if (run !== this.#run) return;
+      this.#remember({ ...claim, hold_id: hold.id });
+      this.#take(hold);
+      if (hold.status === "held") this.#emit("held", { hold, drop: this.#drop });
+    } catch (error) {
+      if (run === this.#run && !(error instanceof Problem && error.isUndecided))
+        this.#remember(undefined);
+      throw error;
+    }
+  }
+
+  async #purchase() {
+    const hold = /** @type {Hold} */ (this.#hold);
+    const headers = await this.#headers();
+    const path = `${this.server}/v1/holds/${hold.id}/purchase`;
+    const purchase = await callUntilDecided(path, { method: "POST", headers });
+    this.#take({ ...hold, status: "purchased" });
+    this.#emit("purchased", { purchase, drop: this.#drop });
+  }
+
+  async #release() {
+    const hold = /** @type {Hold} */ (this.#hold);
+    const path = `${this.server}/v1/holds/${hold.id}`;
+    await callUntilDecided(path, { method: "DELETE", headers: await this.#headers() });
+    this.#take({ ...hold, status: "released" });
+    this.#emit("released", { hold, drop: this.#drop });
+  }
+
+  /** Takes over the present state of the hold. @param {Hold} hold */
+  #take(hold) {
+    const was = this.#hold?.status;
+    const isActive = hold.status === "held" || hold.status === "purchased";
+    this.#hold = isActive ? hold : undefined;
+    if (hold.status !== "held") this.#remember(undefined);
+    this.#say(
+      {
+        held: `${units(hold.quantity, "unit is", "units are")} reserved for you.`,
+        purchased: `${units(hold.quantity, "unit", "units")} bought. Thank you!`,
+        expired: "The hold ended. You were not charged.",
+        released: "The hold was released.",
+      }[hold.status],
+    );
+    if (hold.status === "expired" && was === "held")
+      this.#emit("expired", { hold, drop: this.#drop });
+    this.#tick();
+  }
+
+  /** @param {Claim | undefined} claim */
+  #remember(claim) {
+    this.#claim = claim;
+    storeClaim(this.server, this.#dropId, this.#buyer, claim);
+  }
+
+  /** Shows and reports a failure. @param {unknown} error */
+  #refuse(error) {
+    if (!(error instanceof Problem)) throw error;
+    const { code, status, numbers: problem } = error;
+    this.#say(explain(error), true);
+    this.#emit("error", { code, status, problem });
+    if (["hold_expired", "hold_released", "hold_purchased"].includes(code) && this.#hold)
+      void this.refresh().catch(() => {});
+    if (code === "hold_not_found") {
+      this.#hold = undefined;
+      this.#remember(undefined);
+    }
+  }
+
+  /** @param {string} words */
+  #say(words, isRefusal = false) {
+    write(this.#message, words);
+    this.#message.classList.toggle("refusal", isRefusal);
+  }
+
+  /** @param {string} name @param {unknown} detail */
+  #emit(name, detail) {
+    const event = new CustomEvent(`holdfast:${name}`, { detail, bubbles: true, composed: true });
+    this.dispatchEvent(event);
+  }
+}
+
+/** Returns the buyer of a token, which only the server verifies. @param {string} token */
+function subjectOf(token) {
+  const payload = token.split(".")[1]?.replaceAll("-", "+").replaceAll("_", "/");
+  if (!payload) return "";
+  try {
+    const bytes = Uint8Array.from(atob(payload), (letter) => letter.charCodeAt(0));
+    return String(JSON.parse(new TextDecoder().decode(bytes)).sub ?? "");
+  } catch {
+    return "";
+  }
+}
+
+/** Describes a refusal and the next step. @param {Problem} problem */
+function explain({ code, message, numbers, retryAfter }) {
+  switch (code) {
+    case "sold_out":
+      return numbers.available > 0
+        ? `Only ${units(numbers.available, "unit is", "units are")} available right now.`
+        : "No units are available right now.";
+    case "limit_reached":
+      return numbers.allowance > 0
+        ? `You can hold at most ${count(numbers.allowance)} more.`
+        : `You have reached the limit of ${units(numbers.limit, "unit")} per buyer.`;
+    case "throttled":
+    case "cooling_down":
+    case "address_limit_reached":
+      return `Too many holds in a short time. Try again in ${duration(retryAfter * 1000)}.`;
+    case "not_live":
+      return `The drop starts at ${clock(numbers.starts_at)}.`;
+    case "ended":
+      return "The drop is over.";
+    case "hold_expired":
+      return "The hold ended before it was bought. You were not charged.";
+    case "drop_not_found":
+      return "This drop does not exist.";
+    case "unavailable":
+    case "unreachable":
+      return "The shop did not respond in time, so the outcome is unknown. Try again.";
+    default:
+      return isolate(message);
+  }
+}
+
+customElements.define("holdfast-drop", HoldfastDrop);
