@@ -6,6 +6,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use ::catalogue::Catalogue;
 use domain::values::{AccessCode, BuyerId, CodeDigest, DropId, Timestamp};
 use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
@@ -21,6 +22,7 @@ use crate::keys::Keys;
 use crate::lateness::ReleaseLateness;
 use crate::limiter::{Admission, BuyersKey, Limiter, Origin, RequestKind};
 use crate::metrics::Metrics;
+use crate::notifications::NotificationHub;
 use crate::problem::Problem;
 use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
@@ -55,6 +57,10 @@ pub struct Parts {
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
     /// Outgoing webhooks.
     pub webhooks: Webhooks,
+    /// Creators, products, follows and notifications.
+    pub catalogue: Catalogue,
+    /// Sends notifications to buyers.
+    pub notification_hub: NotificationHub,
     /// Payments of orders, and the jobs that follow from them.
     pub settlement: Settlement,
     /// Counts refusals.

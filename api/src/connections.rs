@@ -57,6 +57,15 @@ use crate::problem::Problem;
 /// Path of the SSE stream, whose handler takes the socket over.
 pub(crate) const STREAM_PATH: &str = "/v1/stream";
 
+/// Path of the stream of a buyer's notifications, as the router spells it.
+pub(crate) const NOTIFICATION_STREAM_PATH: &str = "/v1/buyers/{buyer_id}/notifications/stream";
+
+/// Returns true for the paths whose handlers take the socket over.
+fn is_stream(path: &str) -> bool {
+    let is_of_buyer = || path.starts_with("/v1/buyers/") && path.ends_with("/notifications/stream");
+    path == STREAM_PATH || is_of_buyer()
+}
+
 /// Maximum number of excess connections that are sent a refusal at the same time.
 const MOST_REFUSALS: usize = 256;
 
@@ -333,7 +342,7 @@ impl Handler {
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
-                if request.uri().path() == STREAM_PATH {
+                if is_stream(request.uri().path()) {
                     request.extensions_mut().insert(Handover { state, peer });
                 }
                 let Ok(response) = router.oneshot(request).await;

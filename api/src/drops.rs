@@ -2,7 +2,8 @@
 
 pub(crate) mod buyers;
 pub(crate) mod codes;
-mod picture;
+mod of_catalogue;
+pub(crate) mod picture;
 pub(crate) mod purchases;
 pub(crate) mod refunds;
 pub(crate) mod terms;
@@ -18,7 +19,9 @@ use axum::response::{IntoResponse, Response};
 use domain::event::StockAdjusted;
 use domain::status::DropStatus;
 use domain::stock::Stock;
-use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
+use domain::values::{
+    AdjustmentId, CatalogueId, DropId, Entered, Position, Reason, StockCount, Timestamp,
+};
 use engine::{AdjustStock, CancelDrop, RescheduleDrop, ScheduleDrop, SetStock};
 use infrastructure::quarantine::RefusedEvent;
 use projections::drop_body::{PurchaserBody, waitlist_length};
@@ -27,6 +30,7 @@ use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use self::of_catalogue::InCatalogue;
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::{Admin, Visitor};
@@ -79,6 +83,10 @@ pub(crate) struct ListParams {
     limit: Option<Limit<MOST_LISTED>>,
     /// The id of the last drop of the previous page.
     starting_after: Option<DropId>,
+    /// Lists only the drops of this creator.
+    creator_id: Option<Entered<CatalogueId>>,
+    /// Lists only the drops of this product.
+    product_id: Option<Entered<CatalogueId>>,
     /// At most 100 ids of drops, separated by commas. Ids that do not exist are omitted from the
     /// response.
     ids: Option<String>,
@@ -112,9 +120,20 @@ pub(crate) async fn list(
         most: limit + 1,
         viewer,
     };
+    let of = InCatalogue {
+        creator_id: params.creator_id.as_ref().map(|Entered(id)| id),
+        product_id: params.product_id.as_ref().map(|Entered(id)| id),
+    };
     let mut page: Vec<DropView> = match params.ids.as_deref() {
-        Some(ids) => selection.by_ids(&app, &named(ids)?, now)?,
-        None => selection.all(&app, now)?,
+        Some(ids) => {
+            // All of them, because the catalogue's filter follows.
+            let most = MOST_LISTED;
+            let selection = DropSelection { most, ..selection };
+            let mut named = selection.by_ids(&app, &named(ids)?, now)?;
+            named.retain(|drop| of.has(&drop.row.terms));
+            named
+        }
+        None => selection.within(&app, of, now)?,
     };
     let has_more = page.len() > limit;
     page.truncate(limit);

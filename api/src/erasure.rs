@@ -21,6 +21,7 @@ pub(crate) async fn delete(
 ) -> Result<Response, Problem> {
     check_log_accepted(&app)?;
     let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;
+    app.notification_hub.end(&buyer_id);
     let Some(erasure) = erased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };

@@ -314,7 +314,7 @@ impl FromRequestParts<App> for BuyerIdPath {
 }
 
 /// Returns true if the path was rejected because its part `name` is not UTF-8.
-fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
+pub(crate) fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
         return false;
     };

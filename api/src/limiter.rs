@@ -75,6 +75,7 @@ struct Shared {
 struct State {
     requests: Option<Window>,
     payments: Option<Window>,
+    choices: Option<Window>,
     expired: Option<Window>,
     attempts: Option<Window>,
     open: Open,
@@ -105,6 +106,7 @@ impl Limiter {
         let state = State {
             requests: window(bounds.requests, MOST_REMEMBERED),
             payments: window(bounds.requests, MOST_FAULTS_REMEMBERED),
+            choices: window(bounds.requests, MOST_FAULTS_REMEMBERED),
             expired: window(bounds.expired, MOST_FAULTS_REMEMBERED),
             attempts: window(bounds.attempts, MOST_FAULTS_REMEMBERED),
             open: Open::new(MOST_OPEN),
@@ -219,6 +221,7 @@ impl State {
         match kind {
             ChangeKind::Hold => self.requests.as_mut(),
             ChangeKind::Payment => self.payments.as_mut(),
+            ChangeKind::Choice => self.choices.as_mut(),
         }
     }
 }
@@ -260,6 +263,9 @@ pub(crate) enum ChangeKind {
     /// A repeated or further start of a payment of one order, which calls the provider. Counted
     /// separately, so that requests for stock never keep a buyer from paying.
     Payment,
+    /// A follow or a reminder, or the end of one. Counted separately, as payments are. One without
+    /// effect counts as well: it costs the database the same.
+    Choice,
 }
 
 impl Bounds {

@@ -6,6 +6,7 @@
 //! version appears immediately. The API reference is rendered in [`crate::openapi`], because it
 //! shows the document.
 
+pub(crate) mod catalogue;
 pub(crate) mod embed;
 mod preloads;
 mod templates;
@@ -163,7 +164,7 @@ pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
         "/drops" => return to("/"),
         "/orders" => return to("/cart"),
         "/admin/drops" => return to("/admin"),
-        "/admin" | "/cart" | "/docs" | "/problems" => return to(bare),
+        "/admin" | "/cart" | "/creators" | "/docs" | "/problems" => return to(bare),
         _ => {}
     }
     if let Some(id) = bare.strip_prefix("/drops/") {

@@ -111,6 +111,10 @@ codes! {
     JobNotFound = "job_not_found", NOT_FOUND, "Job not found";
     /// No matter has this id, or it is part of a job.
     MatterNotFound = "matter_not_found", NOT_FOUND, "Matter not found";
+    /// No creator has this id, or it was deleted.
+    CreatorNotFound = "creator_not_found", NOT_FOUND, "Creator not found";
+    /// No product has this id, or it was deleted.
+    ProductNotFound = "product_not_found", NOT_FOUND, "Product not found";
     /// The path exists, but has no operation of this method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
         method";
@@ -163,6 +167,10 @@ codes! {
     AlreadyOffered = "already_offered", CONFLICT, "The waitlist entry has already received a hold";
     /// The limit of webhook endpoints is reached.
     WebhookLimitReached = "webhook_limit_reached", CONFLICT, "Too many webhook endpoints";
+    /// The buyer follows as many creators as are allowed.
+    FollowLimitReached = "follow_limit_reached", CONFLICT, "The buyer follows too many creators";
+    /// The buyer is reminded of as many drops as are allowed.
+    ReminderLimitReached = "reminder_limit_reached", CONFLICT, "The buyer has too many reminders";
     /// Nothing is sent to the endpoint.
     WebhookDisabled = "webhook_disabled", CONFLICT, "The webhook endpoint is disabled";
     /// The job cannot be cancelled any more.

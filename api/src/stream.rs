@@ -12,7 +12,7 @@
 //! ```
 
 mod entries;
-mod framing;
+pub(crate) mod framing;
 mod hub;
 mod orders;
 mod present;
@@ -25,9 +25,10 @@ use std::io;
 
 use projections::views::Views;
 
+pub(crate) use self::hub::Permit;
 pub use self::hub::StreamHub;
-use self::shard::Pipe;
 pub use self::shard::StreamShard;
+pub(crate) use self::shard::{HEARTBEAT_INTERVAL, Pipe};
 use crate::connections::Socket;
 
 /// Returns a hub for at most `max_subscribers`, and its shards, each of which runs as one task.

@@ -121,6 +121,11 @@ struct Options {
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(11..=1_000_000))]
     page_drops: u32,
 
+    /// Followers of the creator whose lists are read in the scenario followers, compared with 1,000
+    /// [default: 1000000; 50000 with --quick]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1_000..=10_000_000))]
+    followers: Option<u32>,
+
     /// Another build of holdfast, which runs as `against`, to compare two builds in one run. It
     /// gets its own database, migrates it itself, and receives no flag that only this build has
     #[arg(long)]
@@ -302,6 +307,9 @@ async fn settings(options: &Options) -> (Settings, Vec<String>) {
         nodes: options.nodes.iter().map(|&nodes| nodes.max(1)).collect(),
         rate: options.rate,
         page_drops: options.page_drops,
+        followers: options
+            .followers
+            .unwrap_or(if quick { 50_000 } else { 1_000_000 }),
     };
     (settings, notes)
 }

@@ -4,6 +4,7 @@ mod audit;
 mod consequences;
 mod disturbed;
 mod drop_lists;
+mod followers;
 mod lag;
 mod long_log;
 mod memory;
@@ -18,6 +19,7 @@ mod webhooks;
 pub use self::audit::RATIOS as AUDIT_RATIOS;
 pub use self::consequences::{CANCEL, EXPIRIES, RESTOCK};
 pub use self::disturbed::Shop;
+pub use self::followers::{FIRST_PAGE, STARTED};
 pub use self::orders::ORDERS;
 pub use self::pages::{FIRST_CARD, PRESS, ratio_name};
 pub use self::restart::FIRST_ANSWER;
@@ -78,6 +80,9 @@ pub enum Scenario {
     Webhooks,
     /// Orders over three drops, compared with single holds, per unit of stock
     Orders,
+    /// The first page of a creator with many followers, and the delay until connected followers
+    /// know of a start
+    Followers,
 }
 
 /// The settings of a run.
@@ -108,6 +113,8 @@ pub struct Settings {
     pub rate: u32,
     /// Drops of the shop whose page is opened.
     pub page_drops: u32,
+    /// Followers of the creator whose lists are read.
+    pub followers: u32,
 }
 
 impl Settings {
@@ -154,6 +161,7 @@ impl Play<'_> {
             Scenario::Pages => pages::play(self).await,
             Scenario::Webhooks => webhooks::play(self).await,
             Scenario::Orders => orders::play(self, clients).await,
+            Scenario::Followers => followers::play(self).await,
         }
     }
 

@@ -6,9 +6,9 @@ use crate::contenders::Contender;
 use crate::report::disturbances::{Disturbance, Purchases};
 use crate::report::{Figure, Report, rounded};
 use crate::scenario::{
-    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, FIRST_CARD, IDLE, IDLE_P99, LATENCY, LOADED_MAX,
-    MEMORY, ORDERS, PRESS, RESTOCK, WRONG, empty_log_label, hundred_drops_label, long_log_label,
-    ratio_name, watched_label,
+    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, FIRST_CARD, FIRST_PAGE, IDLE, IDLE_P99, LATENCY,
+    LOADED_MAX, MEMORY, ORDERS, PRESS, RESTOCK, STARTED, WRONG, empty_log_label,
+    hundred_drops_label, long_log_label, ratio_name, watched_label,
 };
 
 /// The direction of a target.
@@ -148,6 +148,8 @@ fn judge_server(report: &Report) -> Vec<Judgement> {
     let figure = |name| value(report, name);
     let restart = figure_named(report, FIRST_ANSWER);
     let restart_name = restart.map_or(FIRST_ANSWER, |figure| &figure.name);
+    let started = figure_named(report, STARTED);
+    let started_name = started.map_or(STARTED, |figure| &figure.name);
     vec![
         less(
             format!("{restart_name}, s"),
@@ -186,6 +188,13 @@ fn judge_server(report: &Report) -> Vec<Judgement> {
             2_000.0,
             500.0,
             figure(LOADED_MAX),
+        ),
+        less(FIRST_PAGE, 1.5, 1.1, figure(FIRST_PAGE)),
+        less(
+            format!("{started_name}, ms"),
+            500.0,
+            200.0,
+            started.map(|figure| figure.value),
         ),
     ]
 }

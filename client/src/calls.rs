@@ -5,8 +5,9 @@
 //! Limit: requests are built from the domain's values, so malformed requests cannot be sent.
 
 use domain::values::{
-    BuyerId, BuyerLimit, Description, DisplayName, DropId, DropName, HoldId, HoldSeconds, ImageUrl,
-    Money, Position, PurchaseId, Quantity, Reason, Sequence, StockCount, Timestamp,
+    BuyerId, BuyerLimit, CatalogueId, Description, DisplayName, DropId, DropName, HoldId,
+    HoldSeconds, ImageUrl, Money, Position, PurchaseId, Quantity, Reason, Sequence, StockCount,
+    Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,6 +35,20 @@ pub struct NewDrop {
     /// The most units that one buyer may hold and have bought together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_per_buyer: Option<BuyerLimit>,
+    /// Its entries in the catalogue.
+    #[serde(flatten)]
+    pub listed: Listed,
+}
+
+/// The creator, the product and the variant of a drop.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub creator_id: Option<CatalogueId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub product_id: Option<CatalogueId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant_id: Option<CatalogueId>,
 }
 
 /// The body of `POST /v1/drops/{id}/holds`.
@@ -146,6 +161,12 @@ pub struct LogEvent {
     pub recorded_at: Timestamp,
     /// The stored text; a `domain::DropEvent` for a drop.
     pub payload: Box<RawValue>,
+}
+
+/// `PUT /v1/{kind}/{id}`, for the `creators` and `products` of the catalogue. Safe to repeat.
+#[must_use]
+pub fn put_listed(kind: &str, id: &str, body: &impl Serialize) -> Call {
+    Call::put(format!("/v1/{kind}/{id}"), body)
 }
 
 /// `POST /v1/drops`; returns a [`DropView`].

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::access::AccessKey;
-use super::calls::NewDrop;
+use super::calls::{Listed, NewDrop};
 use super::pooled::Client;
 use super::wire::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
 
@@ -102,6 +102,12 @@ struct NewDropBody {
     max_per_hold: Quantity,
     #[serde(default)]
     max_per_buyer: Option<u32>,
+    #[serde(default, rename = "creator_id")]
+    _creator_id: Option<String>,
+    #[serde(default, rename = "product_id")]
+    _product_id: Option<String>,
+    #[serde(default, rename = "variant_id")]
+    _variant_id: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -138,6 +144,7 @@ pub fn sample_drop(units: i64, hold_seconds: i64) -> NewDrop {
         hold_seconds: HoldSeconds::new(hold_seconds).unwrap(),
         max_per_hold: Quantity::new(2).unwrap(),
         max_per_buyer: None,
+        listed: Listed::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! Limit: an existing sample drop is neither edited nor restocked.
 
 pub mod catalog;
+pub mod shelf;
 
 use std::process::ExitCode;
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::calls::{NewDrop, Page};
+use super::calls::{Listed, NewDrop, Page};
 use super::error::ClientError;
 use super::pooled::Client;
 use super::wire::Call;
@@ -277,5 +277,6 @@ fn sample() -> Result<NewDrop, InvalidValue> {
         hold_seconds: HoldSeconds::new(HOLD_SECONDS)?,
         max_per_hold: Quantity::new(1)?,
         max_per_buyer: None,
+        listed: Listed::default(),
     })
 }

@@ -46,10 +46,20 @@ impl Call {
     /// A `POST` with `body` as JSON.
     #[must_use]
     pub fn post(path: String, body: &impl Serialize) -> Self {
+        Self::with_body(Method::POST, path, body)
+    }
+
+    /// A `PUT` with `body` as JSON.
+    #[must_use]
+    pub fn put(path: String, body: &impl Serialize) -> Self {
+        Self::with_body(Method::PUT, path, body)
+    }
+
+    fn with_body(method: Method, path: String, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).expect("a request body is plain data");
         Self {
             body: Some(body.into()),
-            ..Self::bare(Method::POST, path)
+            ..Self::bare(method, path)
         }
     }
 

@@ -126,6 +126,7 @@ async fn set_up(
     };
     let client = Client::new(format!("http://{address}").parse()?, key)?;
     let drops = seed::seed(&client).await?;
+    seed::shelf::fill(&client).await?;
     Ok((client, drops))
 }
 

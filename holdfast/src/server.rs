@@ -12,10 +12,14 @@ use api::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
 use api::lateness::ReleaseLateness;
 use api::limiter::Limiter;
 use api::metrics::{MeasuredLog, Metrics};
+use api::notifications::{self, NotificationHub, NotificationShard};
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
 use api::stream::{self, StreamHub, StreamShard};
+use catalogue::Catalogue;
+use catalogue::drops::DropsOf;
+use catalogue::notifications::Notifications;
 use database::{Database, DatabaseError};
 use engine::{
     Clock as _, EngineConfig, EngineError, EngineHandle, EnginePanicked, EngineThread,
@@ -124,7 +128,7 @@ impl Server {
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
-        let (observers, shards) = Observers::open(settings);
+        let (observers, shards, notification_shards) = Observers::open(settings);
         let engine_log = MeasuredLog::new(appended.clone(), observers.metrics.appends());
         let loading = engine::load(
             engine_log,
@@ -153,6 +157,11 @@ impl Server {
             followers.tasks.spawn(keys.keep_current(stopping.clone()));
         }
 
+        let catalogue = followers.announce(&observers, &database, &stopping);
+        for shard in notification_shards {
+            streams.spawn(shard.run(closing.clone()));
+        }
+
         let app = App::new(Parts {
             engine: handle,
             views: observers.views,
@@ -170,6 +179,8 @@ impl Server {
             refused: followers.refused,
             webhooks,
             settlement,
+            catalogue,
+            notification_hub: observers.notification_hub,
             metrics: observers.metrics,
             limiter: observers.limiter,
             lateness: observers.lateness,
@@ -257,25 +268,37 @@ struct Observers {
     limiter: Limiter,
     views: Views,
     hub: StreamHub,
+    drops_of: DropsOf,
+    /// After the notices, and before the views, whose position is that of fresh reads.
+    notifications: Notifications,
+    /// After the views, in which it looks buyers up.
+    notification_hub: NotificationHub,
     lateness: ReleaseLateness,
     metrics: Metrics,
 }
 
 impl Observers {
     /// Returns them with the shards of the stream, which do not run yet.
-    fn open(settings: &Settings) -> (Self, Vec<StreamShard>) {
+    fn open(settings: &Settings) -> (Self, Vec<StreamShard>, Vec<NotificationShard>) {
         let views = Views::default();
         let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
+        let notices = Notices::default();
+        let notifications = Notifications::new(notices.clone());
+        let (notification_hub, notification_shards) =
+            notifications::open(&notifications, &views, stream_shard_count());
         let observers = Self {
             feed: Feed::default(),
-            notices: Notices::default(),
+            notices,
             limiter: settings.edge.limiter(),
             views,
             hub,
+            drops_of: DropsOf::default(),
+            notifications,
+            notification_hub,
             lateness: ReleaseLateness::default(),
             metrics: Metrics::default(),
         };
-        (observers, shards)
+        (observers, shards, notification_shards)
     }
 
     /// Returns one observer for all, which passes events on in this order.
@@ -283,12 +306,15 @@ impl Observers {
         (
             (
                 (self.notices.clone(), self.feed.clone()),
-                self.limiter.clone(),
+                (
+                    self.limiter.clone(),
+                    (self.drops_of.clone(), self.notifications.clone()),
+                ),
             ),
             (
                 self.views.clone(),
                 (
-                    self.hub.clone(),
+                    (self.hub.clone(), self.notification_hub.clone()),
                     (self.lateness.clone(), self.metrics.events()),
                 ),
             ),
@@ -342,6 +368,23 @@ impl Followers {
             .run(settings, log.clone(), feed, notices, stopping.clone());
         self.tasks.spawn(running);
         webhooks
+    }
+
+    /// Starts what keeps the choices of buyers up to date and cleans up after deleted creators.
+    fn announce(
+        &mut self,
+        observers: &Observers,
+        database: &Database,
+        stopping: &CancellationToken,
+    ) -> Catalogue {
+        let pool = PgPool::clone(&database.pool);
+        let (drops_of, notifications) = (&observers.drops_of, &observers.notifications);
+        let catalogue = Catalogue::new(pool, drops_of.clone(), notifications.clone());
+        let store = catalogue.store.clone();
+        let hub = observers.notification_hub.clone();
+        self.tasks.spawn(hub.run(store.clone(), stopping.clone()));
+        self.tasks.spawn(store.clean_up(stopping.clone()));
+        catalogue
     }
 
     /// Starts the worker of payments.

@@ -5,9 +5,12 @@
 //! own stream, without personal data), so it moves the head of the log: an engine that decided
 //! earlier gets a conflict, reads the event, removes the buyer, and decides again. The result is as
 //! durable as an append, even "no such buyer", because an earlier erasure may have been the reason.
+//! Follows and reminders are deleted last, whether or not the log knows the buyer.
 //! Limit: finding a buyer reads every row that still has personal data, because no index contains
 //! it. Old row versions in PostgreSQL (until vacuum, in its write-ahead log, in backups) are for
 //! its operator to expire.
+
+mod choices;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -59,7 +62,7 @@ pub async fn erase(pool: &LogPool, buyer_id: &BuyerId) -> Result<Option<Erasure>
     let log = PostgresLog::new(pool.clone());
     let comparable = buyer_id.comparable();
     let erasing = tokio::spawn(async move {
-        let erased = erase_from(&log, &comparable).await;
+        let erased = erase_everywhere(&log, &comparable).await;
         if erased.is_err() {
             // A session that waits for a lock or a standby would remain.
             log.end_sessions().await;
@@ -69,6 +72,19 @@ pub async fn erase(pool: &LogPool, buyer_id: &BuyerId) -> Result<Option<Erasure>
     erasing
         .await
         .map_err(|ended| LogError::Unavailable(ended.into()))?
+}
+
+async fn erase_everywhere(
+    log: &PostgresLog,
+    comparable: &str,
+) -> Result<Option<Erasure>, LogError> {
+    let erased = erase_from(log, comparable).await?;
+    let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
+    let mut connection = log.pool().acquire().await.map_err(failed)?;
+    choices::delete(&mut connection, comparable)
+        .await
+        .map_err(failed)?;
+    Ok(erased)
 }
 
 async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasure>, LogError> {

@@ -32,6 +32,7 @@ const FILES: &[(&str, &str)] = files![
     "0015_facts",
     "0016_open_payment_jobs",
     "0017_withdrawals",
+    "0019_catalogue",
     "0021_codes",
 ];
 

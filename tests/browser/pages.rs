@@ -81,6 +81,7 @@ pages_work_in_a_real_browser![
     accessibility,
     admin,
     buyer,
+    catalogue,
     checkout,
     design,
     docs,

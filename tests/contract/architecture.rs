@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("engine", &["domain", "infrastructure"]),
     ("projections", &["domain", "infrastructure"]),
     ("webhooks", &["domain", "infrastructure"]),
+    ("catalogue", &["domain", "infrastructure", "webhooks"]),
     ("payments", &["domain"]),
     ("tokens", &["domain"]),
     (
@@ -39,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     (
         "api",
         &[
+            "catalogue",
             "domain",
             "engine",
             "infrastructure",
@@ -54,6 +56,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
         &[
             "api",
             "audit",
+            "catalogue",
             "client",
             "database",
             "domain",

@@ -97,6 +97,7 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
     let ours = [
         "api",
         "audit",
+        "catalogue",
         "client",
         "database",
         "domain",

@@ -110,10 +110,14 @@ fn operations_that_need_no_credential_are_listed() {
             // They check the admin key and the session themselves.
             "post /v1/admin/session",
             "delete /v1/admin/session",
+            "get /v1/creators",
+            "get /v1/creators/{id}",
             "get /v1/drops",
             "get /v1/drops/{id}",
             "get /v1/drops/{id}/purchasers",
             "post /v1/payments/webhooks/{provider}",
+            "get /v1/products",
+            "get /v1/products/{id}",
         ]
     );
 }
@@ -301,7 +305,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 41] = [
+const CACHES: [(&str, &str, &str); 53] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -313,6 +317,22 @@ const CACHES: [(&str, &str, &str); 41] = [
     ("/v1/orders/{id}", "private, no-cache", ""),
     ("/v1/waitlist/{id}", "private, no-cache", ""),
     ("/v1/stream", "no-store", ""),
+    ("/v1/creators", "no-cache", ""),
+    ("/v1/creators/{id}", "no-cache", ""),
+    ("/v1/creators/{id}/followers", "private, no-cache", ""),
+    ("/v1/products", "no-cache", ""),
+    ("/v1/products/{id}", "no-cache", ""),
+    ("/v1/buyers/{buyer_id}/follows", "private, no-cache", ""),
+    ("/v1/buyers/{buyer_id}/reminders", "private, no-cache", ""),
+    (
+        "/v1/buyers/{buyer_id}/notifications",
+        "private, no-cache",
+        "",
+    ),
+    ("/v1/buyers/{buyer_id}/notifications/stream", "no-store", ""),
+    ("/creators", "no-cache", ""),
+    ("/creators/{id}", "no-cache", ""),
+    ("/products/{id}", "no-cache", ""),
     ("/v1/admin/metrics", "private, no-cache", ""),
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
     ("/v1/admin/revenue", "private, no-cache", "Accept"),
@@ -371,6 +391,14 @@ async fn every_route_has_the_right_cache_headers() {
         .admin(Method::POST, "/v1/admin/webhooks")
         .json(&endpoint);
     let endpoint = harness::text(&fetch(endpoint).await.ok(201)["id"]);
+    let listed_id = "nord".to_owned();
+    for (kind, body) in [
+        ("creators", json!({ "name": "Nord" })),
+        ("products", json!({ "title": "Jacket" })),
+    ] {
+        let put = app.admin(Method::PUT, &format!("/v1/{kind}/{listed_id}"));
+        fetch(put.json(&body)).await.ok(201);
+    }
     let document = api::openapi::document_with_pages();
     let gets = operations(&document).into_iter();
     let gets = gets.filter(|(_, method, _)| method == "get");
@@ -384,6 +412,7 @@ async fn every_route_has_the_right_cache_headers() {
             "/v1/purchases/{id}" => &purchase,
             "/v1/orders/{id}" | "/orders/{id}" | "/admin/orders/{id}" => &order,
             _ if path.contains("webhooks") => &endpoint,
+            _ if path.contains("creators") || path.contains("products") => &listed_id,
             _ => &drop,
         };
         let filled = path
@@ -393,7 +422,7 @@ async fn every_route_has_the_right_cache_headers() {
             .replace("{room}", "orders")
             .replace("{page}", "drops")
             .replace("{code}", "sold_out");
-        if path == "/v1/stream" {
+        if path.ends_with("/stream") {
             // The response does not end: only its head is read.
             let reply = app.request(Method::GET, &filled).send().await.unwrap();
             assert_eq!(reply.headers()["cache-control"], cache_control);

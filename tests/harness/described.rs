@@ -171,12 +171,15 @@ fn check_title(problem: &Value) {
 /// # Panics
 /// If it is not.
 pub(crate) fn check_event(name: &str, data: &Value) {
-    let stream =
-        &DOCUMENT["paths"]["/v1/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"];
-    let schema = stream["x-events"].get(name);
+    let streams = ["/v1/stream", "/v1/buyers/{buyer_id}/notifications/stream"];
+    let mut schemas = streams.iter().filter_map(|path| {
+        let response = &DOCUMENT["paths"][path]["get"]["responses"]["200"];
+        response["content"]["text/event-stream"]["x-events"].get(name)
+    });
+    let schema = schemas.next();
     check_schema(
         &format!("event {name}"),
-        schema.unwrap_or_else(|| panic!("the SSE stream has no event {name}")),
+        schema.unwrap_or_else(|| panic!("no SSE stream has the event {name}")),
         data,
     );
 }

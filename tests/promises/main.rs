@@ -14,6 +14,7 @@ mod heads;
 mod hostile_clients;
 mod log_lines;
 mod log_refused;
+mod notifications;
 mod order_quarantine;
 mod orders;
 mod oversell;

@@ -22,7 +22,7 @@ mod lanes;
 mod message;
 pub mod networks;
 pub mod notices;
-mod orders;
+pub mod orders;
 pub mod schedule;
 pub mod sender;
 pub mod service;

@@ -28,20 +28,20 @@ pub enum StockNotice {
 
 /// The notices that follow from an event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Notice {
-    pub(crate) stock: Option<StockNotice>,
+pub struct Notice {
+    pub stock: Option<StockNotice>,
     /// The drop became low on stock.
-    pub(crate) low: Option<Low>,
+    pub low: Option<Low>,
     /// The order whose purchase it refunds.
-    pub(crate) order: Option<OrderFacts>,
+    pub order: Option<OrderFacts>,
 }
 
 /// A drop that became low on stock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Low {
+pub struct Low {
     /// Units that are still available.
-    pub(crate) available: u32,
-    pub(crate) low_stock_at: LowStock,
+    pub available: u32,
+    pub low_stock_at: LowStock,
 }
 
 /// Follows the engine. Clones share their state.
@@ -160,7 +160,8 @@ const fn refund_of(event: &DropEvent) -> Option<&PurchaseRefunded> {
 
 impl Notices {
     /// Returns the notices that follow from an event of a drop.
-    pub(crate) fn of(&self, recorded: &RecordedEvent) -> Notice {
+    #[must_use]
+    pub fn of(&self, recorded: &RecordedEvent) -> Notice {
         let state = self.read();
         let position = recorded.position;
         let drop = state.drops.get(&recorded.drop_id);

@@ -15,8 +15,8 @@ use serde::Serialize;
 
 /// The public facts of an order after one of its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct OrderFacts {
-    pub(crate) order_id: OrderId,
+pub struct OrderFacts {
+    pub order_id: OrderId,
     items: Vec<ItemFacts>,
     total: Money,
     status: ShownStatus,

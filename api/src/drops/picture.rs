@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, de};
 use crate::urls::{self, Purpose};
 
 /// Deserializes an optional picture.
-pub(super) fn picture<'de, D: Deserializer<'de>>(
+pub(crate) fn picture<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Entered<ImageUrl>>, D::Error> {
     let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else {

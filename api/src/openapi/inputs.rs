@@ -16,15 +16,19 @@ use crate::app::App;
 use crate::auth::{Admin, Auditor, Caller, Visitor};
 use crate::checkout::ProviderPath;
 use crate::connections::Handover;
+use crate::creators::{ChosenId, CreatorPath};
 use crate::drops::purchases::PurchasePath;
 use crate::extract::{
     Body, BuyerIdPath, BuyerPath, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, Params,
     RawBody,
 };
+use crate::follows::{FollowPath, ReminderPath};
 use crate::jobs::{JobPath, MatterPath};
 use crate::limiter::Origin;
+use crate::notifications::watch::Connection;
 use crate::orders::{OrderPath, OrdersReader};
 use crate::problem::Code;
+use crate::products::ProductPath;
 use crate::stream::watch::Sender;
 use crate::waitlist::EntryPath;
 use crate::webhook_routes::{DeliveryPath, EndpointPath};
@@ -60,6 +64,7 @@ macro_rules! adds_nothing {
 }
 
 adds_nothing!(
+    Connection,
     Extension<Handover>,
     HeaderMap,
     Method,
@@ -88,6 +93,11 @@ adds! {
     Visitor => |operation| operation.problems(&[Code::TooManyAttempts]);
     BuyerPath => |operation| operation.problems(&[Code::DropNotFound, Code::InvalidValue]);
     BuyerIdPath => |operation| operation.problems(&[Code::InvalidValue]);
+    ChosenId => |operation| operation.problems(&[Code::InvalidValue]);
+    CreatorPath => |operation| operation.problems(&[Code::CreatorNotFound]);
+    ProductPath => |operation| operation.problems(&[Code::ProductNotFound]);
+    FollowPath => |operation| operation.problems(&[Code::CreatorNotFound, Code::InvalidValue]);
+    ReminderPath => |operation| operation.problems(&[Code::DropNotFound, Code::InvalidValue]);
     DropPath => |operation| operation.problems(&[Code::DropNotFound]);
     DeliveryPath => |operation| operation.problems(&[Code::WebhookNotFound, Code::DeliveryNotFound]);
     EndpointPath => |operation| operation.problems(&[Code::WebhookNotFound]);

@@ -1,7 +1,9 @@
 //! The route table: every route with its handler and its description, by tag.
 
 mod admin;
+mod catalogue;
 mod drops;
+mod follows;
 mod holds;
 mod live;
 mod log;
@@ -16,7 +18,7 @@ use super::operation::Operation;
 use super::schemas::Schemas;
 
 /// The tags, in the order of the reference page.
-pub(super) const TAGS: [(&str, &str); 9] = [
+pub(super) const TAGS: [(&str, &str); 11] = [
     (
         "Drops",
         "A drop offers a fixed number of units from its start to its end.",
@@ -34,6 +36,14 @@ pub(super) const TAGS: [(&str, &str); 9] = [
         "Waitlist",
         "Buyers can join the waitlist of a sold-out drop. Units that become available are \
          offered, as a hold, to the first entry that they can serve.",
+    ),
+    (
+        "Catalogue",
+        "Creators and products, with the shop's ids. A drop names them in its terms.",
+    ),
+    (
+        "Follows and notifications",
+        "A buyer follows creators, has reminders of drops, and is notified.",
     ),
     (
         "Live",
@@ -64,6 +74,8 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         holds::all,
         orders::all,
         waitlist::all,
+        catalogue::all,
+        follows::all,
         live::all,
         admin::all,
         webhooks::all,

@@ -182,6 +182,9 @@ fn members(code: Code) -> Vec<Member> {
         Code::TooManyPayments => vec![required("limit", integer(), 10)],
         Code::WaitlistFull => vec![required("limit", integer(), 200_000)],
         Code::WebhookLimitReached => vec![required("limit", integer(), 100)],
+        Code::FollowLimitReached | Code::ReminderLimitReached => {
+            vec![required("limit", integer(), 1_000)]
+        }
         Code::AlreadyOffered => {
             let id = json!({ "$ref": "#/components/schemas/HoldId" });
             vec![required(
@@ -280,6 +283,8 @@ fn members(code: Code) -> Vec<Member> {
         | Code::DeliveryNotFound
         | Code::JobNotFound
         | Code::MatterNotFound
+        | Code::CreatorNotFound
+        | Code::ProductNotFound
         | Code::WebhookDisabled
         | Code::JobDone
         | Code::MethodNotAllowed

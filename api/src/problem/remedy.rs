@@ -81,6 +81,8 @@ impl Code {
             Self::MatterNotFound => {
                 "Cancel the job of the matter instead, or list the matters again"
             }
+            Self::CreatorNotFound => "Use an id from GET /v1/creators",
+            Self::ProductNotFound => "Use an id from GET /v1/products",
             Self::MethodNotAllowed => "Use one of the methods that the header Allow lists",
             Self::RequestTimeout => "Send the same request again, over a faster connection",
             Self::SoldOut => {
@@ -108,6 +110,8 @@ impl Code {
             Self::WaitlistFull => "Try again later, when entries have left the waitlist",
             Self::AlreadyOffered => "Purchase or release the hold `hold_id`",
             Self::WebhookLimitReached => "Delete an endpoint that is no longer used",
+            Self::FollowLimitReached => "Let the buyer follow fewer creators first",
+            Self::ReminderLimitReached => "Delete reminders of drops that are over first",
             Self::WebhookDisabled => "Enable the endpoint first, with the status enabled",
             Self::JobDone => "Nothing: the job has ended",
             Self::HoldExpired | Self::HoldReleased => "Place a new hold",

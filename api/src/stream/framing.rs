@@ -8,7 +8,7 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const LINE_END: &[u8] = b"\r\n";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     /// Each piece is preceded by its length; a last chunk marks the end.
     Chunked,
     /// The end of the connection is the end of the body.
@@ -18,7 +18,7 @@ pub(super) enum Framing {
 impl Framing {
     /// Frames the output of `write`. Empty output writes nothing, because an empty chunk ends
     /// the body.
-    pub(super) fn write(self, to: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+    pub(crate) fn write(self, to: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         let mut piece = BytesMut::new();
         write(&mut piece);
         if piece.is_empty() {
@@ -35,7 +35,7 @@ impl Framing {
     }
 
     /// Returns one chunk in this framing, without copying.
-    pub(super) fn of_chunk(self, chunk: &Bytes) -> Bytes {
+    pub(crate) fn of_chunk(self, chunk: &Bytes) -> Bytes {
         match self {
             Self::Chunked => chunk.clone(),
             Self::Plain => {
@@ -46,8 +46,18 @@ impl Framing {
         }
     }
 
+    /// Returns a comment line, which keeps an idle stream open. It is complete without an empty
+    /// line after it (see [`super::watch::RETRY`]). It has no text, because a client may keep it
+    /// until the next event, and some keep 64 KiB at most.
+    pub(crate) const fn heartbeat(self) -> &'static [u8] {
+        match self {
+            Self::Chunked => b"2\r\n:\n\r\n",
+            Self::Plain => b":\n",
+        }
+    }
+
     /// Returns the bytes that end the body.
-    pub(super) const fn end(self) -> &'static [u8] {
+    pub(crate) const fn end(self) -> &'static [u8] {
         match self {
             Self::Chunked => LAST_CHUNK,
             Self::Plain => b"",

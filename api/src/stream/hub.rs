@@ -302,7 +302,7 @@ impl StreamHub {
 
     /// Returns a permit for one more subscriber, or `None` at the limit. Dropping the permit
     /// also releases the permit of its address.
-    pub(super) fn try_admit(&self, address_permit: Option<AddressPermit>) -> Option<Permit> {
+    pub(crate) fn try_admit(&self, address_permit: Option<AddressPermit>) -> Option<Permit> {
         let hub = Arc::clone(&self.0);
         let admitted =
             hub.watchers
@@ -377,7 +377,7 @@ fn refunded(events: &[RecordedEvent]) -> impl Iterator<Item = HoldId> {
 
 /// The right to be one of the concurrent subscribers.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(crate) struct Permit {
     hub: Arc<Hub>,
     _address_permit: Option<AddressPermit>,
 }

@@ -26,7 +26,6 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::framing::Framing;
 use super::hub::{BACKLOG, StreamHub, Tick};
 use super::present::Present;
 use super::subscriber::SubscriberState;
@@ -42,11 +41,7 @@ const FULL_SOCKET_RETRY: Duration = Duration::from_millis(10);
 const HANG_UP_CHECK: Duration = Duration::from_secs(1);
 /// Heartbeat interval. A subscriber that was sent nothing for between one and two intervals is sent
 /// a comment: at least every 15 s, with a margin of 3 s for a busy shard.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(6);
-/// A comment line, complete without an empty line after it (see `watch::RETRY`). It has no
-/// text, because a client may keep it until the next event, and some keep 64 KiB at most.
-const HEARTBEAT: &[u8] = b":\n";
-const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(6);
 
 /// The connection of a subscriber.
 pub trait Pipe {
@@ -187,10 +182,7 @@ impl<P: Pipe> Subscriber<P> {
         if !is_done {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.unsent = Bytes::from_static(match self.state.framing() {
-            Framing::Chunked => HEARTBEAT_CHUNK,
-            Framing::Plain => HEARTBEAT,
-        });
+        self.unsent = Bytes::from_static(self.state.framing().heartbeat());
         self.flush()
     }
 

@@ -34,7 +34,7 @@ use crate::waitlist;
 /// Like every heartbeat, it has no empty line after it: the line is complete, and the next event's
 /// block follows. An empty line would end a block without data, which the standard
 /// ignores (WHATWG HTML, section 9.2.6) and httpx-sse 0.4.3 passes on as an empty event.
-const RETRY: &[u8] = b"retry: 1000\n";
+pub(crate) const RETRY: &[u8] = b"retry: 1000\n";
 
 /// Maximum number of drops that one stream may name.
 const MOST_DROPS: usize = 200;
@@ -152,7 +152,7 @@ pub(crate) async fn watch(
 /// Returns the last position that the client received. The header takes precedence, because a
 /// browser that reconnects sends it with an unchanged URL. A header that is not a position is
 /// ignored: a browser repeats any id that the address ever sent (WHATWG HTML, section 9.2.3).
-fn last_event(headers: &HeaderMap, in_query: Option<Position>) -> Option<Position> {
+pub(crate) fn last_event(headers: &HeaderMap, in_query: Option<Position>) -> Option<Position> {
     let in_header = headers.get("last-event-id");
     let in_header = in_header.and_then(|id| id.to_str().ok());
     let position = in_header.and_then(|id| id.trim().parse::<i64>().ok());

@@ -12,7 +12,7 @@ use terminal::table::grouped;
 
 use super::verdict::Expected;
 use crate::access::ServerArgs;
-use crate::calls::NewDrop;
+use crate::calls::{Listed, NewDrop};
 
 /// How long a hold lasts when winners buy, and with --abandon.
 const HOLD_SECONDS: (u32, u32) = (60, 3);
@@ -121,6 +121,7 @@ impl LoadArgs {
             hold_seconds: HoldSeconds::new(self.hold_for().into())?,
             max_per_hold: Quantity::new(self.quantity.into())?,
             max_per_buyer: None,
+            listed: Listed::default(),
         })
     }
 }

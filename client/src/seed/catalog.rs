@@ -6,11 +6,11 @@
 //! another host.
 
 use domain::values::{
-    BuyerLimit, Currency, Description, DropName, HoldSeconds, ImageUrl, InvalidValue, Money,
-    Quantity, StockCount, Timestamp,
+    BuyerLimit, CatalogueId, Currency, Description, DropName, HoldSeconds, ImageUrl, InvalidValue,
+    Money, Quantity, StockCount, Timestamp,
 };
 
-use crate::calls::NewDrop;
+use crate::calls::{Listed, NewDrop};
 
 /// When the upcoming drop starts, in seconds after it is first seeded.
 const UPCOMING_AFTER_SECONDS: u32 = 600;
@@ -42,6 +42,8 @@ struct Draft {
     max_per_hold: u32,
     max_per_buyer: u32,
     starts_after_seconds: Option<u32>,
+    /// Its creator, product and variant, see [`super::shelf`].
+    listed: [&'static str; 3],
 }
 
 const DRAFTS: [Draft; 4] = [
@@ -57,6 +59,7 @@ const DRAFTS: [Draft; 4] = [
         max_per_hold: 1,
         max_per_buyer: 1,
         starts_after_seconds: None,
+        listed: ["halcyon", "halcyon-65", "ansi"],
     },
     Draft {
         key: "holdfast-sample-print",
@@ -70,6 +73,7 @@ const DRAFTS: [Draft; 4] = [
         max_per_hold: 2,
         max_per_buyer: 4,
         starts_after_seconds: None,
+        listed: ["low-tide", "low-tide-print", "a3"],
     },
     Draft {
         key: "holdfast-sample-bowl",
@@ -83,6 +87,7 @@ const DRAFTS: [Draft; 4] = [
         max_per_hold: 2,
         max_per_buyer: 2,
         starts_after_seconds: None,
+        listed: ["low-tide", "morning-bowl", "small"],
     },
     Draft {
         key: "holdfast-sample-record",
@@ -96,6 +101,7 @@ const DRAFTS: [Draft; 4] = [
         max_per_hold: 2,
         max_per_buyer: 2,
         starts_after_seconds: Some(UPCOMING_AFTER_SECONDS),
+        listed: ["low-tide", "far-side-sessions", "lp"],
     },
 ];
 
@@ -112,6 +118,15 @@ pub fn samples(now: Timestamp) -> Vec<Sample> {
 }
 
 impl Draft {
+    fn listed(&self) -> Result<Listed, InvalidValue> {
+        let [creator_id, product_id, variant_id] = self.listed;
+        Ok(Listed {
+            creator_id: Some(CatalogueId::new(creator_id)?),
+            product_id: Some(CatalogueId::new(product_id)?),
+            variant_id: Some(CatalogueId::new(variant_id)?),
+        })
+    }
+
     fn drop(&self, now: Timestamp) -> Result<NewDrop, InvalidValue> {
         let (amount, currency) = self.price;
         Ok(NewDrop {
@@ -125,6 +140,7 @@ impl Draft {
             hold_seconds: HoldSeconds::new(self.hold_seconds.into())?,
             max_per_hold: Quantity::new(self.max_per_hold.into())?,
             max_per_buyer: Some(BuyerLimit::new(self.max_per_buyer.into())?),
+            listed: self.listed()?,
         })
     }
 }

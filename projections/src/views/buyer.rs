@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 
-use domain::values::{BuyerId, DropId, DropName, Timestamp};
+use domain::values::{BuyerId, DropId, DropName, Pseudonym, Timestamp};
 
 use super::{EntryView, HoldView, Views};
+use crate::top_purchasers::BuyerKey;
 
 /// What one buyer did in one drop.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +50,27 @@ impl Views {
         drops.sort_unstable_by_key(|&key| Reverse(key));
         let drops = drops.into_iter();
         drops.map(|(_, drop_id, entry)| (drop_id, entry)).collect()
+    }
+
+    /// Returns the pseudonyms of a buyer. With `is_account`, ids that only case folding makes equal
+    /// to it are other buyers.
+    #[must_use]
+    pub fn pseudonyms(&self, buyer_id: &BuyerId, is_account: bool) -> Vec<(DropId, Pseudonym)> {
+        let hot = self.read();
+        let is_own = |entry: &u32| {
+            let row = hot.buyers.row_at(*entry).filter(|_| is_account);
+            row.is_none_or(|row| row.buyer_id.spelling() == buyer_id.spelling())
+        };
+        let entries = hot.buyers.all_of(buyer_id).into_iter().filter(is_own);
+        let keys = entries.map(|entry| hot.buyers.key_at(entry));
+        keys.map(|key| (key.drop_id, key.buyer)).collect()
+    }
+
+    /// Returns the shop's identifier of a pseudonym; `None` after an erasure.
+    #[must_use]
+    pub fn buyer_id(&self, drop_id: DropId, buyer: Pseudonym) -> Option<BuyerId> {
+        let key = BuyerKey { drop_id, buyer };
+        self.read().buyers.get(&key).map(|row| row.buyer_id)
     }
 
     /// Returns what the buyer of an entry of [`Views::drops_of_buyer`] did, with at most `most`

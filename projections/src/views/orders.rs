@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::order::ShownStatus;
-use domain::values::{HoldId, OrderId, Timestamp};
+use domain::values::{BuyerId, HoldId, OrderId, Timestamp};
 use infrastructure::quarantine::RefusedEvent;
 
 use super::{ROWS_PER_LOCK, Views};
@@ -20,6 +20,14 @@ impl Views {
     #[must_use]
     pub fn order(&self, order_id: OrderId) -> Option<OrderRow> {
         self.read().orders.get(order_id).cloned()
+    }
+
+    /// Returns the shop's identifier of the buyer of an order; `None` after an erasure.
+    #[must_use]
+    pub fn buyer_of_order(&self, order_id: OrderId) -> Option<BuyerId> {
+        let hot = self.read();
+        let buyer = hot.orders.get(order_id)?.buyer.as_ref()?;
+        Some(buyer.buyer_id.clone())
     }
 
     /// Returns those of `order_ids` that wait for their payment and whose deadline passed after

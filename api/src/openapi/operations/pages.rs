@@ -46,6 +46,15 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
             "showOrder",
             "One order: its payment and its receipt",
         )),
+        html(Operation::page(
+            schemas,
+            "/creators",
+            pages::catalogue::creators,
+            "showCreators",
+            "All creators",
+        )),
+        creator_page(schemas),
+        product_page(schemas),
         dashboard(schemas),
         room(schemas),
         order_room(schemas),
@@ -149,6 +158,36 @@ fn drop_page(schemas: &mut Schemas) -> Operation {
     ))
     .response(
         ResponseSpec::new(404, "An HTML page: drop not found.")
+            .text("text/html")
+            .headers(&TAGGED),
+    )
+}
+
+fn creator_page(schemas: &mut Schemas) -> Operation {
+    html(Operation::page(
+        schemas,
+        "/creators/{id}",
+        pages::catalogue::creator,
+        "showCreator",
+        "One creator and its products",
+    ))
+    .response(
+        ResponseSpec::new(404, "An HTML page: creator not found.")
+            .text("text/html")
+            .headers(&TAGGED),
+    )
+}
+
+fn product_page(schemas: &mut Schemas) -> Operation {
+    html(Operation::page(
+        schemas,
+        "/products/{id}",
+        pages::catalogue::product,
+        "showProduct",
+        "One product and its drops",
+    ))
+    .response(
+        ResponseSpec::new(404, "An HTML page: product not found.")
             .text("text/html")
             .headers(&TAGGED),
     )

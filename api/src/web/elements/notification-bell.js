@@ -1,0 +1,89 @@
+// The notifications of this buyer in the navigation, live. The number counts those that came since
+// the list was last opened.
+
+import { h, mark, write } from "../lib/dom.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
+import { day, money, units } from "../lib/format.js";
+import { recall, remember } from "../lib/buyer.js";
+import { Notifications } from "../lib/notifications.js";
+import { toast } from "./toast-list.js";
+
+/** @typedef {import("../lib/notifications.js").Notification} Notification */
+
+/** The position up to which notifications were seen. */
+const SEEN = "holdfast.notifications.seen";
+
+export class NotificationBell extends HTMLElement {
+  #notifications = new Notifications();
+  #unread = h("span", { class: "unread", hidden: true });
+  #list = h("ul", { class: "plain" });
+  #none = h("p", { class: "quiet-words" }, "No notifications yet.");
+  #box = h(
+    "details",
+    { ontoggle: () => this.#opened() },
+    h("summary", {}, "Notifications", this.#unread),
+    h("div", { class: "box" }, this.#none, this.#list),
+  );
+  /** Undefined before the first list. @type {Set<string> | undefined} */
+  #known;
+
+  connectedCallback() {
+    if (this.firstChild) return;
+    this.append(this.#box);
+    this.#notifications.addEventListener("change", () => this.#show());
+    void this.#notifications.follow();
+  }
+
+  #show() {
+    const { all } = this.#notifications;
+    const known = this.#known;
+    if (known) all.filter(({ id }) => !known.has(id)).forEach((one) => toast(words(one)));
+    this.#known = new Set(all.map(({ id }) => id));
+    this.#list.replaceChildren(...all.map(row));
+    this.#none.hidden = all.length > 0;
+    this.#opened();
+  }
+
+  #opened() {
+    const { all } = this.#notifications;
+    const newest = all[0]?.position ?? 0;
+    if (this.#box.open && newest > 0) remember(SEEN, String(newest));
+    const seen = Number(recall(SEEN)) || 0;
+    const unread = all.filter(({ position }) => position > seen).length;
+    write(this.#unread, unread > 0 ? String(unread) : "");
+    mark(this.#unread, "aria-label", unread > 0 ? `${unread} new` : null);
+    this.#unread.hidden = unread === 0;
+  }
+}
+customElements.define("notification-bell", NotificationBell);
+
+/** @param {Notification} notification */
+function row(notification) {
+  const { drop_id, order_id, created_at } = notification;
+  const href = order_id ? `/orders/${order_id}` : `/drops/${drop_id}`;
+  const time = h("time", { datetime: created_at }, day(created_at));
+  return h("li", {}, h("a", { href }, words(notification)), time);
+}
+
+/** Describes a notification. @param {Notification} notification */
+function words({ type, drop_name, data }) {
+  const name = isolate(nameOrUnnamed(drop_name ?? ""));
+  switch (type) {
+    case "drop.started":
+      return `${name} has started.`;
+    case "drop.sold_out":
+      return `${name} is sold out.`;
+    case "stock.low":
+      return data.available === undefined
+        ? `${name} is low on stock.`
+        : `${name}: ${units(data.available, "unit")} left.`;
+    case "waitlist.offered":
+      return `${name}: ${units(data.quantity, "unit is", "units are")} held for you from the waitlist.`;
+    case "order.confirmed":
+      return "Your order is confirmed.";
+    case "order.refunded":
+      return `${name}: ${money(data.amount)} will be refunded.`;
+    default:
+      return `${name}: ${type}`;
+  }
+}
