@@ -87,6 +87,7 @@ pub(crate) const fn terms_in(event: &DropEvent) -> Option<&DropTerms> {
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
+        | DropEvent::CodesCreated(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => None,
     }

@@ -85,6 +85,7 @@ pub(super) fn of_drop_event(
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::PurchaseRefunded(_)
         | DropEvent::StockAdjusted(_)
+        | DropEvent::CodesCreated(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_) => {}
     }
