@@ -77,7 +77,6 @@ pub(crate) const fn terms_in(event: &DropEvent) -> Option<&DropTerms> {
         DropEvent::DropRescheduled(event) => Some(&event.terms),
         DropEvent::DropCancelled(_)
         | DropEvent::DropStarted(_)
-        | DropEvent::CodesCreated(_)
         | DropEvent::DropEnded(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

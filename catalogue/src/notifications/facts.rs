@@ -76,7 +76,6 @@ pub(super) fn of_drop_event(
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
-        | DropEvent::CodesCreated(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)
