@@ -2,8 +2,8 @@
 //!
 //! Promise: one buyer has one pseudonym in all drops of a group. After every event, each drop that
 //! knows the buyer knows the units that the buyer has taken in the others, so a drop decides alone.
-//! Units are never counted up: they are read from the drop that an event changed, so that a rollback
-//! restores them, in any order.
+//! Units are never counted up: they are read from the drop that an event changed, so that a
+//! rollback restores them, in any order.
 //! Limit: a buyer takes some 150 bytes in a group, and 35 for each of its drops that knows them.
 //! While a drop of a group is in quarantine, its units are unknown, and nothing is decided that
 //! depends on them.
@@ -219,8 +219,8 @@ impl State {
         }
     }
 
-    /// Finds the buyer of a request in the group of a drop, and lets the drop know the buyer's units
-    /// in the other drops.
+    /// Finds the buyer of a request in the group of a drop, and lets the drop know the buyer's
+    /// units in the other drops.
     pub(super) fn brief(&mut self, drop_id: DropId, buyer_id: &BuyerId) -> Option<Pseudonym> {
         if self.groups.is_empty() {
             return None;

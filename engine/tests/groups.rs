@@ -462,6 +462,7 @@ async fn nothing_is_decided_while_the_units_of_a_size_are_unknown() {
     assert_eq!((drop.stock().held, drop.waitlist().len()), (1, 0));
     assert_eq!(shoes.is_refused(eight, "dot", 1).await, too_many(0));
     assert_eq!(shoes.allowance(eight, "ann").await, 1);
+    shoes.node.submit(adjust(nine, "nine", 1)).await.unwrap();
     shoes.holds(nine, "n", "ann").await;
     assert_eq!(shoes.allowance(eight, "ann").await, 0);
 }

@@ -1,5 +1,5 @@
-//! Each buyer's holds in a drop, or in the drops of a limit group, in order: checks limits per buyer
-//! and throttles.
+//! Each buyer's holds in a drop, or in the drops of a limit group, in order: checks limits per
+//! buyer and throttles.
 //!
 //! Promise: exact for every drop that had such a rule from its start, or that has a limit group, in
 //! bounded memory: sorted runs on disk, merged at the end. Limit: a rule that was added later to a

@@ -1,11 +1,11 @@
 //! The drops of one limit group share `max_per_buyer`, as the sizes of a shoe do.
 //!
 //! Promise: everything that counts towards the limit per buyer counts the buyer's units in all
-//! drops of the group: holds, changes of holds, orders, the waitlist and late sales. A buyer has one
-//! pseudonym in all of them.
-//! Limit: an aggregate knows its own units. The caller states the units of the other drops before it
-//! decides, and again whenever they change ([`DropAggregate::set_taken_elsewhere`]). A caller that
-//! states nothing, such as a program on stock `cqrs-es`, decides for this drop alone.
+//! drops of the group: holds, changes of holds, orders, the waitlist and late sales. A buyer has
+//! one pseudonym in all of them.
+//! Limit: an aggregate knows its own units. The caller states the units of the other drops before
+//! it decides, and again whenever they change ([`DropAggregate::set_taken_elsewhere`]). A caller
+//! that states nothing, such as a program on stock `cqrs-es`, decides for this drop alone.
 //!
 //! Source: docs/decisions/0067-limit-groups-share-pseudonyms.md.
 

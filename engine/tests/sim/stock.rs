@@ -119,7 +119,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             at,
         }),
         (6..9, Some(hold_id)) => DropCommand::ExpireHold(ExpireHold { hold_id, at }),
-        // Such a program sees one drop, and would exceed the limit of a group for a buyer of another.
+        // Such a program sees one drop: it would exceed the limit of a group for another's buyer.
         (9, Some(hold_id)) if drop.limit_group().is_none() => DropCommand::ChangeHold(ChangeHold {
             hold_id,
             quantity: quantity(random.random_range(1..=3)),
