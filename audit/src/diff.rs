@@ -222,6 +222,7 @@ fn label(event_type: &'static str) -> &'static str {
         "DropCancelled" => "cancelled",
         "DropStarted" => "started",
         "DropEnded" => "ended",
+        "CodesCreated" => "batches of codes created",
         "HoldPlaced" => "holds placed",
         "HoldExtended" => "holds extended",
         "HoldChanged" => "holds changed",
