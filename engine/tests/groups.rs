@@ -207,6 +207,15 @@ async fn unit_that_comes_back_in_one_size_is_offered_in_the_other() {
     let more = shoes.node.held(hold(shoes.nine, "b", "ann", 1)).await;
     let refused = refusal(shoes.node.submit(join(shoes.eight, "v", "ann", 1)).await);
     assert!(matches!(refused, Refusal::AlreadyWaiting { .. }));
+    // `cid` is new in this size, and has used up the limit in the other one.
+    shoes
+        .node
+        .submit(adjust(shoes.nine, "nine-more", 2))
+        .await
+        .unwrap();
+    shoes.node.held(hold(shoes.nine, "c2", "cid", 2)).await;
+    let joined = shoes.node.submit(join(shoes.eight, "x", "cid", 1)).await;
+    assert_eq!(refusal(joined), too_many(0));
     shoes.node.submit(release(bobs)).await.unwrap();
     settle().await;
     let offered = |shoes: &Shoes| {
@@ -304,7 +313,7 @@ async fn order_introduces_its_buyer_to_a_group_once_and_counts_all_items() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_money_buys_only_what_the_group_leaves() {
+async fn late_money_is_refunded_beyond_the_limit_of_the_group() {
     for other in [0, 1] {
         let shoes = Shoes::open().await;
         let (eight, nine) = (shoes.eight, shoes.nine);
@@ -462,7 +471,11 @@ async fn nothing_is_decided_while_the_units_of_a_size_are_unknown() {
     assert_eq!((drop.stock().held, drop.waitlist().len()), (1, 0));
     assert_eq!(shoes.is_refused(eight, "dot", 1).await, too_many(0));
     assert_eq!(shoes.allowance(eight, "ann").await, 1);
-    shoes.node.submit(adjust(nine, "nine", 1)).await.unwrap();
+    shoes
+        .node
+        .submit(adjust(nine, "nine-more", 1))
+        .await
+        .unwrap();
     shoes.holds(nine, "n", "ann").await;
     assert_eq!(shoes.allowance(eight, "ann").await, 0);
 }

@@ -351,8 +351,8 @@ impl JoinWaitlist {
 
 impl Named<'_> {
     /// Returns the buyer's pseudonym in the drop, and the introduction to record if the drop does
-    /// not know the buyer or knows another display name. A buyer who is known in another drop of
-    /// the limit group keeps the pseudonym.
+    /// not know the buyer or knows another display name. A buyer known in another drop of the
+    /// limit group keeps the pseudonym.
     ///
     /// A buyer found by another spelling keeps the recorded one, and the display name with
     /// it: the spelling decides whose token may purchase the buyer's holds.

@@ -136,6 +136,7 @@ impl Draft {
             }
             AnyRequest::JoinWaitlist(Submitted { request, .. }) => {
                 let drop_id = request.drop_id;
+                self.expire_in_group(state, drop_id, &request.buyer_id, times);
                 if state.may_be_overdue(drop_id, times.arrived) {
                     self.expire_of_buyer(state, drop_id, &request.buyer_id, times);
                 }

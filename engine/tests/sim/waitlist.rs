@@ -53,6 +53,8 @@ impl Waitlists {
                     units: i64::from(event.quantity.get()),
                     waits: true,
                 };
+                let room = groups.room(recorded.drop_id, event.buyer);
+                assert!(entry.units <= room, "joined beyond the limit of a group");
                 let is_there = entry.units <= available;
                 let is_wanted = self.next(recorded.drop_id, available, groups).is_some();
                 assert!(!is_there || is_wanted, "waits although units are available");
