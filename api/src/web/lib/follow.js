@@ -45,15 +45,16 @@ function snapshot() {
 }
 
 /**
- * Follows the entries while the page is open; waitlist entries through the page's stream.
- * @param {import("./live.js").Live} live
+ * Follows the entries while the page is open; waitlist entries through the page's stream, if it has
+ * one.
+ * @param {import("./live.js").Live} [live]
  */
 export function followYours(live) {
   const watch = () =>
-    live.watch(
+    live?.watch(
       store.entries.filter(mayBeServed).flatMap(({ waiting }) => (waiting ? [waiting.id] : [])),
     );
-  live.addEventListener("entry", (event) => {
+  live?.addEventListener("entry", (event) => {
     const news = /** @type {CustomEvent<import("./api.js").Waiting>} */ (event).detail;
     const entry = store.entries.find(({ waiting }) => waiting?.id === news.id);
     if (entry) void applyNews(entry, news);
@@ -82,11 +83,11 @@ function mayBeServed({ stage, called_off, dismissed }) {
   );
 }
 
-/** @param {Entry} entry @param {import("./live.js").Live} live */
+/** @param {Entry} entry @param {import("./live.js").Live} [live] */
 function update(entry, live) {
   if (isAbandoned(entry)) void settle(entry);
   if (entry.stage === "held" && entry.hold) updateHold(entry, entry.hold);
-  if (!entry.waiting || live.covers(entry.waiting.id)) return;
+  if (!entry.waiting || live?.covers(entry.waiting.id)) return;
   if (entry.stage === "waiting" && isDue(entry, document.hidden ? POLL_HIDDEN_MS : POLL_MS))
     void refresh(entry);
   if (entry.stage === "closed" && mayBeServed(entry) && isDue(entry, POLL_RARELY_MS))

@@ -2,6 +2,7 @@
 
 import { Problem, call } from "../lib/api.js";
 import { byId, h, write } from "../lib/dom.js";
+import { followYours } from "../lib/follow.js";
 import { isolate } from "../lib/foreign.js";
 import { count, units } from "../lib/format.js";
 import { service } from "../lib/service.js";
@@ -11,7 +12,6 @@ import { FollowButton } from "../elements/choice-button.js";
 import "../elements/cart-count.js";
 import "../elements/notification-bell.js";
 import "../elements/service-note.js";
-import "../elements/toast-list.js";
 
 /**
  * @typedef {{id: string, title: string, image_url: string | null, variants: unknown[],
@@ -66,5 +66,6 @@ document.addEventListener("chosen", () => {
     .catch(() => null);
 });
 document.querySelector("connection-state")?.remove();
+followYours();
 service.follow();
 void begin();

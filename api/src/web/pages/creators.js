@@ -1,6 +1,7 @@
 // The page of all creators.
 
 import { byId, h } from "../lib/dom.js";
+import { followYours } from "../lib/follow.js";
 import { count } from "../lib/format.js";
 import { service } from "../lib/service.js";
 import { picture, showShelf } from "../lib/shelf.js";
@@ -8,7 +9,6 @@ import { FollowButton } from "../elements/choice-button.js";
 import "../elements/cart-count.js";
 import "../elements/notification-bell.js";
 import "../elements/service-note.js";
-import "../elements/toast-list.js";
 
 /**
  * @typedef {{id: string, name: string, description: string | null, image_url: string | null,
@@ -30,5 +30,6 @@ function followersOf(followers) {
 }
 
 document.querySelector("connection-state")?.remove();
+followYours();
 service.follow();
 void showShelf(byId("creators"), "/v1/creators?limit=24", item);

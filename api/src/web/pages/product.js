@@ -16,7 +16,6 @@ import { DropCard } from "../elements/drop-card.js";
 import "../elements/cart-count.js";
 import "../elements/notification-bell.js";
 import "../elements/service-note.js";
-import "../elements/toast-list.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
@@ -43,7 +42,6 @@ async function begin() {
   }
   show(product);
   if (product.creator_id) void showCreator(product.creator_id);
-  if (product.drops.length > 0) void showPurchasers();
   follow(product.drops.map((drop) => drop.id));
 }
 
@@ -74,15 +72,6 @@ function size(drop, variant) {
   return h("div", { class: "size" }, name, card, remind);
 }
 
-async function showPurchasers() {
-  const query = `product_id=${encodeURIComponent(id)}&expand=top_purchasers`;
-  const page = await call(`/v1/drops?${query}`).catch(() => ({ data: [] }));
-  for (const drop of /** @type {Drop[]} */ (page.data)) {
-    const card = cards.get(drop.id);
-    if (card) card.purchasers = drop.top_purchasers ?? null;
-  }
-}
-
 /** @param {string} creatorId */
 async function showCreator(creatorId) {
   // A product may name a creator that the catalogue does not have.
@@ -99,7 +88,10 @@ async function showCreator(creatorId) {
 /** Keeps the cards up to date. @param {string[]} drops */
 function follow(drops) {
   const state = document.querySelector("connection-state");
-  if (drops.length === 0) return state?.remove();
+  if (drops.length === 0) {
+    state?.remove();
+    return followYours();
+  }
   const live = new Live(`?drops=${drops.join(",")}`);
   live.addEventListener("drop", (event) => {
     const drop = /** @type {CustomEvent<Drop>} */ (event).detail;
