@@ -293,6 +293,15 @@ pub(crate) struct Visitor {
     pub(crate) origin: Origin,
 }
 
+impl Visitor {
+    /// Returns true if a buyer's response may have the ids of holds, orders and the like, which
+    /// are the right to buy and to cancel. Where buyers are believed, a buyer's id alone is no
+    /// proof.
+    pub(crate) const fn may_see_ids(&self, caller: &Caller) -> bool {
+        self.is_admin || caller.has_token()
+    }
+}
+
 /// In a handler, use it after [`Caller`], which rejects wrong keys where keys are required. On
 /// other routes a caller with a wrong key counts as anonymous, and the key as an attempt. As for
 /// [`Origin`], a key that is not checked is refused.

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::drops::picture::picture;
-use crate::extract::{Body, Limit, MAX_TERMS_BODY, Params, Query};
+use crate::extract::{Body, Fresh, Limit, MAX_TERMS_BODY, Query};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional, insert, private};
 use crate::webhook_routes::{failed, one_more, page, unknown_start};
@@ -179,6 +179,7 @@ pub(crate) fn stored<T: Serialize>(is_new: bool, location: &str, body: Json<T>) 
 pub(crate) async fn read(
     State(app): State<App>,
     CreatorPath(id): CreatorPath,
+    _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let creator = app.catalogue.store.creator(&id).await.map_err(failed)?;
@@ -189,7 +190,7 @@ pub(crate) async fn read(
 /// `GET /v1/creators`
 pub(crate) async fn list(
     State(app): State<App>,
-    Params(params): Params<CreatorsParams>,
+    Fresh(params): Fresh<CreatorsParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
@@ -228,7 +229,7 @@ pub(crate) async fn followers(
     State(app): State<App>,
     _: Admin,
     CreatorPath(id): CreatorPath,
-    Params(params): Params<FollowersParams>,
+    Fresh(params): Fresh<FollowersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);

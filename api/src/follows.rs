@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::{Caller, Visitor};
 use crate::creators;
 use crate::drops::quarantine;
-use crate::extract::{BuyerIdPath, Limit, Params, Query, is_not_utf8};
+use crate::extract::{BuyerIdPath, Fresh, Limit, Query, is_not_utf8};
 use crate::limiter::{ChangeKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional, private};
@@ -215,7 +215,7 @@ pub(crate) async fn follows(
     State(app): State<App>,
     BuyerIdPath(buyer_id): BuyerIdPath,
     caller: Caller,
-    Params(params): Params<FollowsParams>,
+    Fresh(params): Fresh<FollowsParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let actor = actor(&caller, buyer_id)?;
@@ -275,7 +275,7 @@ pub(crate) async fn reminders(
     State(app): State<App>,
     BuyerIdPath(buyer_id): BuyerIdPath,
     caller: Caller,
-    Params(params): Params<RemindersParams>,
+    Fresh(params): Fresh<RemindersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let actor = actor(&caller, buyer_id)?;

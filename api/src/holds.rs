@@ -73,7 +73,7 @@ pub(crate) async fn place(
         is_from_token: caller.has_token(),
         display_name: display_name.clone(),
         quantity,
-        pass: code.pass(viewer),
+        pass: code.pass(visitor.is_admin),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.place_hold(request).await;

@@ -38,7 +38,6 @@ use crate::holds::Payment;
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::render::{Representation, conditional_at, insert, private, recorded};
-use crate::viewer::Viewer;
 
 /// One line of a new order.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -91,7 +90,11 @@ pub(crate) async fn place(
             quantity: item.quantity.map_or_else(one, Ok)?,
         });
     }
-    let Visitor { viewer, origin, .. } = visitor;
+    let Visitor {
+        viewer,
+        origin,
+        is_admin,
+    } = visitor;
     let codes = codes_of(&new.items)?;
     let mut presented = Vec::with_capacity(codes.len());
     for (item, code) in codes {
@@ -107,7 +110,7 @@ pub(crate) async fn place(
         buyer_id,
         display_name: new.display_name.map(|Entered(name)| name),
         codes: digests.collect(),
-        sees_hidden: viewer == Viewer::Staff,
+        sees_hidden: is_admin,
         items: items.into(),
         is_from_token: caller.has_token(),
     };

@@ -94,7 +94,7 @@ pub(crate) async fn join(
         is_from_token: caller.has_token(),
         display_name: new.display_name.map(|Entered(name)| name),
         quantity: new.quantity.map_or_else(one, Ok)?,
-        pass: code.pass(viewer),
+        pass: code.pass(visitor.is_admin),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Entry, keys)?;
     let answer = app.engine.join_waitlist(request).await;

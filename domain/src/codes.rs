@@ -73,13 +73,20 @@ impl DropAggregate {
         ))
     }
 
+    /// Refuses every request of a caller for whom the drop does not exist.
+    pub(crate) fn refuse_if_hidden(&self, pass: Pass) -> Result<(), Refusal> {
+        let is_hidden = self.existing_terms()?.visibility == Visibility::Hidden;
+        match is_hidden && !pass.sees_hidden {
+            true => Err(Refusal::DropNotFound),
+            false => Ok(()),
+        }
+    }
+
     /// Refuses a request for units that comes too early or too late for its bearer, or without the
     /// code that is required.
     pub(crate) fn refuse_without_access(&self, pass: Pass, at: Timestamp) -> Result<(), Refusal> {
+        self.refuse_if_hidden(pass)?;
         let terms = self.existing_terms()?;
-        if terms.visibility == Visibility::Hidden && !pass.sees_hidden {
-            return Err(Refusal::DropNotFound);
-        }
         self.refuse_if_over(at)?;
         let Some(digest) = pass.code else {
             return match terms.access {

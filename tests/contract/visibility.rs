@@ -110,6 +110,25 @@ async fn hidden_drop_does_not_exist_for_the_public() {
     let joined = app.join(&hidden, "ann", 1).await;
     joined.problem(404, "drop_not_found");
 
+    // Not even its currency is revealed, by an order that begins with another drop.
+    let price = json!({ "amount": 1, "currency": "CHF" });
+    let foreign = app
+        .create_drop(1, json!({ "visibility": "hidden", "price": price }))
+        .await;
+    let items = json!([{ "drop_id": unlisted }, { "drop_id": foreign }]);
+    let request = app.request(Method::POST, "/v1/orders");
+    let body = json!({ "buyer_id": "ann", "items": items });
+    let mixed = fetch(request.header("idempotency-key", key()).json(&body)).await;
+    mixed.problem(404, "drop_not_found");
+
+    // An auditor reads it, and holds nothing in it.
+    let request = app.request(Method::POST, &format!("/v1/drops/{hidden}/holds"));
+    let request = request
+        .header("idempotency-key", key())
+        .bearer_auth(AUDITOR_KEY);
+    let held = fetch(request.json(&json!({ "buyer_id": "bob" }))).await;
+    held.problem(404, "drop_not_found");
+
     for key in [ADMIN_KEY, AUDITOR_KEY] {
         let request = app.request(Method::GET, &format!("/v1/drops/{hidden}"));
         let read = fetch(request.bearer_auth(key)).await.ok(200);

@@ -1,8 +1,8 @@
 //! Keeps the shop's key set current: from a file, or from a URL.
 //!
-//! Promise: a key that the shop adds is used at the first token that names it, without a restart;
-//! a failed reload keeps the keys that were loaded before. Tokens with made-up key ids cause at
-//! most one reload in [`MIN_PAUSE`].
+//! Promise: a key that the shop adds is used without a restart: at the first token that names it,
+//! or [`MIN_PAUSE`] after the last reload for such a token. So tokens with made-up key ids cause at
+//! most one reload in that time. A failed reload keeps the keys that were loaded before.
 //! Limit: a key that the shop removes is accepted until the next reload, [`INTERVAL`] at most, and
 //! longer while the set cannot be loaded.
 

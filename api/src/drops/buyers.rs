@@ -110,7 +110,7 @@ pub(crate) async fn standing(
             at: app.now(),
         }));
     }
-    let may_see_ids = visitor.is_admin || caller.has_token();
+    let may_see_ids = visitor.may_see_ids(&caller);
     let request = LookUpBuyer {
         drop_id,
         buyer_id: buyer_id.clone(),

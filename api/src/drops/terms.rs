@@ -72,14 +72,14 @@ pub(crate) struct NewDrop {
     /// changed later. Default: none.
     limit_group: Option<Entered<LimitGroup>>,
     /// `public`: in lists. `unlisted`: by id only. `hidden`: for administrators only.
-    #[serde(default)]
-    visibility: Visibility,
+    #[schemars(extend("default" = "public"))]
+    visibility: Option<Visibility>,
     /// Whether the public sees the numbers of the stock, or a level.
-    #[serde(default)]
-    show_stock: ShowStock,
+    #[schemars(extend("default" = "exact"))]
+    show_stock: Option<ShowStock>,
     /// Whether every buyer may place a hold, or only one with a code of the drop.
-    #[serde(default)]
-    access: Access,
+    #[schemars(extend("default" = "open"))]
+    access: Option<Access>,
     /// The product that the drop offers. The catalogue need not have it yet.
     product_id: Option<Entered<CatalogueId>>,
     /// The variant of the product.
@@ -149,9 +149,9 @@ impl NewDrop {
             throttle: self.throttle.map(Throttle::from),
             low_stock_at: self.low_stock_at,
             limit_group: self.limit_group.map(|Entered(group)| group),
-            visibility: self.visibility,
-            show_stock: self.show_stock,
-            access: self.access,
+            visibility: self.visibility.unwrap_or_default(),
+            show_stock: self.show_stock.unwrap_or_default(),
+            access: self.access.unwrap_or_default(),
             product_id: self.product_id.map(|Entered(id)| id),
             variant_id: self.variant_id.map(|Entered(id)| id),
             creator_id: self.creator_id.map(|Entered(id)| id),

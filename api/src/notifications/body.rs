@@ -30,11 +30,12 @@ pub(crate) struct NotificationBody {
     kind: &'static str,
     /// The drop concerned; null if it is about a whole order.
     drop_id: Option<DropId>,
-    /// The present name of the drop.
+    /// The present name of the drop; null if the drop is hidden.
     drop_name: Option<String>,
     /// The creator whose followers are notified.
     creator_id: Option<String>,
-    /// The order concerned.
+    /// The order concerned. Only for administrators and for the buyer's own token, like the ids of
+    /// holds, waitlist entries, purchases and refunds.
     order_id: Option<OrderId>,
     data: Data,
     created_at: Timestamp,
@@ -85,9 +86,14 @@ struct Data {
 }
 
 impl NotificationBody {
-    pub(super) fn new(notification: &Notification, views: &Views) -> Self {
+    /// Renders a notification. Without `sees_ids` it has no ids of holds, orders and their like:
+    /// knowing such an id is the right to buy or to cancel.
+    pub(super) fn new(notification: &Notification, views: &Views, sees_ids: bool) -> Self {
         let drop_id = notification.drop_id;
+        let is_own = !matches!(notification.audience, Audience::Drop(..));
         let drop = drop_id.and_then(|drop_id| views.drop(drop_id));
+        // A drop that was hidden meanwhile may have another name.
+        let drop = drop.filter(|drop| is_own || drop.row.terms.visibility.is_found());
         Self {
             id: notification.id(),
             kind: notification.kind.name(),
@@ -97,10 +103,10 @@ impl NotificationBody {
                 .creator_id()
                 .map(|id: &CatalogueId| id.as_str().to_owned()),
             order_id: match notification.audience {
-                Audience::Order(order_id) => Some(order_id),
+                Audience::Order(order_id) => sees_ids.then_some(order_id),
                 Audience::Drop(..) | Audience::Buyer(..) => None,
             },
-            data: Data::new(&notification.facts),
+            data: Data::new(&notification.facts, sees_ids),
             created_at: notification.recorded_at,
             position: notification.position,
         }
@@ -108,7 +114,7 @@ impl NotificationBody {
 }
 
 impl Data {
-    fn new(facts: &Facts) -> Self {
+    fn new(facts: &Facts, sees_ids: bool) -> Self {
         match *facts {
             Facts::SoldOut => Self::default(),
             Facts::Started { started_at } => Self {
@@ -125,8 +131,8 @@ impl Data {
                 quantity,
                 expires_at,
             } => Self {
-                waitlist_entry_id: Some(waitlist_entry_id),
-                hold_id: Some(hold_id),
+                waitlist_entry_id: sees_ids.then_some(waitlist_entry_id),
+                hold_id: sees_ids.then_some(hold_id),
                 quantity: Some(quantity),
                 expires_at: Some(expires_at),
                 ..Self::default()
@@ -143,8 +149,8 @@ impl Data {
                 amount,
                 refunded_at,
             } => Self {
-                purchase_id: Some(purchase_id),
-                refund_id: Some(refund_id),
+                purchase_id: sees_ids.then_some(purchase_id),
+                refund_id: sees_ids.then_some(refund_id),
                 quantity: Some(quantity),
                 amount: Some(amount),
                 refunded_at: Some(refunded_at),

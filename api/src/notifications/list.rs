@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::NotificationBody;
 use super::sources;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, Visitor};
 use crate::extract::{BuyerIdPath, Fresh, Limit, Query};
 use crate::follows::actor;
 use crate::problem::Problem;
@@ -39,6 +39,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     BuyerIdPath(buyer_id): BuyerIdPath,
     caller: Caller,
+    visitor: Visitor,
     Fresh(params): Fresh<NotificationsParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -60,7 +61,7 @@ pub(crate) async fn list(
     found.truncate(limit);
     let bodies = found.iter();
     let data: Vec<_> = bodies
-        .map(|found| NotificationBody::new(found, &app.views))
+        .map(|found| NotificationBody::new(found, &app.views, visitor.may_see_ids(&caller)))
         .collect();
     let mut response = private(conditional(&headers, &Page { data, has_more }));
     let position_header = HeaderName::from_static("holdfast-position");

@@ -44,6 +44,8 @@ const MOST_MISSED: usize = 1_000;
 pub(super) struct Subscriber<P = Socket> {
     actor: Actor,
     choices: Choices,
+    /// See [`NotificationBody::new`].
+    sees_ids: bool,
     /// The client has everything up to here.
     complete: Position,
     queue: Queue<P>,
@@ -54,6 +56,7 @@ pub(super) struct Subscriber<P = Socket> {
 impl<P: Pipe> Subscriber<P> {
     pub(super) fn new(
         (actor, choices): (Actor, Choices),
+        sees_ids: bool,
         complete: Position,
         (pipe, framing): (P, Framing),
         (connected, permit): (Connected, Permit),
@@ -61,6 +64,7 @@ impl<P: Pipe> Subscriber<P> {
         Self {
             actor,
             choices,
+            sees_ids,
             complete,
             queue: Queue::new(pipe, framing),
             _connected: connected,
@@ -118,27 +122,35 @@ pub struct NotificationShard {
     subscribers: Subscribers<Socket>,
 }
 
-/// The frames of one position, serialized once for each id that they are sent with.
+/// The frames of one position, serialized once for each form in which they are sent.
 struct Group<'a> {
     all: &'a [Arc<Notification>],
-    chunks: HashMap<(usize, bool), Bytes>,
+    chunks: HashMap<(usize, Form), Bytes>,
 }
 
 impl Group<'_> {
     /// Returns a frame as one chunk. Only the last frame of a reader acknowledges the position.
-    fn chunk(&mut self, index: usize, is_last: bool, views: &Views) -> Bytes {
+    fn chunk(&mut self, index: usize, form: Form, views: &Views) -> Bytes {
         let notification = &self.all[index];
-        let chunk = self.chunks.entry((index, is_last));
-        let chunk = chunk.or_insert_with(|| frame(notification, is_last, views));
+        let chunk = self.chunks.entry((index, form));
+        let chunk = chunk.or_insert_with(|| frame(notification, form, views));
         chunk.clone()
     }
 }
 
-fn frame(notification: &Notification, is_last: bool, views: &Views) -> Bytes {
+/// The form of a frame for one reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Form {
+    /// The last frame of the reader at its position, whose id is the position.
+    is_last: bool,
+    sees_ids: bool,
+}
+
+fn frame(notification: &Notification, form: Form, views: &Views) -> Bytes {
     let Position(position) = notification.position;
-    let id = position - u64::from(!is_last);
+    let id = position - u64::from(!form.is_last);
     let kind = notification.kind.name();
-    let body = NotificationBody::new(notification, views);
+    let body = NotificationBody::new(notification, views, form.sees_ids);
     let mut chunk = BytesMut::new();
     Framing::Chunked.write(&mut chunk, |to| {
         to.extend_from_slice(format!("event: {kind}\nid: {id}\ndata: ").as_bytes());
@@ -221,8 +233,11 @@ impl<P: Pipe> Subscribers<P> {
                 .between(&of, after, self.seen, MOST_MISSED);
             for group in missed.chunk_by(|one, other| one.position == other.position) {
                 for (index, notification) in group.iter().enumerate() {
-                    let is_last = index + 1 == group.len();
-                    let chunk = frame(notification, is_last, &self.views);
+                    let form = Form {
+                        is_last: index + 1 == group.len(),
+                        sees_ids: subscriber.sees_ids,
+                    };
+                    let chunk = frame(notification, form, &self.views);
                     subscriber.queue.push(&chunk);
                 }
             }
@@ -292,8 +307,11 @@ impl<P: Pipe> Subscribers<P> {
                 continue;
             }
             for (nth, &index) in indexes.iter().enumerate() {
-                let is_last = nth + 1 == indexes.len();
-                let chunk = group.chunk(index, is_last, &self.views);
+                let form = Form {
+                    is_last: nth + 1 == indexes.len(),
+                    sees_ids: subscriber.sees_ids,
+                };
+                let chunk = group.chunk(index, form, &self.views);
                 subscriber.queue.push(&chunk);
             }
             self.unsent.insert(id);

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::shard::Subscriber;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, Visitor};
 use crate::connections::Handover;
 use crate::extract::{BuyerIdPath, Params, Query, some_position};
 use crate::follows::actor;
@@ -58,6 +58,7 @@ pub(crate) async fn watch(
     State(app): State<App>,
     BuyerIdPath(buyer_id): BuyerIdPath,
     caller: Caller,
+    visitor: Visitor,
     connection: Connection,
     Params(params): Params<WatchParams>,
     headers: HeaderMap,
@@ -92,10 +93,17 @@ pub(crate) async fn watch(
         false => Framing::Plain,
     };
     let hub = app.notification_hub.clone();
+    let sees_ids = visitor.may_see_ids(&caller);
     let take_over = move |socket| {
         let pipe = (socket, framing);
         let held = (connected, permit);
-        hub.assign(Subscriber::new((actor, choices), complete, pipe, held));
+        hub.assign(Subscriber::new(
+            (actor, choices),
+            sees_ids,
+            complete,
+            pipe,
+            held,
+        ));
     };
     let first = [Bytes::from_static(RETRY)].into_iter();
     Ok((headers, handover.after(first, take_over)).into_response())

@@ -300,6 +300,8 @@ impl OrderLine<'_> {
         of_group: u32,
     ) -> Result<(OrderItem, DropEvent), Refusal> {
         let drop = self.drop.ok_or(Refusal::DropNotFound)?;
+        // First: a refusal about the currency would reveal a hidden drop.
+        drop.refuse_if_hidden(self.pass)?;
         let price = drop.existing_terms()?.price;
         if let Some(first) = first.filter(|first| first.currency != price.currency) {
             return Err(Refusal::MixedCurrencies {

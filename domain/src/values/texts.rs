@@ -140,6 +140,10 @@ pub fn require_visible_characters(text: &str) -> Result<(), InvalidValue> {
 /// name and a spreadsheet.
 fn catalogue_identifier(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    // Browsers remove these two from a path.
+    if matches!(text, "." | "..") {
+        return Err(InvalidValue::new("must not be '.' or '..'"));
+    }
     if text.chars().all(is_allowed) {
         return Ok(text.into());
     }

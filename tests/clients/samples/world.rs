@@ -1,10 +1,12 @@
 //! The resources that samples use: new ones for every sample, so that none depends on another.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use harness::{ADMIN_KEY, App, fetch, key, text};
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 /// Operations of an order that was paid.
@@ -51,6 +53,8 @@ impl<'a> World<'a> {
                     let sold_out = app.create_drop(0, json!({})).await;
                     app.joined(&sold_out, "buyer-1", 1).await
                 }
+                "creator_id" => self.creator().await,
+                "product_id" => self.product().await,
                 "endpoint_id" => self.endpoint().await,
                 // The test message of an endpoint is a job as well, under the same id.
                 "delivery_id" | "job_id" => {
@@ -81,6 +85,33 @@ impl<'a> World<'a> {
             paid.ok(200);
         }
         order
+    }
+
+    async fn creator(&self) -> String {
+        let id = format!("creator-{}", Uuid::new_v4());
+        let request = self.app.admin(Method::PUT, &format!("/v1/creators/{id}"));
+        fetch(request.json(&json!({ "name": "Nord" })))
+            .await
+            .ok(201);
+        id
+    }
+
+    async fn product(&self) -> String {
+        let id = format!("product-{}", Uuid::new_v4());
+        let request = self.app.admin(Method::PUT, &format!("/v1/products/{id}"));
+        fetch(request.json(&json!({ "title": "Boot" })))
+            .await
+            .ok(201);
+        id
+    }
+
+    /// Notifies the buyer of the samples of a paid order, until the future is dropped.
+    pub(super) async fn notify_again_and_again(&self) {
+        loop {
+            let drop = self.app.create_drop(1, json!({})).await;
+            self.order(&drop, true).await;
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// An endpoint to which nothing is delivered: no drop is cancelled with a hold, and the port

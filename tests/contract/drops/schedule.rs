@@ -246,6 +246,7 @@ async fn invalid_drop_fields_are_reported_with_their_pointers() {
             vec![
                 json!(""),
                 json!("a/b"),
+                json!(".."),
                 json!("a b"),
                 json!("é"),
                 json!("x".repeat(65)),
@@ -254,7 +255,7 @@ async fn invalid_drop_fields_are_reported_with_their_pointers() {
         (
             "/visibility",
             "visibility",
-            vec![json!("Public"), json!("secret"), json!(null)],
+            vec![json!("Public"), json!("secret"), json!(7)],
         ),
         (
             "/show_stock",

@@ -211,7 +211,7 @@ fn create_codes(schemas: &mut Schemas) -> Operation {
     )
     .body_example(json!({ "count": 2, "opens_at": NOON }))
     .response(
-        made.headers(&["Cache-Control"])
+        made.headers(&["Cache-Control", "Holdfast-Position"])
             .optional_headers(&["Idempotent-Replayed"]),
     )
     .problems(&[Code::TooManyCodes, Code::Ended, Code::Unavailable])

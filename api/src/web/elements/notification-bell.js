@@ -60,9 +60,12 @@ customElements.define("notification-bell", NotificationBell);
 /** @param {Notification} notification */
 function row(notification) {
   const { drop_id, order_id, created_at } = notification;
-  const href = order_id ? `/orders/${order_id}` : `/drops/${drop_id}`;
   const time = h("time", { datetime: created_at }, day(created_at));
-  return h("li", {}, h("a", { href }, words(notification)), time);
+  const text = words(notification);
+  // Where buyers have no tokens, the server does not return the ids of orders.
+  if (!order_id && !drop_id) return h("li", {}, h("span", {}, text), time);
+  const href = order_id ? `/orders/${order_id}` : `/drops/${drop_id}`;
+  return h("li", {}, h("a", { href }, text), time);
 }
 
 /** Describes a notification. @param {Notification} notification */

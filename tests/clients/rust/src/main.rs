@@ -114,7 +114,8 @@ async fn main() {
     assert_eq!(edited.max_per_buyer, Some(2));
 
     let live = Some(DropStatus::Live);
-    let listed = list_drops(server, None, None, None, None, live, None, None).await;
+    let listed =
+        list_drops(server, None, None, None, None, None, None, live, None, None).await;
     assert_eq!(listed.unwrap().data[0].id, drop.id);
     list_purchasers(server, &id, None, None, None, None)
         .await
@@ -139,7 +140,8 @@ async fn main() {
         matches!(nowhere, ReadDropError::Status404(_)),
         "{nowhere:?}"
     );
-    let wrong = list_drops(server, None, None, Some(0), None, None, None, None).await;
+    let zero = Some(0);
+    let wrong = list_drops(server, None, None, None, zero, None, None, None, None, None).await;
     match problem(400, wrong) {
         ListDropsError::Status400(wrong) => assert_eq!(wrong.errors[0].pointer, "/limit"),
         other => panic!("not refused: {other:?}"),
