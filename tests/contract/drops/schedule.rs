@@ -16,7 +16,7 @@ async fn drop_is_scheduled_with_every_given_field() {
         "starts_at": "2999-01-01T10:00:00+02:00", "ends_at": "2999-01-02T00:00:00Z",
         "hold_seconds": 90, "max_hold_seconds": 86_400, "offer_seconds": 604_800, "max_per_hold": 2, "max_per_buyer": 4,
         "throttle": { "holds": 3, "window_seconds": 600 }, "low_stock_at": 10_000_000,
-        "limit_group": "boots/2026!", "visibility": "unlisted", "show_stock": "level", "access": "code",
+        "limit_group": "boots/2026!", "visibility": "unlisted", "show_stock": "exact", "access": "code",
         "product_id": "Boot_1.a-b", "variant_id": "42", "creator_id": "ann",
     });
     let reply = app.post_drop(&given).await;
