@@ -5,7 +5,7 @@
 //! method, the handler and the responses, and the types of the handler's parameters state the rest
 //! ([`inputs`]). The document omits the HTML pages. The tests check every response against it
 //! (`tests/harness/described.rs`), and generate clients from it in several languages
-//! (`tests/clients/generated.rs`). The pages of [`reference`] show it to people.
+//! (`tests/clients/generated.rs`). The pages of [`mod@reference`] show it to people.
 //! Limit: OpenAPI cannot describe a stream of events or of lines. These are strings, and
 //! `x-events` and `x-lines` name the schemas of their parts.
 

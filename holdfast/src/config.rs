@@ -163,7 +163,7 @@ pub struct EdgeSettings {
     pub max_streams_per_address: u32,
 
     /// Origins of other sites whose pages may use the API from browsers (CORS), separated by
-    /// commas: https://shop.example,http://localhost:3000. Cookies are never accepted from them.
+    /// commas: `https://shop.example,http://localhost:3000`. Cookies are never accepted from them.
     #[arg(
         long,
         env = "HOLDFAST_CORS_ORIGINS",
