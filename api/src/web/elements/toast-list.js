@@ -33,12 +33,19 @@ export class ToastList extends HTMLElement {
     this.setAttribute("aria-live", "polite");
     this.setAttribute("aria-atomic", "false");
     const settle = () => this.#settle();
-    // The page changes under a message: it is scrolled, and buttons appear.
+    // The page changes under a message: it is scrolled, and buttons appear. An observer is called
+    // before the next frame, so no frame shows a message over a new button.
     const stop = everyTick(settle);
+    const changes = new MutationObserver(() => {
+      if (this.firstElementChild) this.#settle();
+    });
+    const main = document.querySelector("main");
+    if (main) changes.observe(main, { attributes: true, childList: true, subtree: true });
     addEventListener("scroll", settle, { capture: true, passive: true });
     addEventListener("resize", settle);
     this.#stop = () => {
       stop();
+      changes.disconnect();
       removeEventListener("scroll", settle, { capture: true });
       removeEventListener("resize", settle);
     };
@@ -79,22 +86,30 @@ export class ToastList extends HTMLElement {
 
   /**
    * Shows as many of the latest messages as there is a place for, and places them: where they are,
-   * if that covers nothing; otherwise at the lowest free place.
+   * if that covers nothing; otherwise at the lowest free place. An older message waits rather than
+   * covers the panel of a hold.
    */
   #settle() {
     const items = [...this.children];
-    for (let hidden = 0; hidden <= items.length; hidden += 1) {
-      items.forEach((item, index) => item.toggleAttribute("data-waiting", index < hidden));
-      if (hidden < items.length && this.#place()) return;
+    for (const least of [1, 0]) {
+      for (let hidden = 0; hidden < items.length; hidden += 1) {
+        items.forEach((item, index) => item.toggleAttribute("data-waiting", index < hidden));
+        if (this.#place(least)) return;
+      }
     }
+    for (const item of items) item.toggleAttribute("data-waiting", true);
     this.style.bottom = "";
   }
 
-  /** Returns whether there is a place that covers no control, and takes it. */
-  #place() {
+  /**
+   * Returns whether there is a place that covers no control and none of the first `least` kinds of
+   * other elements, and takes it.
+   * @param {number} least
+   */
+  #place(least) {
     const { height, left, right } = this.getBoundingClientRect();
     const now = parseFloat(getComputedStyle(this).bottom) || 0;
-    for (let kinds = UNCOVERED.length; kinds >= 0; kinds -= 1) {
+    for (let kinds = UNCOVERED.length; kinds >= least; kinds -= 1) {
       const taken = inSight(
         [CONTROLS, ...UNCOVERED.slice(0, kinds)].join(),
         left - GAP,
