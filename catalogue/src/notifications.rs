@@ -193,7 +193,7 @@ impl Notifications {
         found
     }
 
-    /// Returns all notifications of events after `after`, whoever reads them, oldest first; and the
+    /// Returns the notifications of all readers about events after `after`, oldest first; and the
     /// position up to which they are complete.
     #[must_use]
     pub fn since(&self, after: Position) -> (Vec<Arc<Notification>>, Position) {

@@ -1,7 +1,7 @@
 //! Another site: a page on another port that loads `/embed.js` with one script tag.
 //!
-//! It has two origins: `http://localhost:PORT`, which the server lists, and `http://127.0.0.1:PORT`,
-//! which it does not. `GET /?body=HTML` is a page with this body. Its content security policy
+//! It has two origins: `http://localhost:PORT`, which the server lists, and
+//! `http://127.0.0.1:PORT`, which it does not. `GET /?body=HTML` is a page with this body. Its content security policy
 //! permits files and connections of the server, and no inline script or style.
 
 use axum::Router;
