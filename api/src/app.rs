@@ -26,6 +26,7 @@ use crate::notifications::NotificationHub;
 use crate::problem::Problem;
 use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
+use crate::stopped::StoppedTasks;
 use crate::stream::StreamHub;
 use tokens::buyers::BuyerTokens;
 
@@ -55,6 +56,8 @@ pub struct Parts {
     pub buyer_tokens: Option<BuyerTokens>,
     /// The progress of each projection's table.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
+    /// The background tasks that stopped unexpectedly.
+    pub stopped: StoppedTasks,
     /// Outgoing webhooks.
     pub webhooks: Webhooks,
     /// Creators, products, follows and notifications.

@@ -39,6 +39,9 @@ pub(crate) struct Ready {
     quarantined_orders: usize,
     /// The drops in quarantine, at most 100.
     quarantined: Vec<QuarantinedDrop>,
+    /// Background tasks that failed, such as `webhooks`: the shop goes on without them until this
+    /// server is restarted.
+    stopped_tasks: Vec<&'static str>,
 }
 
 /// A drop in quarantine, and the event that put it there.
@@ -131,6 +134,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
             quarantined_drops: app.views.quarantined_count(),
             quarantined_orders: app.views.quarantined_orders_count(),
             quarantined: quarantined(&app),
+            stopped_tasks: app.stopped.names(),
         })
         .into_response(),
         // The problem has a `position` already: the one at which the log is wrong.

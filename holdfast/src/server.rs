@@ -16,6 +16,7 @@ use api::notifications::{self, NotificationHub, NotificationShard};
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
+use api::stopped::StoppedTasks;
 use api::stream::{self, StreamHub, StreamShard};
 use catalogue::Catalogue;
 use catalogue::drops::DropsOf;
@@ -40,7 +41,7 @@ use settlement::{Providers, Settlement};
 use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -52,6 +53,7 @@ use crate::config::{
     ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_key_set,
     load_keys, stripe,
 };
+use crate::tasks::{Task, Tasks};
 
 /// How long a stopping server waits for in-flight requests.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -81,6 +83,9 @@ pub enum ServerError {
     /// The engine stopped because continuing could do harm.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A task that clients depend on panicked: it has a defect.
+    #[error("the background task \"{0}\" failed")]
+    Task(&'static str),
     /// The engine panicked: it cannot apply an event, or it has a defect.
     #[error("the engine failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -100,7 +105,7 @@ pub struct Server {
     http: JoinHandle<()>,
     engine: EngineThread,
     appended: PostgresLog,
-    followers: JoinSet<()>,
+    tasks: Tasks,
 }
 
 impl Server {
@@ -145,8 +150,10 @@ impl Server {
             observers.views.position()
         );
         observers.hub.follow_clock(handle.clone());
-        let streams = run_shards(shards, settings, &closing);
-        let mut followers = Followers::start(&observers, &database, &log, &stopping);
+        let stopped = StoppedTasks::default();
+        let mut followers =
+            Followers::start(&observers, &database, &log, &stopping, stopped.clone());
+        let streams = followers.stream(shards, notification_shards, settings, &closing);
         let webhooks = followers.dispatch(settings, &observers, &database, &log, &stopping);
         let store = Store::new(PgPool::clone(&database.pool));
         let seed = store.demo_seed().await.map_err(unreadable)?;
@@ -154,14 +161,13 @@ impl Server {
         let settlement = Settlement::new(store, providers, handle.clone());
         followers.settle(&settlement, &observers, &log, &stopping);
         if let Some(keys) = buyer_tokens.as_ref().and_then(|tokens| tokens.keys.clone()) {
-            followers.tasks.spawn(keys.keep_current(stopping.clone()));
+            let current = keys.keep_current(stopping.clone());
+            followers
+                .tasks
+                .spawn(Task::optional("keys of buyers' tokens"), current);
         }
 
         let catalogue = followers.announce(&observers, &database, &stopping);
-        for shard in notification_shards {
-            streams.spawn(shard.run(closing.clone()));
-        }
-
         let app = App::new(Parts {
             engine: handle,
             views: observers.views,
@@ -176,6 +182,7 @@ impl Server {
             key_secret,
             buyer_tokens,
             projections: followers.projections,
+            stopped,
             refused: followers.refused,
             webhooks,
             settlement,
@@ -194,7 +201,7 @@ impl Server {
             appended,
             closing,
             stopping,
-            followers: followers.tasks,
+            tasks: followers.tasks,
         })
     }
 
@@ -213,19 +220,21 @@ impl Server {
     /// Runs until `stop`, then drains in-flight requests and stops everything in order.
     ///
     /// # Errors
-    /// [`ServerError`] when the engine stopped without being stopped.
+    /// [`ServerError`] when the engine, or a task that clients depend on, ended unexpectedly.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
-        let ended = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = self.engine.ended() => Some(ended),
-        };
+        let (mut engine, mut task) = (None, None);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = self.engine.ended() => engine = Some(ended),
+            name = self.tasks.essential_panicked() => task = Some(name),
+            _ = &mut self.http => task = Some("HTTP"),
+        }
         self.stop_serving().await;
         self.stopping.cancel();
-        let ended = match ended {
-            Some(ended) => Some(ended),
-            None => self.stop_engine().await,
-        };
-        if timeout(GRACE, self.followers.join_all()).await.is_err() {
+        if engine.is_none() {
+            engine = self.stop_engine().await;
+        }
+        if timeout(GRACE, self.tasks.join_all()).await.is_err() {
             warn!(
                 "a projection did not stop in time; it resumes from its checkpoint at the next start"
             );
@@ -233,16 +242,17 @@ impl Server {
         if timeout(GRACE, self.database.close()).await.is_err() {
             warn!("the database did not close its connections in time");
         }
-        match ended {
-            Some(Ok(outcome)) => Ok(outcome?),
-            Some(Err(panic)) => Err(ServerError::Failed(panic.into())),
-            None => Ok(()),
+        match (engine, task) {
+            (Some(Err(panic)), _) => Err(ServerError::Failed(panic.into())),
+            (Some(Ok(Err(error))), _) => Err(error.into()),
+            (_, Some(task)) => Err(ServerError::Task(task)),
+            (Some(Ok(Ok(()))) | None, None) => Ok(()),
         }
     }
 
     async fn stop_serving(&mut self) {
         self.closing.cancel();
-        if timeout(GRACE, &mut self.http).await.is_err() {
+        if !self.http.is_finished() && timeout(GRACE, &mut self.http).await.is_err() {
             warn!("some requests did not finish in time and are cut off");
             self.http.abort();
         }
@@ -324,7 +334,7 @@ impl Observers {
 
 /// The tasks that follow the engine, and the parts that the API reads.
 struct Followers {
-    tasks: JoinSet<()>,
+    tasks: Tasks,
     projections: Watched,
     refused: Refused,
 }
@@ -335,20 +345,46 @@ impl Followers {
         database: &Database,
         log: &PostgresLog,
         stopping: &CancellationToken,
+        stopped: StoppedTasks,
     ) -> Self {
-        let mut tasks = JoinSet::new();
+        let mut tasks = Tasks::new(stopped);
         let pool = PgPool::clone(&database.pool);
         let runner = Runner::new(pool.clone(), log.clone(), observers.feed.clone());
         let projections = run_projections(&runner, &mut tasks, stopping);
         let (hub, views) = (observers.hub.clone(), observers.views.clone());
-        tasks.spawn(hub.publish(views, stopping.clone()));
+        let publish = hub.publish(views, stopping.clone());
+        tasks.spawn(Task::essential("stream of drops"), publish);
         let refused = Refused::default();
-        tasks.spawn(refused.clone().keep(pool, stopping.clone()));
+        let keep = refused.clone().keep(pool, stopping.clone());
+        tasks.spawn(Task::optional("counts of refusals"), keep);
         Self {
             tasks,
             projections,
             refused,
         }
+    }
+
+    /// Starts the shards of the streams, which end with `closing`.
+    fn stream(
+        &mut self,
+        shards: Vec<StreamShard>,
+        notification_shards: Vec<NotificationShard>,
+        settings: &Settings,
+        closing: &CancellationToken,
+    ) -> TaskTracker {
+        let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
+        let streams = TaskTracker::new();
+        for shard in shards {
+            let running = streams.track_future(shard.run(interval, closing.clone()));
+            self.tasks
+                .spawn(Task::essential("stream of drops"), running);
+        }
+        for shard in notification_shards {
+            let running = streams.track_future(shard.run(closing.clone()));
+            let task = Task::essential("stream of notifications");
+            self.tasks.spawn(task, running);
+        }
+        streams
     }
 
     /// Starts the dispatchers of webhooks.
@@ -366,7 +402,7 @@ impl Followers {
         let running = webhooks
             .clone()
             .run(settings, log.clone(), feed, notices, stopping.clone());
-        self.tasks.spawn(running);
+        self.tasks.spawn(Task::optional("webhooks"), running);
         webhooks
     }
 
@@ -382,8 +418,11 @@ impl Followers {
         let catalogue = Catalogue::new(pool, drops_of.clone(), notifications.clone());
         let store = catalogue.store.clone();
         let hub = observers.notification_hub.clone();
-        self.tasks.spawn(hub.run(store.clone(), stopping.clone()));
-        self.tasks.spawn(store.clean_up(stopping.clone()));
+        let sending = hub.run(store.clone(), stopping.clone());
+        self.tasks.spawn(Task::essential("notifications"), sending);
+        let cleaning = store.clean_up(stopping.clone());
+        self.tasks
+            .spawn(Task::optional("clean-up of the catalogue"), cleaning);
         catalogue
     }
 
@@ -397,7 +436,7 @@ impl Followers {
     ) {
         let (log, feed) = (log.clone(), observers.feed.clone());
         let running = settlement.clone().run(log, feed, stopping.clone());
-        self.tasks.spawn(running);
+        self.tasks.spawn(Task::optional("payments"), running);
     }
 }
 
@@ -459,19 +498,6 @@ async fn loaded<T>(
             Err(ServerError::Stopped)
         }
     }
-}
-
-fn run_shards(
-    shards: Vec<StreamShard>,
-    settings: &Settings,
-    closing: &CancellationToken,
-) -> TaskTracker {
-    let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
-    let streams = TaskTracker::new();
-    for shard in shards {
-        streams.spawn(shard.run(interval, closing.clone()));
-    }
-    streams
 }
 
 /// Connections that may wait to be accepted, because a stampede arrives all at the same moment. The
@@ -555,7 +581,7 @@ type Watched = Vec<(&'static str, watch::Receiver<Progress>)>;
 
 fn run_projections(
     runner: &Runner<PostgresLog>,
-    followers: &mut JoinSet<()>,
+    followers: &mut Tasks,
     stop: &CancellationToken,
 ) -> Watched {
     vec![
@@ -567,10 +593,11 @@ fn run_projections(
 
 fn run_projection<F: Table + Clone>(
     runner: &Runner<PostgresLog>,
-    followers: &mut JoinSet<()>,
+    followers: &mut Tasks,
     stop: &CancellationToken,
 ) -> (&'static str, watch::Receiver<Progress>) {
     let (sender, progress) = watch::channel(Progress::default());
-    followers.spawn(runner.clone().run::<F>(sender, stop.clone()));
+    let running = runner.clone().run::<F>(sender, stop.clone());
+    followers.spawn(Task::optional(F::NAME), running);
     (F::NAME, progress)
 }

@@ -364,6 +364,7 @@ async fn orders_are_counted_by_status_from_the_log() {
         ("holdfast_orders_expired_total", 0.0),
         ("holdfast_order_fulfilments_total", 1.0),
         ("holdfast_quarantined_orders", 0.0),
+        ("holdfast_stopped_tasks", 0.0),
     ];
     same(&Scrape::of(&app).await, &counts);
     let app = app.restart().await;

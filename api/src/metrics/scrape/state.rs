@@ -54,6 +54,11 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             "Orders in quarantine: this server cannot apply one of their events.",
             app.views.quarantined_orders_count() as u64,
         ),
+        gauge(
+            "holdfast_stopped_tasks",
+            "Background tasks that failed; only a restart starts them again.",
+            app.stopped.names().len() as u64,
+        ),
         clock_skew(app),
     ]
     .concat()

@@ -111,6 +111,7 @@ fn example_ready() -> Value {
     json!({
         "status": "ready", "position": 17, "projections": { "live_stock": table },
         "quarantined_drops": 0, "quarantined_orders": 0, "quarantined": [],
+        "stopped_tasks": [],
     })
 }
 
