@@ -116,22 +116,31 @@ impl Feed {
         self.head.send_replace(committed.head);
     }
 
-    /// Records that a drop is applied again, up to the next refused event, if any.
+    /// Records that a drop is applied again, up to the next refused event, if any, and wakes the
+    /// waiting followers.
     pub fn readmit(&self, readmitted: &Readmitted) {
-        let mut exceptions = self.change_exceptions();
-        exceptions.quarantined.remove(&readmitted.drop_id);
-        if let Some(refused) = &readmitted.refused {
-            exceptions.quarantine(refused);
-        }
+        self.admit(readmitted.refused.as_deref(), |exceptions| {
+            exceptions.quarantined.remove(&readmitted.drop_id);
+        });
     }
 
-    /// Records that an order is applied again, up to the next refused event, if any.
+    /// As [`Feed::readmit`], for an order.
     pub fn readmit_order(&self, readmitted: &ReadmittedOrder) {
+        self.admit(readmitted.refused.as_deref(), |exceptions| {
+            exceptions.quarantined_orders.remove(&readmitted.order_id);
+        });
+    }
+
+    fn admit(&self, refused: Option<&RefusedEvent>, remove: impl FnOnce(&mut Exceptions)) {
         let mut exceptions = self.change_exceptions();
-        exceptions.quarantined_orders.remove(&readmitted.order_id);
-        if let Some(refused) = &readmitted.refused {
+        remove(&mut exceptions);
+        if let Some(refused) = refused {
             exceptions.quarantine(refused);
         }
+        drop(exceptions);
+        // The head is the same: it has moved past the event that ended the quarantine already, and
+        // may not move again for hours.
+        self.head.send_modify(|_| {});
     }
 
     /// Reports whether a drop is in quarantine.
@@ -181,7 +190,7 @@ impl Feed {
         *self.head.borrow()
     }
 
-    /// A receiver that is notified when the head moves.
+    /// A receiver that is notified when the head moves, and when a quarantine ends.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
@@ -374,6 +383,30 @@ mod tests {
         assert_eq!((kept(0), kept(2)), (None, Some(0)));
         feed.publish(&empty_until(5));
         assert_eq!((kept(0), kept(2), kept(5)), (None, Some(1), Some(0)));
+    }
+
+    #[test]
+    fn end_of_a_quarantine_wakes_the_followers_that_wait_for_it() {
+        let feed = Feed::starting_at(Head::default());
+        let mut head = feed.watch();
+        head.borrow_and_update();
+        let drop_id = DropId(uuid::Uuid::from_u128(1));
+        feed.readmit(&Readmitted {
+            drop_id,
+            events: vec![],
+            refused: None,
+            observed: Position(0),
+        });
+        assert!(head.has_changed().unwrap());
+        head.borrow_and_update();
+        let order_id = OrderId(uuid::Uuid::from_u128(2));
+        feed.readmit_order(&ReadmittedOrder {
+            order_id,
+            events: vec![],
+            refused: None,
+            observed: Position(0),
+        });
+        assert!(head.has_changed().unwrap());
     }
 
     #[test]
