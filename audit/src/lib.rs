@@ -1,6 +1,7 @@
 //! `holdfast audit`: reads the log alone and recomputes everything that it claims.
 //!
-//! Read [`proof`] for what is verified, [`verify`] for how, [`source`] for how the log is read.
+//! Read [`proof`] for the scope of a verification, [`verify`] for its method, and [`source`] for
+//! the ways to read the log.
 
 // A closed pipe or a full disk must not end a command by a panic: see [`terminal`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]

@@ -1,8 +1,8 @@
 //! `holdfast audit verify`: the complete verification of a database, or of an export alone.
 //!
-//! Promise: it verifies the log up to one head, and the tables as they were at that head, whatever
-//! is appended meanwhile. Limit: for an export it verifies the log alone: an export has no tables
-//! and no personal data.
+//! Promise: it verifies the log up to one head, and the tables as they were at that head, also
+//! while events are appended. Limit: for an export it verifies the log alone: an export has no
+//! tables and no personal data.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;

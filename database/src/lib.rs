@@ -192,7 +192,7 @@ fn private(settings: &DatabaseSettings) -> ClusterConfig {
     config
 }
 
-/// One line that says what went wrong and why; of a connection pooler, what to do about it.
+/// One line with the error and its causes; of a connection pooler, what to do about it.
 pub fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     if is_from_pooler(error) {
         terminal::say(&format!("holdfast: {POOLER}"));

@@ -220,7 +220,7 @@ async fn buyer_is_notified_of_offers_and_orders() {
 }
 
 #[tokio::test]
-async fn stream_sends_what_happens_and_follows_every_change_of_choices() {
+async fn stream_sends_each_notification_and_follows_every_change_of_choices() {
     let app = App::start().await;
     creator(&app, "nord").await;
     let mut stream = open(&app, "ann", "").await;

@@ -82,7 +82,7 @@ async fn order_is_sent_as_the_route_returns_it_at_first_and_after_each_change() 
     let refunded = watcher.order(|order| order["status"] == "refunded").await;
     assert_eq!(refunded.json()["items"][0]["refunded"]["quantity"], 1);
 
-    // A client that returns is sent the present state, whatever it received before.
+    // A client that returns is sent the present state in every case.
     let again = format!("?orders={id}&last_event_id={}", refunded.position());
     let mut watcher = app.watch(&again).await;
     let state = watcher.order(|_| true).await;

@@ -1,4 +1,4 @@
-//! docs/CONTRACT.md on outgoing webhooks: endpoints, their secrets, and what they subscribe to.
+//! docs/CONTRACT.md on outgoing webhooks: endpoints, their secrets and their event types.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 

@@ -1,6 +1,6 @@
 //! One buyer over all drops: holds, waitlist entries, purchases and orders in one response.
 //!
-//! Promise: whatever the number of drops and purchases of the shop, the cost is that of the buyer's
+//! Promise: for any number of drops and purchases of the shop, the cost is that of the buyer's
 //! own. Limit: a page of drops, and of each drop the newest holds and entries; the lists that have
 //! the rest are named.
 
@@ -44,7 +44,7 @@ pub(crate) struct BuyerParams {
 
 impl Query for BuyerParams {}
 
-/// What the buyer did in one drop.
+/// The holds and purchases of the buyer in one drop.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "BuyerDrop")]
 struct DropBody {
@@ -56,7 +56,7 @@ struct DropBody {
     purchased: u64,
     /// Units purchased and refunded.
     refunded: u64,
-    /// Holds that were not purchased, whatever became of them, newest first.
+    /// Holds that were not purchased, in every status, newest first.
     holds: Vec<HoldBody>,
     /// Newest first, each with its payment reference.
     purchases: Vec<RecordedPurchase>,

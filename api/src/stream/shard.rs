@@ -4,11 +4,11 @@
 //! is skipped without waiting, loses the states in between, and is sent the newest as soon as its
 //! socket has space. A sweep sends each subscriber the newest tick that exists when its turn comes.
 //! A subscriber is disconnected when it accepts none of its pending bytes for one or two
-//! heartbeats, or when it sends anything. The cost of one subscriber per turn is bounded, whatever
-//! it sends or accepts: one read of a few bytes, two writes, one piece of a present state. The
-//! memory held for it is one piece or one tick, and both are shared. Limit: sweeps begin at most
-//! once per interval, and pause for half of the time they took, so that the stream never starves
-//! requests; a hang-up is noticed within a second.
+//! heartbeats, or when it sends anything. The cost of one subscriber per turn is bounded for
+//! everything that it sends or accepts: one read of a few bytes, two writes, one piece of a present
+//! state. The memory held for it is one piece or one tick, and both are shared. Limit: sweeps begin
+//! at most once per interval, and pause for half of the time they took, so that the stream never
+//! starves requests; a hang-up is noticed within a second.
 //!
 //! Why not one task per subscriber: a task, its buffers and its wake-ups cost 35 KiB and a third
 //! more CPU per frame (docs/decisions/0024-stream-shards-write-to-sockets.md).

@@ -1,4 +1,4 @@
-//! The state of one subscriber: what it watches, and the position up to which its state is
+//! The state of one subscriber: its selected drops, and the position up to which its state is
 //! complete.
 
 use bytes::{Bytes, BytesMut};

@@ -33,7 +33,7 @@ impl<'a> Note<'a> {
     /// Parses a note.
     ///
     /// # Errors
-    /// What is missing.
+    /// The first missing part.
     pub fn parse(note: &'a str) -> Result<Self, &'static str> {
         if note.bytes().any(|byte| byte < b' ' && byte != b'\n') {
             return Err("it has control characters, or line ends other than a single line feed");
@@ -73,7 +73,7 @@ pub fn is_name(text: &str) -> bool {
 /// Parses the position and the hash that a checkpoint states.
 ///
 /// # Errors
-/// What is missing.
+/// The first missing part.
 pub fn statement(text: &str) -> Result<(Position, Hash), &'static str> {
     let lines: Vec<&str> = text
         .strip_suffix('\n')

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What happens to a request.
+/// The treatment of a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Fault {
     /// It is not forwarded: 503 with `Retry-After`.

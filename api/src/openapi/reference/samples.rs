@@ -39,7 +39,7 @@ enum Field {
     Bearer(&'static str),
 }
 
-/// What the response has after its head.
+/// The body of the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Json,

@@ -348,7 +348,7 @@ fn field(story: &mut Story, position: usize, name: &str, value: impl Into<Value>
     story[position - 1].fields[name] = value.into();
 }
 
-/// The verdict of docs/verify_orders.py: its exit code, and what it prints.
+/// The verdict of docs/verify_orders.py: its exit code and its output.
 pub(super) fn in_python(log: &[StoredEvent]) -> (Option<i32>, String) {
     let mut lines = vec![];
     for event in log {

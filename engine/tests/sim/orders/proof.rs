@@ -206,8 +206,8 @@ fn batch_is_whole<'a>(
 }
 
 /// Counts the money by the recorded events alone: each success has one outcome, which follows it in
-/// the log, and what is returned was paid. The goods of an order that a provider was paid for come
-/// back with their money only.
+/// the log, and returned money was paid before. The goods of an order that a provider was paid for
+/// come back with their money only.
 fn money_has_one_outcome(orders: &[RecordedOrderEvent], events: &[RecordedEvent]) {
     let mut paid = BTreeMap::<(OrderId, IntentDigest), (i64, u32)>::new();
     let mut returned = BTreeMap::<(OrderId, IntentDigest), i64>::new();
