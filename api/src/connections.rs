@@ -28,7 +28,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderValue, header};
@@ -42,7 +41,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
 pub(crate) use self::address_limit::AddressPermit;
 pub use self::address_limit::{AddressLimit, Exemptions};
@@ -53,6 +51,7 @@ pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
 use crate::origins::{CrossOrigin, PermittedOrigins};
 use crate::problem::Problem;
+use crate::starting::Site;
 
 /// Path of the SSE stream, whose handler takes the socket over.
 pub(crate) const STREAM_PATH: &str = "/v1/stream";
@@ -79,7 +78,7 @@ struct Responder {
 #[derive(Clone)]
 enum Handler {
     Application {
-        router: Router,
+        site: Site,
         /// True if handlers need the peer's address.
         with_peer: bool,
     },
@@ -106,11 +105,11 @@ pub struct Bounds {
     pub origins: PermittedOrigins,
 }
 
-/// Accepts connections from `listener` and serves `router` within bounds until `closing`; returns
+/// Accepts connections from `listener` and serves `site` within bounds until `closing`; returns
 /// once all accepted requests are completed.
 pub async fn serve(
     mut listener: TcpListener,
-    router: Router,
+    site: Site,
     with_peer: bool,
     Bounds {
         most,
@@ -124,7 +123,7 @@ pub async fn serve(
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let tracker = TaskTracker::new();
     let (close, is_closing) = watch::channel(());
-    let application = Handler::Application { router, with_peer };
+    let application = Handler::Application { site, with_peer };
     let cross_origin = CrossOrigin::new(origins);
     // The trait's `accept` retries after errors, such as a client that is gone or a lack of file
     // descriptors.
@@ -337,7 +336,7 @@ impl Handler {
             (Self::TooMany(problem), _) | (Self::Application { .. }, Some(problem)) => {
                 problem.into_response()
             }
-            (Self::Application { router, with_peer }, None) => {
+            (Self::Application { site, with_peer }, None) => {
                 let mut request = request.map(Body::new);
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
@@ -345,8 +344,7 @@ impl Handler {
                 if is_stream(request.uri().path()) {
                     request.extensions_mut().insert(Handover { state, peer });
                 }
-                let Ok(response) = router.oneshot(request).await;
-                response
+                site.respond(request).await
             }
         };
         if is_large || has_fault {

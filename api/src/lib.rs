@@ -37,6 +37,7 @@ pub mod refused;
 pub mod render;
 pub mod router;
 pub mod session;
+pub mod starting;
 pub mod stopped;
 pub mod stream;
 mod urls;

@@ -4,11 +4,15 @@
 //! stream has ended, and everything that was answered is in the log. Limit: each step of the
 //! shutdown takes at most [`GRACE`]; requests that are not done by then are cut off.
 
+mod http;
+
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::app::{App, Parts};
-use api::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
+use api::connections::AddressLimit;
+use api::keys::Keys;
 use api::lateness::ReleaseLateness;
 use api::limiter::Limiter;
 use api::metrics::{MeasuredLog, Metrics};
@@ -16,18 +20,21 @@ use api::notifications::{self, NotificationHub, NotificationShard};
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
+use api::starting::Step;
 use api::stopped::StoppedTasks;
 use api::stream::{self, StreamHub, StreamShard};
 use catalogue::Catalogue;
 use catalogue::drops::DropsOf;
 use catalogue::notifications::Notifications;
 use database::{Database, DatabaseError};
+use domain::values::Position;
 use engine::{
     Clock as _, EngineConfig, EngineError, EngineHandle, EnginePanicked, EngineThread,
     LatePayments, Observer, RandomIds, SystemClock,
 };
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
+use infrastructure::log::EventLog as _;
 use infrastructure::log::postgres::PostgresLog;
 use payments::{Demo, Secret, Stripe};
 use projections::live_stock::LiveStock;
@@ -39,16 +46,15 @@ use projections::views::Views;
 use settlement::store::Store;
 use settlement::{Providers, Settlement};
 use sqlx::PgPool;
-use tokio::net::{TcpListener, TcpSocket};
+use tokens::buyers::BuyerTokens;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 use webhooks::notices::Notices;
 use webhooks::service::Webhooks;
 
+use self::http::{Http, exemptions};
 use crate::config::{
     ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_key_set,
     load_keys, stripe,
@@ -96,21 +102,32 @@ pub enum ServerError {
 /// A server that accepts requests.
 #[derive(Debug)]
 pub struct Server {
-    address: SocketAddr,
+    http: Http,
+    core: Core,
+}
+
+/// Everything behind the HTTP side.
+#[derive(Debug)]
+struct Core {
     database: Database,
-    /// Ends the HTTP side: it accepts no new connections, and streams end.
-    closing: CancellationToken,
     /// Ends the engine and the projections, after the HTTP side.
     stopping: CancellationToken,
-    http: JoinHandle<()>,
     engine: EngineThread,
     appended: PostgresLog,
     tasks: Tasks,
 }
 
+/// How clients prove who they are, and how buyers pay, by the settings alone.
+struct Access {
+    keys: Keys,
+    buyer_tokens: Option<BuyerTokens>,
+    stripe: Option<Stripe>,
+}
+
 impl Server {
-    /// Starts everything, and returns once requests are served. Waiting for a synchronous standby
-    /// can take long, so `stop` interrupts the start.
+    /// Starts everything, and returns once the application serves requests; until then it responds
+    /// as [`api::starting`] describes. Reading a long log, or waiting for a synchronous standby, can
+    /// take long, so `stop` interrupts the start.
     ///
     /// # Errors
     /// [`ServerError`]; everything that was started has been stopped by then.
@@ -122,8 +139,72 @@ impl Server {
             load_key_set(tokens).await?;
         }
         let stripe = stripe(&settings.payments)?;
-        let bounds = bounds(settings);
-        let (listener, address) = listen(settings.listen, bounds.timeouts.idle)?;
+        let mut http = Http::start(settings)?;
+        let access = Access {
+            keys,
+            buyer_tokens,
+            stripe,
+        };
+        match Core::start(settings, access, &http, stop).await {
+            Ok(core) => Ok(Self { http, core }),
+            Err(error) => {
+                http.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.http.address
+    }
+
+    /// Describes the database for people.
+    #[must_use]
+    pub fn database(&self) -> String {
+        self.core.database.describe()
+    }
+
+    /// Runs until `stop`, then drains in-flight requests and stops everything in order.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the engine, or a task that clients depend on, ended unexpectedly.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
+        let (mut engine, mut task) = (None, None);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = self.core.engine.ended() => engine = Some(ended),
+            name = self.core.tasks.essential_panicked() => task = Some(name),
+            () = self.http.ended() => task = Some("HTTP"),
+        }
+        self.http.stop().await;
+        let engine = self.core.stop(engine).await;
+        match (engine, task) {
+            (Some(Err(panic)), _) => Err(ServerError::Failed(panic.into())),
+            (Some(Ok(Err(error))), _) => Err(error.into()),
+            (_, Some(task)) => Err(ServerError::Task(task)),
+            (Some(Ok(Ok(()))) | None, None) => Ok(()),
+        }
+    }
+}
+
+/// How the engine's thread ended.
+type EngineEnded = Result<Result<(), EngineError>, EnginePanicked>;
+
+impl Core {
+    /// Opens the database, reads the event log, starts everything and opens the site of `http`.
+    async fn start(
+        settings: &Settings,
+        access: Access,
+        http: &Http,
+        stop: &CancellationToken,
+    ) -> Result<Self, ServerError> {
+        let Access {
+            keys,
+            buyer_tokens,
+            stripe,
+        } = access;
         let database = tokio::select! {
             opened = Database::open(&settings.database) => opened?,
             () = stop.cancelled() => return Err(ServerError::Stopped),
@@ -131,7 +212,7 @@ impl Server {
         let log = PostgresLog::new(database.pool.clone());
         let appended = PostgresLog::new(database.engine_pool().await?);
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let stopping = CancellationToken::new();
 
         let (observers, shards, notification_shards) = Observers::open(settings);
         let engine_log = MeasuredLog::new(appended.clone(), observers.metrics.appends());
@@ -143,6 +224,15 @@ impl Server {
             engine_config(settings),
             stopping.clone(),
         );
+        let loading = async {
+            let head = log.head().await?.position;
+            let views = observers.views.clone();
+            http.site.begin(Step::Log { views, head });
+            tokio::select! {
+                loaded = loading => loaded,
+                never = report(&observers.views, head) => match never {},
+            }
+        };
         let (engine, handle) = loaded(loading, &appended, stop).await?;
         info!(
             position = observers.views.position().0,
@@ -153,7 +243,7 @@ impl Server {
         let stopped = StoppedTasks::default();
         let mut followers =
             Followers::start(&observers, &database, &log, &stopping, stopped.clone());
-        let streams = followers.stream(shards, notification_shards, settings, &closing);
+        followers.stream(shards, notification_shards, settings, http);
         let webhooks = followers.dispatch(settings, &observers, &database, &log, &stopping);
         let store = Store::new(PgPool::clone(&database.pool));
         let seed = store.demo_seed().await.map_err(unreadable)?;
@@ -191,49 +281,26 @@ impl Server {
             metrics: observers.metrics,
             limiter: observers.limiter,
             lateness: observers.lateness,
-            stop: closing.clone(),
+            stop: http.closing.clone(),
         });
+        let engine = EngineThread::start(engine).map_err(ServerError::Thread)?;
+        http.site.open(router(app));
         Ok(Self {
-            address,
             database,
-            http: tokio::spawn(serve(listener, app, bounds, streams, closing.clone())),
-            engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
+            engine,
             appended,
-            closing,
             stopping,
             tasks: followers.tasks,
         })
     }
 
-    /// The address it listens on.
-    #[must_use]
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Describes the database for people.
-    #[must_use]
-    pub fn database(&self) -> String {
-        self.database.describe()
-    }
-
-    /// Runs until `stop`, then drains in-flight requests and stops everything in order.
-    ///
-    /// # Errors
-    /// [`ServerError`] when the engine, or a task that clients depend on, ended unexpectedly.
-    pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
-        let (mut engine, mut task) = (None, None);
-        tokio::select! {
-            () = stop.cancelled() => {}
-            ended = self.engine.ended() => engine = Some(ended),
-            name = self.tasks.essential_panicked() => task = Some(name),
-            _ = &mut self.http => task = Some("HTTP"),
-        }
-        self.stop_serving().await;
+    /// Stops the engine, unless it has ended already, and everything that follows it.
+    async fn stop(mut self, ended: Option<EngineEnded>) -> Option<EngineEnded> {
         self.stopping.cancel();
-        if engine.is_none() {
-            engine = self.stop_engine().await;
-        }
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => self.stop_engine().await,
+        };
         if timeout(GRACE, self.tasks.join_all()).await.is_err() {
             warn!(
                 "a projection did not stop in time; it resumes from its checkpoint at the next start"
@@ -242,23 +309,10 @@ impl Server {
         if timeout(GRACE, self.database.close()).await.is_err() {
             warn!("the database did not close its connections in time");
         }
-        match (engine, task) {
-            (Some(Err(panic)), _) => Err(ServerError::Failed(panic.into())),
-            (Some(Ok(Err(error))), _) => Err(error.into()),
-            (_, Some(task)) => Err(ServerError::Task(task)),
-            (Some(Ok(Ok(()))) | None, None) => Ok(()),
-        }
+        ended
     }
 
-    async fn stop_serving(&mut self) {
-        self.closing.cancel();
-        if !self.http.is_finished() && timeout(GRACE, &mut self.http).await.is_err() {
-            warn!("some requests did not finish in time and are cut off");
-            self.http.abort();
-        }
-    }
-
-    async fn stop_engine(&mut self) -> Option<Result<Result<(), EngineError>, EnginePanicked>> {
+    async fn stop_engine(&mut self) -> Option<EngineEnded> {
         let ended = timeout(GRACE, self.engine.ended()).await.ok();
         if ended.is_none() {
             warn!(
@@ -364,16 +418,16 @@ impl Followers {
         }
     }
 
-    /// Starts the shards of the streams, which end with `closing`.
+    /// Starts the shards of the streams, which end with the HTTP side.
     fn stream(
         &mut self,
         shards: Vec<StreamShard>,
         notification_shards: Vec<NotificationShard>,
         settings: &Settings,
-        closing: &CancellationToken,
-    ) -> TaskTracker {
+        http: &Http,
+    ) {
+        let (streams, closing) = (&http.streams, &http.closing);
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
-        let streams = TaskTracker::new();
         for shard in shards {
             let running = streams.track_future(shard.run(interval, closing.clone()));
             self.tasks
@@ -384,7 +438,6 @@ impl Followers {
             let task = Task::essential("stream of notifications");
             self.tasks.spawn(task, running);
         }
-        streams
     }
 
     /// Starts the dispatchers of webhooks.
@@ -480,6 +533,22 @@ fn engine_config(settings: &Settings) -> EngineConfig {
     }
 }
 
+/// Time between two reports of the progress of a start.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// Logs the progress of reading the event log up to `head`.
+async fn report(views: &Views, head: Position) -> Infallible {
+    loop {
+        tokio::time::sleep(REPORT_EVERY).await;
+        let position = views.position();
+        info!(
+            position = position.0,
+            head = head.0,
+            "reading the event log: position {position} of {head}"
+        );
+    }
+}
+
 /// Returns what `loading` loads from the log, unless `stop` interrupts it.
 async fn loaded<T>(
     loading: impl Future<Output = Result<T, LogError>>,
@@ -500,81 +569,11 @@ async fn loaded<T>(
     }
 }
 
-/// Connections that may wait to be accepted, because a stampede arrives all at the same moment. The
-/// system caps it at its own limit (`net.core.somaxconn`).
-const LISTEN_BACKLOG: u32 = 65_535;
-
-/// Returns the listener and its address, which has a port even if `address` leaves the choice to
-/// the system.
-fn listen(address: SocketAddr, idle: Duration) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let listener = bind(address, idle).map_err(|source| ServerError::Listen { address, source })?;
-    let address = listener.local_addr().unwrap_or(address);
-    Ok((listener, address))
-}
-
-fn bind(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restart must not wait for the previous run's connections to leave TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    connections::limit_buffers(&socket, idle)?;
-    socket.bind(address)?;
-    socket.listen(LISTEN_BACKLOG)
-}
-
-/// Open files that are not client connections: the database's, and a reserve.
-const OTHER_FILES: u64 = 256;
-
-/// Returns the number of connections that the limit of open files permits, because every buyer and
-/// every watcher is an open file. The program raises the limit when it starts.
-fn connections_allowed() -> u32 {
-    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
-    u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
-}
-
 /// Half as many shards as processors: serving streams must leave capacity for sales, and stream
 /// clients on the same machine must keep up.
 fn stream_shard_count() -> usize {
     let processors = std::thread::available_parallelism();
     processors.map_or(1, |processors| processors.get().div_ceil(2))
-}
-
-fn exemptions(settings: &Settings) -> Exemptions {
-    Exemptions {
-        unlimited: settings.edge.unlimited_networks.clone(),
-        trusted: settings.edge.trusted_proxies.clone(),
-    }
-}
-
-fn bounds(settings: &Settings) -> Bounds {
-    let of_address = settings.edge.max_connections_per_address;
-    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    Bounds {
-        most: settings.max_connections.min(connections_allowed()) as usize,
-        address_limit: AddressLimit::of_connections(of_address, exemptions(settings)),
-        timeouts: Timeouts {
-            head: seconds(settings.head_seconds),
-            idle: seconds(settings.idle_seconds),
-        },
-        origins: settings.edge.cors_origins.clone(),
-    }
-}
-
-/// Serves until `closing`, and returns when every request is answered and every stream has ended.
-async fn serve(
-    listener: TcpListener,
-    app: App,
-    bounds: Bounds,
-    streams: TaskTracker,
-    closing: CancellationToken,
-) {
-    // Limits per address need the peer's address.
-    let with_peer = true;
-    connections::serve(listener, router(app), with_peer, bounds, closing).await;
-    streams.close();
-    streams.wait().await;
 }
 
 type Watched = Vec<(&'static str, watch::Receiver<Progress>)>;

@@ -64,6 +64,11 @@ impl Api {
         fetch(self.request(Method::GET, path)).await
     }
 
+    /// Sends `GET path`; `None` while nothing listens.
+    pub async fn try_get(&self, path: &str) -> Option<Reply> {
+        try_send(self.request(Method::GET, path)).await.ok()
+    }
+
     /// Sends `GET path` with the auditor key.
     pub async fn audit(&self, path: &str) -> Reply {
         fetch(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await

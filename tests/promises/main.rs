@@ -25,6 +25,7 @@ mod quarantine;
 mod rebuild;
 mod rolling_upgrade;
 mod shutdown;
+mod starting;
 mod two_processes;
 mod unavailable;
 mod webhooks;

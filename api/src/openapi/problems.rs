@@ -217,6 +217,7 @@ fn members(code: Code) -> Vec<Member> {
         ],
         Code::TooManyAttempts => vec![required("retry_after", integer(), 42)],
         Code::Unavailable => {
+            let step = json!({ "type": "string", "enum": ["database", "log"] });
             let projections = json!({ "type": "object" });
             vec![
                 required("retry_after", integer(), 1),
@@ -224,6 +225,9 @@ fn members(code: Code) -> Vec<Member> {
                 optional("log_ahead_seconds", seconds(), 600.25),
                 optional("position", position(), 17),
                 optional("projections", projections, json!({})),
+                // While the server starts.
+                optional("step", step, json!("log")),
+                optional("head", integer(), 17),
             ]
         }
         Code::TooManyConnections => {

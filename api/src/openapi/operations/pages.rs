@@ -100,7 +100,8 @@ fn ready(schemas: &mut Schemas) -> Operation {
     .description(
         "The server is ready if it can record requests. Otherwise reads are served \
                       from the state at `position`. Drops in quarantine are listed, and do not \
-                      make a server unready.",
+                      make a server unready. While the server starts, `step` is `database` or \
+                      `log`, and it has applied the event log up to `position` of `head`.",
     )
     .response(ready)
     .problems(&[Code::Unavailable])

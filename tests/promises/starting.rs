@@ -1,0 +1,113 @@
+//! A server that reads the event log responds: a supervisor sees that it is alive, an operator its
+//! progress, and a client that it has to retry.
+
+use std::net::TcpListener;
+
+use harness::{Api, App, eventually};
+use reqwest::Method;
+use serde_json::json;
+
+/// An address that was free a moment ago.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").to_string()
+}
+
+#[tokio::test]
+async fn server_responds_while_it_reads_the_log() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let head = app.log().await.len();
+    let pool = app.pool().clone();
+    let launch = app.stop().await;
+
+    // The log cannot be read until this transaction ends.
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let address = free_address();
+    let api = Api::new(format!("http://{address}"));
+    let start = tokio::spawn(async move { launch.start_at(&address, &["serve"]).await });
+    let progress = eventually("the server reads the log", || async {
+        let ready = api.try_get("/health/ready").await?;
+        let problem = ready.problem(503, "unavailable");
+        (problem["step"] == "log").then_some(problem)
+    })
+    .await;
+    assert_eq!(
+        (&progress["position"], &progress["head"]),
+        (&json!(0), &json!(head))
+    );
+    let detail = progress["detail"].as_str().unwrap();
+    assert!(
+        detail.contains(&format!("position 0 of {head}")),
+        "{detail}"
+    );
+    assert_eq!(
+        api.get("/health/live").await.ok(200),
+        json!({ "status": "live" })
+    );
+    for path in ["/v1/drops", "/v1/stream"] {
+        let reply = api.get(path).await;
+        reply.problem(503, "unavailable");
+        assert!(!reply.header("retry-after").is_empty(), "{path}");
+        assert_eq!(reply.header("cache-control"), "no-store");
+    }
+    // Not described: an application that exists serves these in every state.
+    for path in ["/", "/metrics"] {
+        let reply = api.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(reply.status().as_u16(), 503, "{path}");
+    }
+    let hold = api.hold(&drop, "ann").await;
+    hold.problem(503, "unavailable");
+    assert!(!start.is_finished());
+
+    lock.rollback().await.unwrap();
+    let app = start.await.unwrap();
+    // The same client, whose connections are older than the application.
+    assert_eq!(api.get("/health/ready").await.ok(200)["status"], "ready");
+    api.hold(&drop, "ann").await.ok(201);
+    app.audit_verify().await;
+}
+
+#[tokio::test]
+async fn start_that_is_interrupted_ends_while_the_log_is_locked() {
+    let app = App::start().await;
+    let pool = app.pool().clone();
+    let launch = app.stop().await;
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let address = free_address();
+    let api = Api::new(format!("http://{address}"));
+    let mut command = launch.command(&["serve", "--listen", &address]);
+    command.envs([
+        ("HOLDFAST_ADMIN_KEY", "k".repeat(40)),
+        ("HOLDFAST_AUDITOR_KEY", "a".repeat(40)),
+    ]);
+    let mut server = command.spawn().unwrap();
+    let pid = server.id().to_string();
+    eventually("the server is alive", || async {
+        Some(api.try_get("/health/live").await?.ok(200))
+    })
+    .await;
+    let killed = std::process::Command::new("kill")
+        .arg(&pid)
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let ended = tokio::task::spawn_blocking(move || server.wait())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        ended.code(),
+        Some(1),
+        "interrupted before the server had started"
+    );
+    lock.rollback().await.unwrap();
+}
