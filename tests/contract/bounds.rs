@@ -84,10 +84,13 @@ fn set(body: &mut Value, pointer: &str, value: Value) {
     *location = value;
 }
 
-/// Adds the other fields that a throttle and a price need.
+/// Adds the other fields that a throttle, a challenge and a price need.
 fn complete(body: &mut Value, pointer: &str) {
     if pointer.starts_with("/throttle/") {
         body["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
+    }
+    if pointer.starts_with("/challenge/") {
+        body["challenge"] = json!({ "kind": "proof_of_work", "difficulty": 1 });
     }
     if pointer.starts_with("/price/") {
         body["price"] = json!({ "amount": 1, "currency": "EUR" });
