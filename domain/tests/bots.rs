@@ -1,5 +1,5 @@
-//! The simulation of bots: what must hold for every seed, whatever its numbers are. The units are
-//! counted after every step of a run.
+//! The simulation of bots: the order of its rows, for every seed. The units are counted after every
+//! step of a run.
 
 #[path = "../examples/bots/defences.rs"]
 mod defences;

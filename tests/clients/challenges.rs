@@ -14,7 +14,9 @@ use tokio::io::AsyncWriteExt;
 use super::client_libraries::{prepare, python_client, run_blocking, typescript_client};
 
 async fn challenging(app: &App) -> String {
-    let terms = json!({ "challenge": { "kind": "proof_of_work", "difficulty": 1 } });
+    let terms = json!({
+        "challenge": { "kind": "proof_of_work", "difficulty": 1 }, "hold_seconds": 3_600,
+    });
     app.create_drop(3, terms).await
 }
 

@@ -36,8 +36,8 @@ const KEY_BYTES: usize = 32;
 /// The longest solution that is read; one of this server has some 800 bytes.
 const MAX_BYTES: usize = 4_096;
 
-/// What a client solves. The members are in alphabetical order, because the signature covers their
-/// canonical JSON.
+/// The signed statement of a challenge. The members are in alphabetical order, because the
+/// signature covers their canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Parameters {

@@ -53,7 +53,7 @@ impl AddressLimits {
 /// The name of the row that has shorter holds, and no other defence.
 pub const SHORTER_ALONE: &str = "holds of 60 s in the stead of 300 s";
 
-/// What a defence changes.
+/// A change of a defence.
 pub type Change = fn(&mut Defence);
 
 pub const PER_BUYER: Change = |defence| {

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 /// The assumptions as a paragraph.
 fn assumptions() -> String {
     format!(
-        "{} units, {} buyers who want one each, {} minutes. {}\n\n{}\n\nMeans of {RUNS} seeds.\n",
+        "{} units, {} buyers for one unit each, {} minutes. {}\n\n{}\n\nMeans of {RUNS} seeds.\n",
         world::UNITS,
         people::PEOPLE,
         world::MINUTES,

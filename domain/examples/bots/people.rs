@@ -3,9 +3,9 @@
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-/// Buyers who want one unit.
+/// The number of buyers.
 pub const PEOPLE: usize = 1_000;
-/// Buyers who have an access code.
+/// Buyers with an access code.
 pub const CODES: usize = 400;
 
 pub const ASSUMPTIONS: &str = "Half of the buyers come within the first minute, the others later. \

@@ -28,7 +28,7 @@ const LATENCY: i64 = 100;
 pub struct Outcome {
     pub sold: u32,
     pub units: u32,
-    /// Buyers who got a unit.
+    /// Buyers with a purchased unit.
     pub served: u32,
     pub buyers: u32,
     /// Seconds until the last unit was sold.
