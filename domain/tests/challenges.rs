@@ -18,22 +18,18 @@ fn level(difficulty: u32) -> Difficulty {
 }
 
 /// The command of a caller that has solved a challenge of this difficulty.
-fn solved(difficulty: u32, command: DropCommand) -> DropCommand {
-    let pass = |pass: Pass| Pass {
+fn solved(difficulty: u32, mut command: DropCommand) -> DropCommand {
+    let pass = Pass {
         solved: Some(level(difficulty)),
-        ..pass
+        ..Pass::default()
     };
-    match command {
-        DropCommand::PlaceHold(mut command) => {
-            command.pass = pass(command.pass);
-            DropCommand::PlaceHold(command)
-        }
-        DropCommand::JoinWaitlist(mut command) => {
-            command.pass = pass(command.pass);
-            DropCommand::JoinWaitlist(command)
-        }
-        command => panic!("requests no units: {command:?}"),
+    if let DropCommand::PlaceHold(command) = &mut command {
+        command.pass = pass;
     }
+    if let DropCommand::JoinWaitlist(command) = &mut command {
+        command.pass = pass;
+    }
+    command
 }
 
 fn required(difficulty: u32) -> Refusal {

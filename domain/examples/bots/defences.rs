@@ -50,9 +50,6 @@ impl AddressLimits {
     };
 }
 
-/// The name of the row that has shorter holds, and no other defence.
-pub const SHORTER_ALONE: &str = "holds of 60 s in the stead of 300 s";
-
 /// A change of a defence.
 pub type Change = fn(&mut Defence);
 
@@ -99,7 +96,7 @@ pub fn all() -> Vec<Defence> {
         defence("one hold an hour (`throttle`)", &[THROTTLE]),
         defence("limits per address, defaults", &[ADDRESSES]),
         defence("limits per address, strict (5 holds, 5 expired)", &[STRICT]),
-        defence(SHORTER_ALONE, &[SHORT]),
+        defence("holds of 60 s in the stead of 300 s", &[SHORT]),
         defence("waitlist", &[WAITLIST]),
         defence("challenge, difficulty 4", &[CHALLENGE]),
         defence("challenge, difficulty 20", &[HARD]),

@@ -1,6 +1,7 @@
 //! The operator of the bots, with a budget of identities, addresses and processors.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use domain::terms::DropTerms;
 use domain::values::Access;
@@ -19,10 +20,11 @@ const CARD: f64 = 500.0;
 /// Processor time of a request without a challenge, in seconds.
 const REQUEST: f64 = 0.000_2;
 
-pub const ASSUMPTIONS: &str = "The bots hold every unit that they can, let it expire, and buy \
-nothing. They react within 0.2 s. Their operator has 400 identities, 20 addresses, 4 processors \
-with 5 million iterations of PBKDF2 a second each, and 10 of the 400 access codes. A \
-graphics card is counted as 500 times as fast.";
+/// Returns whole milliseconds.
+pub fn millis(seconds: f64) -> i64 {
+    let millis = Duration::from_secs_f64(seconds).as_millis();
+    i64::try_from(millis).expect("a short time")
+}
 
 #[derive(Debug, Clone, Default)]
 struct Address {
@@ -163,7 +165,7 @@ impl Operator {
         let seconds = iterations / self.rate;
         self.cpu_seconds += seconds;
         let core = self.cores.iter_mut().min().expect("has processors");
-        *core = now.max(*core) + (seconds * 1_000.0) as i64;
+        *core = now.max(*core) + millis(seconds);
         *core
     }
 

@@ -8,11 +8,6 @@ pub const PEOPLE: usize = 1_000;
 /// Buyers with an access code.
 pub const CODES: usize = 400;
 
-pub const ASSUMPTIONS: &str = "Half of the buyers come within the first minute, the others later. \
-A buyer pays 15 to 75 s after the hold, or releases it (1 of 10). Without the waitlist they look \
-again every 5 to 15 s; they give up after 5 to 30 minutes. Their devices do 0.5 to 5 million \
-iterations of PBKDF2 a second.";
-
 /// One buyer.
 #[derive(Debug, Clone)]
 pub struct Person {

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::defences::Defence;
-use super::operator::{Operator, Planned};
+use super::operator::{Operator, Planned, millis};
 use super::people::{self, CODES, PEOPLE, Person};
 
 pub const UNITS: u32 = 200;
@@ -35,16 +35,6 @@ pub struct Outcome {
     pub sold_out_after: Option<i64>,
     pub bot_holds: u32,
     pub bot_cpu_seconds: f64,
-}
-
-impl Outcome {
-    pub fn share_sold(&self) -> f64 {
-        f64::from(self.sold) / f64::from(self.units)
-    }
-
-    pub fn share_served(&self) -> f64 {
-        f64::from(self.served) / f64::from(self.buyers)
-    }
 }
 
 /// Returns the mean outcome of `runs` seeds from `seed` on. A sale that does not sell out in every
@@ -249,15 +239,11 @@ impl<'a> World<'a> {
             solved,
             ..Pass::default()
         };
-        let mut command = match asks {
-            Asks::Hold => place_hold(&name, units).by(buyer),
-            Asks::Entry => join_waitlist(&name, units).by(buyer),
+        let command = match asks {
+            Asks::Hold => place_hold(&name, units),
+            Asks::Entry => join_waitlist(&name, units),
         };
-        match &mut command {
-            DropCommand::PlaceHold(command) => command.pass = pass,
-            DropCommand::JoinWaitlist(command) => command.pass = pass,
-            other => panic!("requests no units: {other:?}"),
-        }
+        let command = with_pass(command.by(buyer), pass);
         self.owners.insert(hold_id(&name), (name.clone(), owner));
         self.command(command)?;
         if let (Asks::Entry, Owner::Person(person)) = (asks, owner) {
@@ -309,7 +295,7 @@ impl<'a> World<'a> {
             Ok(()) => {}
             Err(Refusal::ChallengeRequired { difficulty }) => {
                 let seconds = self.iterations(difficulty) / self.people[person].rate;
-                let done = self.now + LATENCY + (1_000.0 * seconds) as i64;
+                let done = self.now + LATENCY + millis(seconds);
                 self.then(
                     done + LATENCY,
                     Happening::Requests(person, asks, Some(difficulty)),
@@ -408,4 +394,15 @@ impl<'a> World<'a> {
             Err(_) => self.operator.refused(planned, asks == Asks::Entry),
         }
     }
+}
+
+/// Sets the right with which units are requested.
+fn with_pass(mut command: DropCommand, pass: Pass) -> DropCommand {
+    if let DropCommand::PlaceHold(command) = &mut command {
+        command.pass = pass;
+    }
+    if let DropCommand::JoinWaitlist(command) = &mut command {
+        command.pass = pass;
+    }
+    command
 }
