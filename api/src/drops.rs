@@ -1,6 +1,7 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust stock, list purchasers.
 
 pub(crate) mod buyers;
+mod challenge;
 pub(crate) mod codes;
 mod of_catalogue;
 pub(crate) mod picture;

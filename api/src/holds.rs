@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
+use crate::challenge::SolutionHeader;
 use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
 use crate::extract::{
@@ -55,6 +56,7 @@ pub(crate) async fn place(
     caller: Caller,
     visitor: Visitor,
     key: IdempotencyKey,
+    solution: SolutionHeader,
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
     let Visitor { viewer, origin, .. } = visitor;
@@ -65,6 +67,7 @@ pub(crate) async fn place(
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let code = PresentedCode::of(&app, origin, drop_id, new.code.as_ref())?;
+    let solution = solution.of(&app, keys, visitor.is_admin);
     let request = PlaceHold {
         drop_id,
         key: Some(keys.key),
@@ -73,13 +76,17 @@ pub(crate) async fn place(
         is_from_token: caller.has_token(),
         display_name: display_name.clone(),
         quantity,
-        pass: code.pass(visitor.is_admin),
+        pass: code.pass(visitor.is_admin, solution),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.place_hold(request).await;
     admission.settle(&answer);
     code.settle(&answer);
-    let answer = answer.map_err(|error| app.refused.problem(&app.views, viewer, drop_id, error))?;
+    let answer = answer.map_err(|error| {
+        solution.problem(&app, &[drop_id], error, |error| {
+            app.refused.problem(&app.views, viewer, drop_id, error)
+        })
+    })?;
     let buyer = BuyerRow {
         buyer_id,
         display_name,

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+mod challenge;
 mod checkout;
 pub mod connections;
 mod creators;

@@ -32,6 +32,7 @@ pub(crate) use self::list::{OrdersReader, list};
 pub(crate) use self::state::OrderBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
+use crate::challenge::SolutionHeader;
 use crate::drops::codes::PresentedCode;
 use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
 use crate::holds::Payment;
@@ -73,6 +74,7 @@ pub(crate) async fn place(
     caller: Caller,
     visitor: Visitor,
     key: IdempotencyKey,
+    solution: SolutionHeader,
     Body(new): Body<NewOrder>,
 ) -> Result<Response, Problem> {
     let Entered(buyer_id) = new.buyer_id;
@@ -104,6 +106,7 @@ pub(crate) async fn place(
     }
     let digests = presented.iter();
     let digests = digests.filter_map(|(item, code)| Some((*item, code.digest?)));
+    let solution = solution.of(&app, keys, is_admin);
     let request = PlaceOrder {
         key: Some(keys.key),
         other_key: Some(keys.other_key),
@@ -111,6 +114,7 @@ pub(crate) async fn place(
         display_name: new.display_name.map(|Entered(name)| name),
         codes: digests.collect(),
         sees_hidden: is_admin,
+        solved: solution.solved(),
         items: items.into(),
         is_from_token: caller.has_token(),
     };
@@ -125,8 +129,10 @@ pub(crate) async fn place(
         code.settle(&answer);
     }
     let answer = answer.map_err(|error| {
-        app.refused
-            .problem_of_order(&app.views, viewer, &of_items, error)
+        solution.problem(&app, &drops, error, |error| {
+            app.refused
+                .problem_of_order(&app.views, viewer, &of_items, error)
+        })
     })?;
     let order_id = answer.subject;
     let body = body_of(&app, order_id, visitor.is_admin)?;

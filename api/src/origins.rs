@@ -33,8 +33,9 @@ const EXPOSED: [HeaderName; 8] = [
 ];
 
 /// Headers that scripts may send.
-const ACCEPTED: [HeaderName; 6] = [
+const ACCEPTED: [HeaderName; 7] = [
     header::AUTHORIZATION,
+    HeaderName::from_static("challenge-solution"),
     header::CONTENT_TYPE,
     HeaderName::from_static("idempotency-key"),
     header::IF_MATCH,

@@ -91,6 +91,12 @@ codes! {
     CodeRequired = "code_required", FORBIDDEN, "An access code is required";
     /// The drop has no such access code, or it has expired.
     CodeInvalid = "code_invalid", FORBIDDEN, "The access code is not valid";
+    /// The drop's terms require the solution of a challenge, which the problem has.
+    ChallengeRequired = "challenge_required", FORBIDDEN, "The solution of a challenge is required";
+    /// The solution is wrong, or belongs to another request. The problem has a new challenge.
+    ChallengeInvalid = "challenge_invalid", FORBIDDEN, "The solution of the challenge is not valid";
+    /// The solution came too late. The problem has a new challenge.
+    ChallengeExpired = "challenge_expired", FORBIDDEN, "The challenge has expired";
     /// The path itself is unknown. An unknown id has a code of its own.
     NotFound = "not_found", NOT_FOUND, "No resource exists at this path";
     /// No drop has this id, or the id is not a UUID.
@@ -600,6 +606,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         Refusal::CodeExpired { expired_at } => {
             problem(Code::CodeInvalid).with("expired_at", expired_at.to_string())
         }
+        Refusal::ChallengeRequired { .. } => problem(Code::ChallengeRequired),
         Refusal::CodeSpent { uses } => problem(Code::CodeSpent).with("uses", uses),
         Refusal::TooManyCodes { max } => problem(Code::TooManyCodes).with("limit", max),
         Refusal::CodesExpireBeforeOpening { .. } => {

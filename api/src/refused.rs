@@ -67,6 +67,7 @@ impl Reason {
             | Refusal::CodeSpent { .. }
             | Refusal::TooManyCodes { .. }
             | Refusal::CodesExpireBeforeOpening { .. }
+            | Refusal::ChallengeRequired { .. }
             | Refusal::ExtensionLimit { .. }
             | Refusal::HoldExpired { .. }
             | Refusal::HoldReleased { .. }

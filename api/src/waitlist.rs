@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::state::WaitlistEntryState;
 use crate::app::App;
 use crate::auth::{Caller, Visitor};
+use crate::challenge::SolutionHeader;
 use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
@@ -78,6 +79,7 @@ pub(crate) async fn join(
     caller: Caller,
     visitor: Visitor,
     key: IdempotencyKey,
+    solution: SolutionHeader,
     Body(new): Body<NewWaitlistEntry>,
 ) -> Result<Response, Problem> {
     let Visitor { viewer, origin, .. } = visitor;
@@ -86,6 +88,7 @@ pub(crate) async fn join(
     let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let code = PresentedCode::of(&app, origin, drop_id, new.code.as_ref())?;
+    let solution = solution.of(&app, keys, visitor.is_admin);
     let request = JoinWaitlist {
         drop_id,
         key: Some(keys.key),
@@ -94,13 +97,17 @@ pub(crate) async fn join(
         is_from_token: caller.has_token(),
         display_name: new.display_name.map(|Entered(name)| name),
         quantity: new.quantity.map_or_else(one, Ok)?,
-        pass: code.pass(visitor.is_admin),
+        pass: code.pass(visitor.is_admin, solution),
     };
     let admission = app.admit(origin, drop_id, RequestKind::Entry, keys)?;
     let answer = app.engine.join_waitlist(request).await;
     admission.settle(&answer);
     code.settle(&answer);
-    let answer = answer.map_err(|error| app.refused.problem(&app.views, viewer, drop_id, error))?;
+    let answer = answer.map_err(|error| {
+        solution.problem(&app, &[drop_id], error, |error| {
+            app.refused.problem(&app.views, viewer, drop_id, error)
+        })
+    })?;
     let entry_id = answer.subject;
     let entry = app.views.entry(entry_id).ok_or_else(entry_not_found)?;
     let body = Json(WaitlistEntryBody::new(&app, entry));

@@ -240,6 +240,7 @@ pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue
         visibility: Default::default(),
         show_stock: Default::default(),
         access: Default::default(),
+        challenge: None,
         product_id: None,
         variant_id: None,
         creator_id: None,

@@ -3,8 +3,8 @@
 
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
-    AdjustmentId, CodeDigest, CodeUses, Commitment, HoldId, KeyDigest, MaxHoldSeconds, Pseudonym,
-    PurchaseId, Quantity, Reason, RefundId, StockCount, Timestamp, WaitlistId,
+    AdjustmentId, CodeDigest, CodeUses, Commitment, Difficulty, HoldId, KeyDigest, MaxHoldSeconds,
+    Pseudonym, PurchaseId, Quantity, Reason, RefundId, StockCount, Timestamp, WaitlistId,
 };
 
 /// A request to one drop. It is refused or becomes events.
@@ -104,6 +104,9 @@ pub struct Pass {
     pub code: Option<CodeDigest>,
     /// True for an administrator, for whom hidden drops exist.
     pub sees_hidden: bool,
+    /// The difficulty of the challenge that the caller has solved for this request. An
+    /// administrator needs no solution, so it is the largest for them.
+    pub solved: Option<Difficulty>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

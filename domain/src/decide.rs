@@ -388,6 +388,7 @@ impl DropAggregate {
                 available,
             });
         }
+        self.refuse_without_solution(command.pass)?;
         Ok(Decision::one(
             command.hold_id,
             DropEvent::HoldPlaced(HoldPlaced {

@@ -18,6 +18,7 @@
 //! stored form. A caller calls `decide`, records the events and calls `evolve`; if recording fails,
 //! it calls `revert`.
 
+mod challenge;
 mod changes;
 pub mod chunks;
 pub mod codes;

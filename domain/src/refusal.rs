@@ -2,7 +2,7 @@
 //! refusal is not a failure.
 
 use crate::order::{FulfilmentStep, OrderStatus};
-use crate::values::{Currency, HoldId, OrderId, Throttle, Timestamp};
+use crate::values::{Currency, Difficulty, HoldId, OrderId, Throttle, Timestamp};
 
 /// The limit that a hold would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub enum Refusal {
     /// All uses of the access code are taken.
     #[error("the access code has been used {}, as often as it may be", times(*.uses))]
     CodeSpent { uses: u32 },
+    /// The drop's terms require the solution of a challenge, of this difficulty at least.
+    #[error("the drop requires the solution of a challenge")]
+    ChallengeRequired { difficulty: Difficulty },
     /// The drop would have more access codes than it can have.
     #[error("a drop has at most {max} access codes")]
     TooManyCodes { max: u32 },

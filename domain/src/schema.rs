@@ -14,11 +14,11 @@ use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
     AccessCode, AdjustmentId, BuyerId, BuyerLimit, CatalogueId, CodeCount, CodeDigest, CodeUses,
-    Commitment, Currency, Description, DisplayName, DropId, DropName, EndpointLabel, Entered,
-    FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest, KeyDigest, LimitGroup, LowStock,
-    MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference, Position, ProviderName,
-    Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence, StockCount, ThrottleHolds,
-    ThrottleSeconds, Timestamp, Tracking, WaitlistId,
+    Commitment, Currency, Description, Difficulty, DisplayName, DropId, DropName, EndpointLabel,
+    Entered, FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest, KeyDigest, LimitGroup,
+    LowStock, MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference, Position,
+    ProviderName, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence, StockCount,
+    ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -238,6 +238,7 @@ described! {
     OfferSeconds: whole(OfferSeconds::MIN, OfferSeconds::MAX);
     BuyerLimit: whole(BuyerLimit::MIN, BuyerLimit::MAX);
     LowStock: whole(LowStock::MIN, LowStock::MAX);
+    Difficulty: whole(Difficulty::MIN, Difficulty::MAX);
     ThrottleHolds: whole(ThrottleHolds::MIN, ThrottleHolds::MAX);
     ThrottleSeconds: whole(ThrottleSeconds::MIN, ThrottleSeconds::MAX);
     DropName: some_text(DropName::MAX_CHARS);

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::values::{
-    Access, BuyerLimit, CatalogueId, Description, DropName, HoldSeconds, ImageUrl, LimitGroup,
-    LowStock, MaxHoldSeconds, Money, OfferSeconds, Quantity, ShowStock, Throttle, Timestamp,
-    Visibility,
+    Access, BuyerLimit, CatalogueId, Challenge, Description, DropName, HoldSeconds, ImageUrl,
+    LimitGroup, LowStock, MaxHoldSeconds, Money, OfferSeconds, Quantity, ShowStock, Throttle,
+    Timestamp, Visibility,
 };
 
 /// The terms of a drop.
@@ -60,6 +60,10 @@ pub struct DropTerms {
     /// The buyers that may place a hold.
     #[serde(default, skip_serializing_if = "Access::is_default")]
     pub access: Access,
+    /// The challenge that a buyer solves for each hold, order and waitlist entry; none means that
+    /// there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
     /// The product that the drop offers, in the shop's catalogue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_id: Option<CatalogueId>,
@@ -141,6 +145,8 @@ pub struct TermsPatch {
     pub show_stock: Option<ShowStock>,
     /// The new rule for later holds.
     pub access: Option<Access>,
+    /// The new rule for later requests.
+    pub challenge: Option<Option<Challenge>>,
     pub product_id: Option<Option<CatalogueId>>,
     pub variant_id: Option<Option<CatalogueId>>,
     pub creator_id: Option<Option<CatalogueId>>,
@@ -169,6 +175,7 @@ impl TermsPatch {
             visibility: self.visibility.unwrap_or(old.visibility),
             show_stock: self.show_stock.unwrap_or(old.show_stock),
             access: self.access.unwrap_or(old.access),
+            challenge: self.challenge.unwrap_or(old.challenge),
             product_id: self.product_id.unwrap_or(old.product_id),
             variant_id: self.variant_id.unwrap_or(old.variant_id),
             creator_id: self.creator_id.unwrap_or(old.creator_id),

@@ -5,6 +5,7 @@
 //! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
 mod access_code;
+mod challenge;
 mod characters;
 mod codes;
 mod digests;
@@ -18,6 +19,7 @@ mod time;
 mod visitor;
 
 pub use self::access_code::AccessCode;
+pub use self::challenge::{Challenge, ChallengeKind};
 pub use self::codes::{FailureCode, ProviderName};
 pub use self::digests::{CodeDigest, Commitment, IntentDigest, KeyDigest, Salt};
 pub use self::ids::{
@@ -27,8 +29,8 @@ pub use self::ids::{
 pub use self::listing::{Access, ShowStock, Visibility};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
-    BuyerLimit, CodeCount, CodeUses, HoldSeconds, LowStock, MaxHoldSeconds, OfferSeconds, Quantity,
-    StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
+    BuyerLimit, CodeCount, CodeUses, Difficulty, HoldSeconds, LowStock, MaxHoldSeconds,
+    OfferSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
 };
 pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;

@@ -66,6 +66,7 @@ impl DropAggregate {
             let limit = command.max_waiting;
             return Err(Refusal::WaitlistFull { limit });
         }
+        self.refuse_without_solution(command.pass)?;
         Ok(Decision::one(
             command.entry_id,
             DropEvent::WaitlistJoined(WaitlistJoined {

@@ -43,6 +43,7 @@ fn every_event() -> BTreeMap<String, DropEvent> {
         waitlist_left("w1", 1),
         codes_created(&["c1"]),
         timed_codes(),
+        drop_scheduled(challenging(), 1),
         hold_placed("h1", 1).coded("c1"),
         waitlist_joined("w1", 1).coded("c1"),
         hold_ordered("o1", "h1", 1),
@@ -55,6 +56,13 @@ fn long_holds() -> DropTerms {
     DropTerms {
         max_hold_seconds: Some(max_hold_seconds(1)),
         offer_seconds: Some(offer_seconds(1)),
+        ..terms()
+    }
+}
+
+fn challenging() -> DropTerms {
+    DropTerms {
+        challenge: Some(challenge(5)),
         ..terms()
     }
 }
@@ -98,6 +106,7 @@ fn file_of(event: &DropEvent) -> String {
         DropEvent::DropScheduled(event) if event.terms.offer_seconds.is_some() => "-long-holds",
         DropEvent::DropScheduled(event) if event.terms.low_stock_at.is_some() => "-low-stock",
         DropEvent::DropScheduled(event) if event.terms.limit_group.is_some() => "-listed",
+        DropEvent::DropScheduled(event) if event.terms.challenge.is_some() => "-challenge",
         DropEvent::HoldPlaced(event) if event.order_id.is_some() => "-ordered",
         DropEvent::HoldPlaced(event) if event.code.is_some() => "-code",
         DropEvent::WaitlistJoined(event) if event.code.is_some() => "-code",
@@ -205,7 +214,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 25);
+    assert_eq!(events.len(), 26);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -257,10 +266,10 @@ fn stored_events_contain_no_personal_data() {
     // an administrator about stock or a refund, by an operator about the log, or is a provider's
     // code. An intent is a digest.
     let harmless: BTreeSet<&str> = "
-        access adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause
-        changed_at code commitment created_at creator_id currency cut_at delta description digests drop_id ended_at ends_at
+        access adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause challenge
+        changed_at code commitment created_at creator_id currency cut_at delta description difficulty digests drop_id ended_at ends_at
         entry_id events expired_at expires_at extended_at failed_at first fulfilled_at fulfilment held hold_id
-        hold_seconds holds image_url intent items joined_at key late left_at limit_group
+        hold_seconds holds image_url intent items joined_at key kind late left_at limit_group
         low_stock_at max_hold_seconds max_per_buyer max_per_hold name of offer_seconds opens_at order_id outcome paid_at
         payment_id placed_at position previous_expires_at previous_quantity price product_id provider
         purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at

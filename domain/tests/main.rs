@@ -1,6 +1,7 @@
 //! Holdfast's rules, without IO: every command, refusal and stored form.
 
 mod cancel;
+mod challenges;
 mod changes;
 mod codes;
 mod cqrs;

@@ -9,7 +9,7 @@ use domain::order::pay::PaymentReport;
 use domain::order::{FulfilmentStep, RefundOutcome};
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerId, CodeDigest, CodeUses, DisplayName, DropId, FailureCode, HoldId, KeyDigest,
+    BuyerId, CodeDigest, CodeUses, Difficulty, DisplayName, DropId, FailureCode, HoldId, KeyDigest,
     MaxHoldSeconds, OrderId, PaymentId, PaymentReference, Position, ProviderName, PurchaseId,
     Quantity, Reason, RefundId, StockCount, Timestamp, Tracking, WaitlistId,
 };
@@ -227,6 +227,8 @@ pub struct PlaceOrder {
     pub codes: Vec<(u32, CodeDigest)>,
     /// See [`Pass::sees_hidden`].
     pub sees_hidden: bool,
+    /// See [`Pass::solved`].
+    pub solved: Option<Difficulty>,
 }
 
 /// The items of an order that are of one drop.
@@ -253,6 +255,7 @@ impl PlaceOrder {
         Pass {
             code: self.codes.iter().find(of_drop).map(|(_, code)| *code),
             sees_hidden: self.sees_hidden,
+            solved: self.solved,
         }
     }
 }

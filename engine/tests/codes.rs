@@ -144,6 +144,7 @@ async fn expired_order() -> Expired {
         .into(),
         codes: vec![(0, code("one"))],
         sees_hidden: false,
+        solved: None,
     });
     let order_id = placed.await.unwrap().subject;
     let provider = ProviderName::new("stripe").unwrap();

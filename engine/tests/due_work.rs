@@ -346,6 +346,7 @@ async fn fill_with_orders(node: &Node, drops: &[DropId]) {
                 items: drops.iter().map(item).collect(),
                 codes: vec![],
                 sees_hidden: false,
+                solved: None,
             };
             let handle = node.handle.clone();
             tokio::spawn(async move { handle.place_order(request).await })

@@ -284,6 +284,7 @@ fn order(name: &str, items: &[(DropId, i64)]) -> PlaceOrder {
         items: items.iter().map(item).collect(),
         codes: Vec::new(),
         sees_hidden: false,
+        solved: None,
     }
 }
 

@@ -93,6 +93,7 @@ async fn place(node: &Node, drop_id: DropId, name: &str) -> Result<OrderId, Comm
         .into(),
         codes: vec![],
         sees_hidden: false,
+        solved: None,
     };
     node.handle
         .place_order(request)

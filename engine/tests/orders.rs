@@ -82,6 +82,7 @@ fn order(name: &str, buyer_name: &str, items: &[(DropId, i64)]) -> PlaceOrder {
         items: items.iter().map(item).collect(),
         codes: vec![],
         sees_hidden: false,
+        solved: None,
     }
 }
 

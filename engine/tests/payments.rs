@@ -57,6 +57,7 @@ impl Till {
             items: [item(lamp, 1), item(chair, 2)].into(),
             codes: vec![],
             sees_hidden: false,
+            solved: None,
         });
         let placed = placed.await.unwrap();
         let order_id = placed.subject;

@@ -4,8 +4,8 @@ use domain::status::DropStatus;
 use domain::stock::Stock;
 use domain::stock_level::StockLevel;
 use domain::values::{
-    Access, CatalogueId, DropId, LimitGroup, Money, Position, Pseudonym, ShowStock, Throttle,
-    Timestamp, Visibility,
+    Access, CatalogueId, Challenge, DropId, LimitGroup, Money, Position, Pseudonym, ShowStock,
+    Throttle, Timestamp, Visibility,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -89,6 +89,8 @@ pub struct DropBody<'a> {
     visibility: Visibility,
     show_stock: ShowStock,
     access: Access,
+    /// The challenge that a buyer solves for each hold, order and waitlist entry.
+    challenge: Option<Challenge>,
     product_id: Option<&'a str>,
     variant_id: Option<&'a str>,
     creator_id: Option<&'a str>,
@@ -137,6 +139,7 @@ impl<'a> DropBody<'a> {
             visibility: terms.visibility,
             show_stock: terms.show_stock,
             access: terms.access,
+            challenge: terms.challenge,
             product_id: terms.product_id.as_ref().map(CatalogueId::as_str),
             variant_id: terms.variant_id.as_ref().map(CatalogueId::as_str),
             creator_id: terms.creator_id.as_ref().map(CatalogueId::as_str),

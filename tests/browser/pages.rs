@@ -82,6 +82,7 @@ pages_work_in_a_real_browser![
     admin,
     buyer,
     catalogue,
+    challenge,
     checkout,
     design,
     docs,

@@ -43,7 +43,7 @@ fn repository(path: &str) -> PathBuf {
 }
 
 /// A server, its document and a directory to build in.
-async fn prepare() -> (App, TempDir) {
+pub(crate) async fn prepare() -> (App, TempDir) {
     let app = App::start().await;
     let directory = tempfile::tempdir().unwrap();
     let document = app.get("/openapi.json").await;
@@ -51,7 +51,7 @@ async fn prepare() -> (App, TempDir) {
     (app, directory)
 }
 
-async fn run_blocking(mut command: Command) -> String {
+pub(crate) async fn run_blocking(mut command: Command) -> String {
     spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
@@ -89,10 +89,10 @@ fn example(readme: &str, language: &str) -> String {
     rest.split_once("```").unwrap().0.to_owned()
 }
 
-#[tokio::test]
-async fn typescript_client_survives_an_unreliable_connection() {
-    let (app, directory) = prepare().await;
-    let (source, build) = (repository("clients/typescript"), directory.path());
+/// Builds the client in TypeScript in a directory with the document; returns the command that runs
+/// `script`.
+pub(crate) async fn typescript_client(build: &Path, script: &str) -> Command {
+    let source = repository("clients/typescript");
     let node = Node::with(
         include_str!("../../clients/typescript/package.json"),
         include_str!("../../clients/typescript/package-lock.json"),
@@ -115,27 +115,43 @@ async fn typescript_client_survives_an_unreliable_connection() {
     npm.args(["run", "--silent", "build"]).current_dir(build);
     npm.env("HOLDFAST_OPENAPI", "openapi.json");
     run_blocking(npm).await;
-    let check = build.join("check.mjs");
-    fs::write(&check, include_str!("client_libraries/check.mjs")).unwrap();
+    let file = build.join("script.mjs");
+    fs::write(&file, script).unwrap();
     let mut client = Command::new("node");
-    client.arg(check);
+    client.arg(file);
+    client
+}
+
+#[tokio::test]
+async fn typescript_client_survives_an_unreliable_connection() {
+    let (app, directory) = prepare().await;
+    let check = include_str!("client_libraries/check.mjs");
+    let client = typescript_client(directory.path(), check).await;
     assert_survives(&app, client).await;
+}
+
+/// Generates the client in Python in a directory with the document; returns the command that runs
+/// `script`.
+pub(crate) async fn python_client(build: &Path, script: &str) -> Command {
+    let source = repository("clients/python");
+    let python = Python::with(include_str!("requirements.txt")).await;
+    let mut generate = python.command();
+    generate.arg(source.join("generate.py"));
+    generate.arg(build.join("openapi.json"));
+    generate.arg(build);
+    run_blocking(generate).await;
+    let mut client = python.command();
+    // Without bytecode next to the sources.
+    client.arg("-B").arg("-c");
+    client.arg(script);
+    client.arg(&source).arg(build);
+    client
 }
 
 #[tokio::test]
 async fn python_client_survives_an_unreliable_connection() {
     let (app, directory) = prepare().await;
-    let source = repository("clients/python");
-    let python = Python::with(include_str!("requirements.txt")).await;
-    let mut generate = python.command();
-    generate.arg(source.join("generate.py"));
-    generate.arg(directory.path().join("openapi.json"));
-    generate.arg(directory.path());
-    run_blocking(generate).await;
-    let mut client = python.command();
-    // Without bytecode next to the sources.
-    client.arg("-B").arg("-c");
-    client.arg(include_str!("client_libraries/check.py"));
-    client.arg(&source).arg(directory.path());
+    let check = include_str!("client_libraries/check.py");
+    let client = python_client(directory.path(), check).await;
     assert_survives(&app, client).await;
 }

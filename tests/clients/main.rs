@@ -1,6 +1,7 @@
 //! Clients and readers that use only what other programs may use: the examples, generated clients,
 //! SSE clients, readers of the log; and the payment providers against Stripe's own libraries.
 
+mod challenges;
 mod client_libraries;
 mod examples;
 mod generated;

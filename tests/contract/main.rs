@@ -7,6 +7,7 @@ mod architecture;
 mod bounds;
 mod buyer;
 mod catalogue;
+mod challenge;
 mod changes;
 mod checkout;
 mod codes;

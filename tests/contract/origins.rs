@@ -88,7 +88,8 @@ async fn preflight_of_a_listed_origin_permits_methods_and_headers_but_no_cookies
         let expected = [
             (
                 "access-control-allow-headers",
-                "authorization,content-type,idempotency-key,if-match,if-none-match,last-event-id",
+                "authorization,challenge-solution,content-type,idempotency-key,if-match,\
+                 if-none-match,last-event-id",
             ),
             (
                 "access-control-allow-methods",

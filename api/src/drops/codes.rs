@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::auth::Admin;
+use crate::challenge::PresentedSolution;
 use crate::extract::{Body, DropPath, IdempotencyKey};
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::openapi::schemas::AnyTime;
@@ -157,10 +158,11 @@ impl PresentedCode {
     }
 
     /// The right with which the units are requested.
-    pub(crate) fn pass(&self, is_admin: bool) -> Pass {
+    pub(crate) fn pass(&self, is_admin: bool, solution: PresentedSolution) -> Pass {
         Pass {
             code: self.digest,
             sees_hidden: is_admin,
+            solved: solution.solved(),
         }
     }
 

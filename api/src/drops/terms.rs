@@ -12,6 +12,7 @@ use engine::NewTerms;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
+use super::challenge::ChallengeBody;
 use super::picture::picture;
 use crate::openapi::schemas::AnyTime;
 use crate::problem::Problem;
@@ -80,6 +81,8 @@ pub(crate) struct NewDrop {
     /// Whether every buyer may place a hold, or only one with a code of the drop.
     #[schemars(extend("default" = "open"))]
     access: Option<Access>,
+    /// The challenge that a buyer solves for each hold, order and waitlist entry. Default: none.
+    challenge: Option<ChallengeBody>,
     /// The product that the drop offers. The catalogue need not have it yet.
     product_id: Option<Entered<CatalogueId>>,
     /// The variant of the product.
@@ -152,6 +155,7 @@ impl NewDrop {
             visibility: self.visibility.unwrap_or_default(),
             show_stock: self.show_stock.unwrap_or_default(),
             access: self.access.unwrap_or_default(),
+            challenge: self.challenge.map(ChallengeBody::challenge),
             product_id: self.product_id.map(|Entered(id)| id),
             variant_id: self.variant_id.map(|Entered(id)| id),
             creator_id: self.creator_id.map(|Entered(id)| id),
@@ -222,6 +226,9 @@ pub(crate) struct EditedDrop {
     #[schemars(with = "Access")]
     access: Option<Access>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<ChallengeBody>")]
+    challenge: Option<Option<ChallengeBody>>,
+    #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<CatalogueId>")]
     product_id: Option<Option<Entered<CatalogueId>>>,
     #[serde(default, deserialize_with = "present")]
@@ -265,6 +272,9 @@ impl EditedDrop {
             visibility: self.visibility,
             show_stock: self.show_stock,
             access: self.access,
+            challenge: self
+                .challenge
+                .map(|challenge| challenge.map(ChallengeBody::challenge)),
             product_id: self.product_id.map(|id| id.map(|Entered(id)| id)),
             variant_id: self.variant_id.map(|id| id.map(|Entered(id)| id)),
             creator_id: self.creator_id.map(|id| id.map(|Entered(id)| id)),

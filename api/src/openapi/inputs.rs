@@ -14,6 +14,7 @@ use super::operation::{Access, Input, Inputs, Operation};
 use super::schemas::Schemas;
 use crate::app::App;
 use crate::auth::{Admin, Auditor, Caller, Visitor};
+use crate::challenge::SolutionHeader;
 use crate::checkout::ProviderPath;
 use crate::connections::Handover;
 use crate::creators::{ChosenId, CreatorPath};
@@ -111,6 +112,11 @@ adds! {
     // Only orders need credentials.
     Sender => |operation| operation.access(Access::Buyer);
     ProviderPath => |operation| operation.problems(&[Code::NotFound]);
+    SolutionHeader => |operation| operation.parameter("Challenge-Solution").problems(&[
+        Code::ChallengeRequired,
+        Code::ChallengeInvalid,
+        Code::ChallengeExpired,
+    ]);
     IdempotencyKey => |operation| operation.parameter("Idempotency-Key").problems(&[
         Code::IdempotencyKeyRequired,
         Code::InvalidIdempotencyKey,

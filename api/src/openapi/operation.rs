@@ -432,6 +432,10 @@ pub(super) fn parameters() -> Value {
                                       trusted callers share one set per drop.",
             json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-operation"] }),
         ),
+        "Challenge-Solution": header("Challenge-Solution", false, "The solution of the challenge in \
+            a 403 `challenge_required`, as the base64 of the JSON object `{\"challenge\": …, \
+            \"solution\": {\"counter\": …, \"derivedKey\": …}}`: the payload of ALTCHA, version 2. It is \
+            for the same request, with the same Idempotency-Key.", text()),
         "If-Match": header("If-Match", true, "The `ETag` of the drop to edit, or several, one of \
             which must match; weak tags never match. `*` overwrites the current version.", text()),
         "Cancel-If-Match": header("If-Match", false, "The `ETag` of the drop to cancel, or several, \

@@ -97,7 +97,7 @@ fn example_drop() -> Value {
         "price": { "amount": 19_999, "currency": "EUR" }, "status": "live", "starts_at": NOON, "ends_at": null,
         "hold_seconds": 60, "max_hold_seconds": 900, "offer_seconds": null, "max_per_hold": 2, "max_per_buyer": 4, "throttle": { "holds": 3, "window_seconds": 600 },
         "low_stock_at": 10, "limit_group": "jackets-2026", "visibility": "public", "show_stock": "exact",
-        "access": "open", "product_id": "harbour-jacket", "variant_id": "m", "creator_id": "atelier-nord", "stock": { "total": 100, "available": 97, "held": 1, "sold": 2 }, "waitlist_length": 0, "position": 17,
+        "access": "open", "challenge": null, "product_id": "harbour-jacket", "variant_id": "m", "creator_id": "atelier-nord", "stock": { "total": 100, "available": 97, "held": 1, "sold": 2 }, "waitlist_length": 0, "position": 17,
         "created_at": NOON, "server_time": NOON,
     })
 }

@@ -2,6 +2,8 @@
 //!
 //! There is one arm per code: the compiler reports a missing code, and the tests a missing member.
 
+mod challenge;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
@@ -111,6 +113,10 @@ fn members(code: Code) -> Vec<Member> {
         ],
         Code::CodeRequired => vec![of_item()],
         Code::CodeInvalid => vec![optional("expired_at", time(), AT), of_item()],
+        Code::ChallengeRequired | Code::ChallengeInvalid | Code::ChallengeExpired => vec![
+            required("challenge", challenge::schema(), challenge::example()),
+            of_item(),
+        ],
         Code::CodeSpent => vec![required("uses", integer(), 1), of_item()],
         Code::TooManyCodes => vec![required("limit", integer(), 100_000)],
         Code::LimitReached => {

@@ -39,6 +39,10 @@ impl Code {
             Self::CodeSpent => {
                 "Use another access code, or wait until the hold that uses this one ends"
             }
+            Self::ChallengeRequired | Self::ChallengeInvalid | Self::ChallengeExpired => {
+                "Solve `challenge`, and send the same request again, with the same Idempotency-Key \
+                 and the solution as Challenge-Solution; a library for ALTCHA does both"
+            }
             Self::TooManyCodes => "Use the codes that the drop has, or create fewer",
             Self::NotFound => "Compare the path with the API reference at /docs",
             Self::DropNotFound => "Check the id of the drop; GET /v1/drops lists all drops",

@@ -98,6 +98,7 @@ impl Rival for StockCqrs {
             visibility: Default::default(),
             show_stock: Default::default(),
             access: Default::default(),
+            challenge: None,
             product_id: None,
             variant_id: None,
             creator_id: None,

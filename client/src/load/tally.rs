@@ -230,6 +230,7 @@ pub(crate) mod tests {
                 visibility: Default::default(),
                 show_stock: Default::default(),
                 access: Default::default(),
+                challenge: None,
                 product_id: None,
                 variant_id: None,
                 creator_id: None,

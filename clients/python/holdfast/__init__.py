@@ -9,6 +9,7 @@ from collections.abc import Callable
 import httpx
 from holdfast_client import AuthenticatedClient, Client
 
+from .challenge import SolvingTransport
 from .problem import HoldfastProblem, UnexpectedResponse, result
 from .retry import RetryingTransport
 from .stream import StreamEvent, follow
@@ -16,6 +17,7 @@ from .stream import StreamEvent, follow
 __all__ = [
     "HoldfastProblem",
     "RetryingTransport",
+    "SolvingTransport",
     "StreamEvent",
     "UnexpectedResponse",
     "connect",
@@ -35,6 +37,6 @@ def connect(
     settings = {
         "base_url": base_url,
         "timeout": httpx.Timeout(timeout),
-        "httpx_args": {"transport": RetryingTransport(transport())},
+        "httpx_args": {"transport": SolvingTransport(RetryingTransport(transport()))},
     }
     return AuthenticatedClient(token=token, **settings) if token else Client(**settings)

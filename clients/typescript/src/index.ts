@@ -2,6 +2,7 @@
 // `openapi-fetch`, repeated when that is safe; and the SSE stream.
 
 import createClient, { type Client } from "openapi-fetch";
+import { solving } from "./challenge.js";
 import { failure } from "./problem.js";
 import { type RetryOptions, retrying } from "./retry.js";
 import type { components, paths } from "./schema.js";
@@ -33,7 +34,7 @@ export function createHoldfast(options: HoldfastOptions): Holdfast {
     const value = typeof token === "function" ? await token() : token;
     return value ? { Authorization: `Bearer ${value}` } : {};
   };
-  const client = createClient<paths>({ baseUrl, fetch: retrying(send, options.retry) });
+  const client = createClient<paths>({ baseUrl, fetch: solving(retrying(send, options.retry)) });
   client.use({
     async onRequest({ request }) {
       for (const [name, value] of Object.entries(await authorization()))

@@ -6,10 +6,10 @@ use super::{HOLD_SECONDS, T0};
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AccessCode, AdjustmentId, BuyerLimit, CatalogueId, CodeDigest, CodeUses, Currency, DropId,
-    DropName, HoldId, HoldSeconds, KeyDigest, LimitGroup, LowStock, MaxHoldSeconds, Money,
-    OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason, RefundId, StockCount, Throttle,
-    ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
+    AccessCode, AdjustmentId, BuyerLimit, CatalogueId, Challenge, ChallengeKind, CodeDigest,
+    CodeUses, Currency, Difficulty, DropId, DropName, HoldId, HoldSeconds, KeyDigest, LimitGroup,
+    LowStock, MaxHoldSeconds, Money, OfferSeconds, Pseudonym, PurchaseId, Quantity, Reason,
+    RefundId, StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
 };
 
 /// The instant `seconds` after [`T0`] (before, when negative).
@@ -192,6 +192,19 @@ pub fn throttle(holds: u32, window_seconds: u32) -> Throttle {
     }
 }
 
+/// A challenge of this difficulty.
+///
+/// # Panics
+/// If a drop cannot have this difficulty.
+#[must_use]
+#[track_caller]
+pub fn challenge(difficulty: u32) -> Challenge {
+    Challenge {
+        kind: ChallengeKind::ProofOfWork,
+        difficulty: Difficulty::new(difficulty.into()).expect("a valid difficulty"),
+    }
+}
+
 /// # Panics
 /// If a price cannot be this high.
 #[must_use]
@@ -235,6 +248,7 @@ pub fn terms() -> DropTerms {
         visibility: Default::default(),
         show_stock: Default::default(),
         access: Default::default(),
+        challenge: None,
         product_id: None,
         variant_id: None,
         creator_id: None,

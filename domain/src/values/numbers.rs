@@ -127,6 +127,11 @@ bounded_number!(
     CodeUses, 1..=1_000_000, "uses"
 );
 bounded_number!(
+    /// How much work the challenge of a drop is: 1 is some 256,000 iterations of PBKDF2 with
+    /// SHA-256 on average.
+    Difficulty, 1..=20, "levels"
+);
+bounded_number!(
     /// The most holds that one buyer may place within a throttle's window.
     ThrottleHolds, 1..=10_000, "holds"
 );

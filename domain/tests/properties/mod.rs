@@ -273,6 +273,7 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         | Refusal::CodeSpent { .. }
         | Refusal::TooManyCodes { .. }
         | Refusal::CodesExpireBeforeOpening { .. } => "of access codes: `codes.rs`",
+        Refusal::ChallengeRequired { .. } => "challenge required",
         Refusal::ExtensionLimit { .. } => "extension limit",
         Refusal::HoldExpired { .. } => "hold expired",
         Refusal::HoldReleased { .. } => "hold released",

@@ -231,6 +231,7 @@ impl Buyer {
             items,
             codes: vec![],
             sees_hidden: false,
+            solved: None,
         }))
     }
 

@@ -73,6 +73,7 @@ pub fn terms(hold_seconds: i64) -> DropTerms {
         visibility: Default::default(),
         show_stock: Default::default(),
         access: Default::default(),
+        challenge: None,
         product_id: None,
         variant_id: None,
         creator_id: None,

@@ -29,6 +29,7 @@ async fn edit_requires_the_present_version_of_the_terms() {
         "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
         "max_hold_seconds": 60, "offer_seconds": 90, "throttle": { "holds": 1, "window_seconds": 5 },
         "low_stock_at": 7, "visibility": "unlisted", "show_stock": "level", "access": "code",
+        "challenge": { "kind": "proof_of_work", "difficulty": 3 },
         "product_id": "boot", "variant_id": "42", "creator_id": "ann",
     }))
     .await;
@@ -46,6 +47,8 @@ async fn edit_requires_the_present_version_of_the_terms() {
         (&json!(60), &json!(90))
     );
     assert_eq!(body["low_stock_at"], 7);
+    let challenge = json!({ "kind": "proof_of_work", "difficulty": 3 });
+    assert_eq!(body["challenge"], challenge);
     for (field, value) in [
         ("visibility", "unlisted"),
         ("show_stock", "level"),

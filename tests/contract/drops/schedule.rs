@@ -17,6 +17,7 @@ async fn drop_is_scheduled_with_every_given_field() {
         "hold_seconds": 90, "max_hold_seconds": 86_400, "offer_seconds": 604_800, "max_per_hold": 2, "max_per_buyer": 4,
         "throttle": { "holds": 3, "window_seconds": 600 }, "low_stock_at": 10_000_000,
         "limit_group": "boots/2026!", "visibility": "unlisted", "show_stock": "exact", "access": "code",
+        "challenge": { "kind": "proof_of_work", "difficulty": 20 },
         "product_id": "Boot_1.a-b", "variant_id": "42", "creator_id": "ann",
     });
     let reply = app.post_drop(&given).await;
@@ -39,6 +40,7 @@ async fn drop_is_scheduled_with_every_given_field() {
         "visibility",
         "show_stock",
         "access",
+        "challenge",
         "product_id",
         "variant_id",
         "creator_id",
@@ -83,6 +85,7 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "throttle",
         "low_stock_at",
         "limit_group",
+        "challenge",
         "product_id",
         "variant_id",
         "creator_id",
@@ -122,6 +125,7 @@ async fn minimal_drop_is_live_immediately_with_the_defaults() {
         "visibility",
         "show_stock",
         "access",
+        "challenge",
         "product_id",
         "variant_id",
         "creator_id",

@@ -69,6 +69,7 @@ function drafted(value) {
     limit_group: null,
     visibility: "public",
     show_stock: "exact",
+    challenge: null,
     access: "open",
     product_id: null,
     variant_id: null,

@@ -230,6 +230,16 @@ export const TERMS = [
     read: text,
     show: (drop) => drop.access,
   },
+  {
+    group: "More",
+    name: "challenge",
+    words: "Challenge before a hold (1 to 20)",
+    type: "number",
+    hint: "Empty: none. A buyer's device computes before each hold: 4 takes about a second on a phone.",
+    attributes: { min: 1, max: 20 },
+    read: (value) => (value === "" ? null : { kind: "proof_of_work", difficulty: Number(value) }),
+    show: (drop) => String(drop.challenge?.difficulty ?? ""),
+  },
   ...["product_id", "variant_id", "creator_id"].map(catalogueId),
 ];
 

@@ -7,6 +7,7 @@
 // and then get the focus.
 
 import { cart } from "../lib/cart.js";
+import { cancelWork, percentOf } from "../lib/challenge.js";
 import { everyTick, until } from "../lib/clock.js";
 import { allowedUnits, blockReason, isOver, offerSeconds, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
@@ -408,10 +409,18 @@ function held(entry) {
 /** @param {Entry} entry @param {string} words @returns {View} */
 function busy(entry, words) {
   const outcome = h("p", { class: "outcome busy" });
-  return {
-    nodes: [outcome],
-    tick: () => write(outcome, entry.again ? `${words} No response yet, retrying.` : words),
+  const stop = h(
+    "div",
+    { class: "actions", hidden: true },
+    button("Stop", "quiet", () => cancelWork(entry.key)),
+  );
+  const tick = () => {
+    const percent = percentOf(entry.key);
+    stop.hidden = percent === undefined;
+    const retrying = entry.again ? `${words} No response yet, retrying.` : words;
+    write(outcome, percent === undefined ? retrying : `Checking this browser… ${percent} %`);
   };
+  return { nodes: [outcome, stop], tick };
 }
 
 /** @param {Entry} entry @returns {View} */

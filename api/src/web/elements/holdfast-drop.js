@@ -6,6 +6,7 @@
 // orders. docs/EMBED.md describes its attributes, events, parts and custom properties.
 
 import { call, callUntilDecided, Problem, uuid } from "../lib/api.js";
+import { percentOf } from "../lib/challenge.js";
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isOver, LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
@@ -24,6 +25,8 @@ import { sheet } from "./holdfast-drop-style.js";
 
 /** The shortest time between two reads of a hold that should have ended. */
 const CHECK_MS = 2000;
+/** The time between two looks at the work for a hold. */
+const CHECKING_MS = 250;
 
 export class HoldfastDrop extends HTMLElement {
   static observedAttributes = ["drop-id", "server", "buyer-id", "token", "heading-level"];
@@ -315,6 +318,9 @@ export class HoldfastDrop extends HTMLElement {
     const body = { buyer_id: this.#buyer, quantity: claim.quantity };
     const path = `${this.server}/v1/drops/${this.#dropId}/holds`;
     const [headers, run] = [await this.#headers(), this.#run];
+    const checking = setInterval(() => {
+      if (percentOf(claim.key) !== undefined) this.#say("Checking this browser…");
+    }, CHECKING_MS);
     try {
       const hold = await callUntilDecided(path, { method: "POST", body, key: claim.key, headers });
       if (run !== this.#run) return;
@@ -325,6 +331,8 @@ export class HoldfastDrop extends HTMLElement {
       if (run === this.#run && !(error instanceof Problem && error.isUndecided))
         this.#remember(undefined);
       throw error;
+    } finally {
+      clearInterval(checking);
     }
   }
 

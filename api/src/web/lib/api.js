@@ -4,6 +4,7 @@
 // idempotency key. Responses are never taken from the browser's cache, because the `server_time` of
 // a revalidated response is outdated.
 
+import { canSolve, solve } from "./challenge.js";
 import { learn } from "./clock.js";
 
 /**
@@ -19,6 +20,7 @@ import { learn } from "./clock.js";
  *   throttle: {holds: number, window_seconds: number} | null,
  *   low_stock_at: number | null, limit_group: string | null,
  *   visibility: "public" | "unlisted" | "hidden", show_stock: "exact" | "level",
+ *   challenge: {kind: "proof_of_work", difficulty: number} | null,
  *   access: "open" | "code", product_id: string | null, variant_id: string | null,
  *   creator_id: string | null, stock: Stock, waitlist_length: number, position: number,
  *   created_at: string, server_time: string,
@@ -202,9 +204,24 @@ export async function callForText(path, options = {}) {
   }));
 }
 
+/** The most challenges of one request: an edit of the drop may require a second one. */
+const MOST_CHALLENGES = 3;
+
+/**
+ * Adds the solution of the challenge in a problem to a request.
+ * @param {Options} options @param {Problem} problem
+ * @returns {Promise<Options>}
+ */
+async function withSolution(options, problem) {
+  if (!canSolve()) throw new Problem(0, { code: "challenge_unsupported" });
+  const solution = await solve(problem.numbers.challenge, options.key ?? "");
+  if (solution === undefined) throw new Problem(0, { code: "challenge_cancelled" });
+  return { ...options, headers: { ...options.headers, "Challenge-Solution": solution } };
+}
+
 /**
  * Calls the API until the outcome is known: retries with exponential backoff and jitter for at most
- * `timeout` ms.
+ * `timeout` ms, and solves the challenge that a drop requires.
  * @param {string} path @param {Options} options
  * @param {{timeout?: number, onRetry?: () => void}} [how] `onRetry` is called before each retry
  * @returns {Promise<any>}
@@ -215,10 +232,16 @@ export async function callUntilDecided(
   { timeout = 20_000, onRetry = () => {} } = {},
 ) {
   const deadline = Date.now() + timeout;
+  let challenges = 0;
   for (let pause = 300; ; pause = Math.min(2 * pause, 4000)) {
     try {
       return await call(path, options);
     } catch (error) {
+      if (error instanceof Problem && error.numbers.challenge && challenges < MOST_CHALLENGES) {
+        challenges += 1;
+        options = await withSolution(options, error);
+        continue;
+      }
       const canRetry =
         error instanceof Problem && error.isUndecided && Date.now() + pause < deadline;
       if (!canRetry) throw error;

@@ -130,6 +130,14 @@ export function explain(problem) {
         : "This drop has no such access code. Compare it with the one that you received.";
     case "code_spent":
       return "The access code has been used.";
+    case "challenge_required":
+    case "challenge_invalid":
+    case "challenge_expired":
+      return "The check of this browser did not succeed. Try again.";
+    case "challenge_cancelled":
+      return "You stopped the check. Nothing is reserved for you.";
+    case "challenge_unsupported":
+      return "This drop checks browsers, which works over HTTPS only.";
     case "ended":
       return numbers.cancelled ? "The drop was cancelled." : "The drop has ended.";
     case "hold_expired":

@@ -59,13 +59,13 @@ async fn main() {
     let id = drop.id.to_string();
 
     let ann = NewHold::new("ann".to_owned());
-    let hold = place_hold(server, &id, &key(), ann).await.unwrap();
+    let hold = place_hold(server, &id, &key(), ann, None).await.unwrap();
     assert_eq!((hold.status, hold.quantity), (HoldStatus::Held, 1));
     let fresh = read_drop(server, &id, Some(hold.position), None).await;
     assert_eq!(fresh.unwrap().status, DropStatus::SoldOut);
 
     let ben = NewHold::new("ben".to_owned());
-    match problem(409, place_hold(server, &id, &key(), ben).await) {
+    match problem(409, place_hold(server, &id, &key(), ben, None).await) {
         PlaceHoldError::Status409(PlaceHold409Response::SoldOutProblem(sold_out)) => {
             assert_eq!((sold_out.available, sold_out.requested), (Some(0), 1));
         }
@@ -76,7 +76,7 @@ async fn main() {
         display_name: Some(Some("Ben".to_owned())),
         ..NewWaitlistEntry::new("ben".to_owned())
     };
-    let entry = join_waitlist(server, &id, &key(), ben).await.unwrap();
+    let entry = join_waitlist(server, &id, &key(), ben, None).await.unwrap();
     assert_eq!(
         (entry.status, entry.place),
         (WaitlistStatus::Waiting, Some(1))
@@ -114,8 +114,7 @@ async fn main() {
     assert_eq!(edited.max_per_buyer, Some(2));
 
     let live = Some(DropStatus::Live);
-    let listed =
-        list_drops(server, None, None, None, None, None, None, live, None, None).await;
+    let listed = list_drops(server, None, None, None, None, None, None, live, None, None).await;
     assert_eq!(listed.unwrap().data[0].id, drop.id);
     list_purchasers(server, &id, None, None, None, None)
         .await
