@@ -10,3 +10,4 @@ mod fetch;
 pub mod jwks;
 pub mod jws;
 pub mod key_source;
+mod urls;
