@@ -27,7 +27,7 @@ function buyerToken(buyerId) {
 
 /**
  * Returns the page to return to. Only pages of Holdfast get a token: a return to any other address
- * would give the buyer's token to whoever made the link.
+ * would give the buyer's token to the author of the link.
  */
 function pageOf(returnTo) {
   try {

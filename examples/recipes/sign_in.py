@@ -28,7 +28,7 @@ def page_of(return_to: str) -> str | None:
     """Returns the page to return to, without a fragment.
 
     Only pages of Holdfast get a token: a return to any other address would give the buyer's token
-    to whoever made the link.
+    to the author of the link.
     """
     if any(character <= " " or character == "\\" for character in return_to):
         # Browsers repair such addresses, and arrive elsewhere than this program thinks.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
-use domain::values::BuyerId;
+use domain::values::{BuyerId, Entered};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ static PAGE: LazyLock<Page> = LazyLock::new(|| {
 #[serde(deny_unknown_fields)]
 struct SignIn {
     /// The buyer.
-    name: BuyerId,
+    name: Entered<BuyerId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +51,7 @@ async fn show(headers: HeaderMap) -> Response {
 async fn sign_in(
     State(app): State<App>,
     headers: HeaderMap,
-    Body(SignIn { name }): Body<SignIn>,
+    Body(SignIn { name: Entered(name) }): Body<SignIn>,
 ) -> Result<Json<Token>, Problem> {
     if is_same_origin(&Method::POST, &headers) == Some(false) {
         let detail = "Tokens of the demo are only given to this server's own page.";

@@ -48,8 +48,8 @@ pub struct BuyerSettings {
     #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = whole::<u32, 0, 300>)]
     pub buyer_leeway_seconds: u32,
 
-    /// The shop's sign-in page, an https URL: the pages link to it where a buyer needs a token, with
-    /// the parameter return_to, the address of the page to return to.
+    /// The shop's sign-in page, an https URL: the pages link to it where a buyer needs a token,
+    /// with the parameter return_to, the address of the page to return to.
     #[arg(long, env = "HOLDFAST_SIGN_IN_URL", value_name = "URL")]
     pub sign_in_url: Option<SignInUrl>,
 

@@ -1,5 +1,5 @@
-// The buyer in the header of every page of the shop, where buyers need a token: a link to the shop's
-// sign-in page, or the buyer's id with a button that signs out.
+// The buyer in the header of every page of the shop, where buyers need a token: a link to the
+// shop's sign-in page, or the buyer's id with a button that signs out.
 
 import { h, mark, write } from "../lib/dom.js";
 import { isolate } from "../lib/foreign.js";

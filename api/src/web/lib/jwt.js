@@ -1,5 +1,5 @@
-// Reads the claims of a buyer's token. Only the server verifies them: here they name the buyer whose
-// requests a page prepares, and the time at which the token ends.
+// Reads the claims of a buyer's token. Only the server verifies them: here they name the buyer
+// whose requests a page prepares, and the time at which the token ends.
 
 /**
  * @typedef {{buyer: string, expiresAt: number | undefined}} Claims `buyer`: the buyer's id as the

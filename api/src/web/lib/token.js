@@ -2,8 +2,8 @@
 //
 // A page gets the token in its fragment, #token=…, which browsers send to no server, and removes it
 // from the address before anything else runs. Every request of the shop's pages to this server
-// carries it; no other request does. A token that has expired or is refused is forgotten, and what
-// the page shows stays: the buyer's id is kept, so the holds, orders and waitlist entries of this
+// carries it; no other request does. A token that has expired or is refused is forgotten, and the
+// page keeps its content: the buyer's id is kept, so the holds, orders and waitlist entries of this
 // browser are there again after the next sign-in.
 //
 // A message (postMessage) can hand over no token: these pages cannot be framed, and a page of
@@ -59,7 +59,7 @@ class Session extends EventTarget {
     return !isTokenRequired || this.#stored.token !== "";
   }
 
-  /** The buyer who is or was signed in; empty for a guest. */
+  /** The present buyer, also after the end of the token; empty for a guest. */
   get buyer() {
     return this.#stored.buyer;
   }
@@ -105,7 +105,7 @@ class Session extends EventTarget {
       return this.#changed();
     }
     this.#store({ token, buyer });
-    // The other modules have read what is stored of the buyer before.
+    // The other modules have read the stored data of the buyer before.
     if (!isSame && this.#isStarted) return location.reload();
     this.#watch();
     return this.#changed();
@@ -175,7 +175,7 @@ function takeFromAddress() {
   return parts.find((part) => part.startsWith(PARAMETER))?.slice(PARAMETER.length) ?? "";
 }
 
-/** Returns whether a token has expired, as far as this page knows the time. @param {string} token */
+/** Returns whether a token has expired by the time that this page knows. @param {string} token */
 function isOver(token) {
   return (claimsOf(token)?.expiresAt ?? Infinity) <= now();
 }

@@ -1,5 +1,5 @@
-// The sign-in page of the demo: gets a token for a name and hands it over to the page that the buyer
-// came from, as the sign-in page of a shop does.
+// The sign-in page of the demo: gets a token for a name and hands it over to the page that the
+// buyer came from, as the sign-in page of a shop does.
 
 import { Problem, call } from "../lib/api.js";
 import { byId, mark, write } from "../lib/dom.js";
@@ -10,8 +10,8 @@ const name = byId("name");
 const refused = byId("refused");
 
 /**
- * The page to return to. Only pages of this server get a token: an address of another one would send
- * the buyer, and the token, to a stranger.
+ * The page to return to. Only pages of this server get a token: an address of another one would
+ * send the buyer, and the token, to a stranger.
  */
 function returnTo() {
   const asked = new URLSearchParams(location.search).get("return_to") ?? "/";
