@@ -1,7 +1,8 @@
 //! The sign-in of the demo: a page that signs a token for any name, without a password.
 //!
 //! Promise: only `holdfast demo --sign-in` has it, on a loopback address; other servers have
-//! neither the page nor its route. Limit: it shows how a shop hands a token over, and authenticates no one.
+//! neither the page nor its route. Limit: it shows how a shop hands a token over, and authenticates
+//! no one.
 //!
 //! Source: docs/decisions/0077-pages-take-tokens-from-the-fragment.md.
 

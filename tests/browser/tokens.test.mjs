@@ -32,7 +32,7 @@ after(close);
 
 /** The secret of the server: the tests sign tokens as a shop does. */
 const SECRET = process.env.HOLDFAST_BUYER_SECRET;
-/** What a browser writes to the console when a request needs a token. */
+/** A line that a browser writes to the console when a request needs a token. */
 const UNAUTHORIZED = [/status of 401/];
 
 function tokenOf(buyer, seconds = 600, secret = SECRET) {
@@ -349,7 +349,7 @@ test("all tabs sign in and out together, and a link leads to a part of the page"
   await one.locator("sign-in-button summary").click();
   await button(one, "Sign out").click();
   for (const page of [one, other]) await expectText(signIn(page), "Sign in");
-  // The display name is a choice of the buyer who has signed out.
+  // The display name is a choice of each buyer.
   assert.equal(await other.inputValue("#display-name"), "");
   await other.goto(`${BASE}/?again#token=${tokenOf(ann)}`);
   await eventually(

@@ -51,7 +51,9 @@ async fn show(headers: HeaderMap) -> Response {
 async fn sign_in(
     State(app): State<App>,
     headers: HeaderMap,
-    Body(SignIn { name: Entered(name) }): Body<SignIn>,
+    Body(SignIn {
+        name: Entered(name),
+    }): Body<SignIn>,
 ) -> Result<Json<Token>, Problem> {
     if is_same_origin(&Method::POST, &headers) == Some(false) {
         let detail = "Tokens of the demo are only given to this server's own page.";

@@ -17,8 +17,8 @@ use super::{Files, shop};
 use crate::problem::Code;
 
 /// The directories of templates that are not pages: the frames, the templates of the API reference,
-/// which [`crate::openapi`] renders with the document, and the page of [`crate::demo_sign_in`], which
-/// only the demo has.
+/// which [`crate::openapi`] renders with the document, and the page of [`crate::demo_sign_in`],
+/// which only the demo has.
 const PARTS: [&str; 3] = ["demo/", "frames/", "reference/"];
 
 /// Returns whether the file is a template that is not a page. Such files are not served.
@@ -88,8 +88,8 @@ fn environment<'source>() -> Result<Environment<'source>, Error> {
 
 /// Renders the pages.
 ///
-/// Nothing is escaped: the values are names of files, codes of currencies, the constants of problems,
-/// and a test checks that these have no markup; the values of [`shop`] are escaped.
+/// Nothing is escaped: the values are names of files, codes of currencies and the constants of
+/// problems, and a test checks that these have no markup; the values of [`shop`] are escaped.
 fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, Error> {
     let mut templates = environment()?;
     let codes = Code::ALL.iter().map(|code| {

@@ -175,7 +175,7 @@ export class DropSheet extends HTMLElement {
 
   /** Null: the request failed. @param {Drop} drop */
   async #loadStanding(drop) {
-    // What was read before the end of a token stays.
+    // Without a token the last response stays.
     if (!session.isOpen) return undefined;
     const standing = await call(fresh(drop, `/buyers/${encodeURIComponent(buyerId())}?`)).catch(
       () => null,

@@ -147,7 +147,7 @@ export class Live extends EventTarget {
     this.#reopenIfNeeded();
   }
 
-  /** Requests again what the server refused, because the buyer has signed in. */
+  /** Repeats the refused requests, because the buyer has signed in. */
   retry() {
     if (this.#refused.size + this.#refusedOrders.size === 0) return;
     this.#refused.clear();
