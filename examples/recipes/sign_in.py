@@ -9,19 +9,35 @@ Holdfast's setting: HOLDFAST_SIGN_IN_URL=https://shop.example/sign-in
 Left out, because each shop has its own: the log-in. Here each new visitor is a new customer.
 """
 
+import hmac
+import json
 import os
+import time
 import uuid
+from base64 import urlsafe_b64encode
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urljoin, urlsplit
 
-from buyer_token import buyer_token
-
 SECRET = os.environ["HOLDFAST_BUYER_SECRET"]
 ORIGIN = os.environ["HOLDFAST_ORIGIN"]
 
+# An hour. The pages ask for a new sign-in after it.
+SECONDS = 3600
+
 # The buyer of each session.
 sessions: dict[str, str] = {}
+
+
+def buyer_token(buyer_id: str) -> str:
+    claims = {"sub": buyer_id, "exp": int(time.time()) + SECONDS}
+    parts = [{"alg": "HS256", "typ": "JWT"}, claims]
+    signed = b".".join(encoded(json.dumps(part).encode()) for part in parts)
+    return b".".join([signed, encoded(hmac.digest(SECRET.encode(), signed, "sha256"))]).decode()
+
+
+def encoded(part: bytes) -> bytes:
+    return urlsafe_b64encode(part).rstrip(b"=")
 
 
 def page_of(return_to: str) -> str | None:
@@ -52,7 +68,7 @@ class Shop(BaseHTTPRequestHandler):
             return
         session = self.session()
         self.send_response(303)
-        self.send_header("Location", f"{page}#token={buyer_token(sessions[session], SECRET)}")
+        self.send_header("Location", f"{page}#token={buyer_token(sessions[session])}")
         # No cache may keep the token, and no page that follows may name this one.
         self.send_header("Cache-Control", "no-store")
         self.send_header("Referrer-Policy", "no-referrer")

@@ -181,7 +181,6 @@ async fn sign_in_pages_hand_tokens_over_to_pages_of_holdfast_only() {
     for mut program in [in_node, in_python] {
         program.env("HOLDFAST_BUYER_SECRET", SECRET);
         program.env("HOLDFAST_ORIGIN", &origin);
-        program.env("PYTHONDONTWRITEBYTECODE", "1");
         let (_running, shop) = started(program).await;
         let page = format!("{origin}/drops/{drop}?ref=mail");
         let (status, location) = hand_over(&shop, &page).await;
