@@ -221,7 +221,7 @@ async fn verify_by(
     match verified {
         Some(Ok(claims)) => Ok(claims),
         None | Some(Err(Invalid::UnknownKey)) => {
-            let keys = keys.reloaded().await.ok_or(TokenError::NoKeys)?;
+            let keys = keys.reloaded_for(token).await.ok_or(TokenError::NoKeys)?;
             Ok(keys.verify(token)?)
         }
         Some(Err(error)) => Err(error.into()),

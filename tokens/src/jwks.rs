@@ -137,6 +137,11 @@ impl KeyBody {
 
     fn public_key(&self) -> Option<PublicKey> {
         let material = self.material()?;
+        let kid = match self.0.get("kid") {
+            // A key whose name cannot be read must not verify as one without a name.
+            Some(kid) => Some(kid.as_str()?.to_owned()),
+            None => None,
+        };
         let is_for_signatures = match self.0.get("use") {
             Some(purpose) => purpose == "sig",
             None => true,
@@ -149,10 +154,7 @@ impl KeyBody {
             Some(name) => Algorithm::named(name.as_str()?) == Some(material.algorithm()),
             None => true,
         };
-        (is_for_signatures && verifies && is_of_algorithm).then(|| PublicKey {
-            kid: self.text("kid").map(str::to_owned),
-            material,
-        })
+        (is_for_signatures && verifies && is_of_algorithm).then_some(PublicKey { kid, material })
     }
 
     fn material(&self) -> Option<Material> {

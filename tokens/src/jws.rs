@@ -32,7 +32,7 @@ const HEADER: &[u8] = br#"{"typ":"JWT","alg":"HS256"}"#;
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
 /// The signature algorithms that are read here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// HMAC with SHA-256: a shared secret (RFC 7518, section 3.2).
     Hs256,
@@ -83,6 +83,9 @@ pub enum Invalid {
     /// The token is of another type.
     #[error("has a typ other than JWT or at+jwt. The shop must set one of them, or omit typ")]
     Type,
+    /// The signer's name for the key cannot be read (RFC 7515, section 4.1.4).
+    #[error("has a kid header parameter that is not a text. The shop must set a text, or omit kid")]
+    KeyId,
     /// The token was signed with another secret, or altered.
     #[error(
         "has a wrong signature. The shop must sign it with the secret of this server \
@@ -122,7 +125,7 @@ pub(crate) struct Unverified<'a> {
 
 impl<'a> Unverified<'a> {
     /// Takes a token apart. Unknown header parameters are ignored, whatever their value (RFC 7515,
-    /// section 4).
+    /// section 4); those that are understood here must have their type.
     ///
     /// # Errors
     /// [`Invalid`].
@@ -232,6 +235,9 @@ pub fn has_form_of_token(text: &str) -> bool {
 fn check_header(header: &Map<String, Value>) -> Result<(), Invalid> {
     if header.contains_key("crit") {
         return Err(Invalid::Critical);
+    }
+    if !header.get("kid").is_none_or(Value::is_string) {
+        return Err(Invalid::KeyId);
     }
     match header.get("typ") {
         None => Ok(()),
@@ -377,7 +383,10 @@ mod tests {
             r#"{"alg":"HS256","typ":"at+jwt"}"#,
             r#"{"alg":"HS256","typ":"application/at+JWT"}"#,
             // Unknown, therefore ignored.
-            r#"{"alg":"HS256","version":2,"x":null,"y":[true],"z":{"a":{}},"kid":7}"#,
+            r#"{"alg":"HS256","version":2,"x":null,"y":[true],"z":{"a":{}},"KID":7}"#,
+            // A name for the key is not needed where there is one secret.
+            r#"{"alg":"HS256","kid":"2026"}"#,
+            r#"{"alg":"HS256","kid":""}"#,
             r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://example.com","b64":true}"#,
         ] {
             assert_eq!(with_header(header), Ok(Map::new()), "{header}");
@@ -399,6 +408,11 @@ mod tests {
             (r#"{"alg":"HS256","alg":"HS256"}"#, Invalid::Header),
             (r#"{"alg":"none","alg":"HS256"}"#, Invalid::Header),
             (r#"{"alg":"HS256","kid":"a","kid":"b"}"#, Invalid::Header),
+            (r#"{"alg":"HS256","kid":7}"#, Invalid::KeyId),
+            (r#"{"alg":"HS256","kid":null}"#, Invalid::KeyId),
+            (r#"{"alg":"HS256","kid":["2026"]}"#, Invalid::KeyId),
+            (r#"{"alg":"ES256","kid":{"a":"2026"}}"#, Invalid::KeyId),
+            (r#"{"alg":"RS256","kid":true}"#, Invalid::KeyId),
             (r#"["HS256"]"#, Invalid::Header),
             (r#""HS256""#, Invalid::Header),
             ("", Invalid::Header),

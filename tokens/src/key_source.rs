@@ -1,10 +1,13 @@
 //! Keeps the shop's key set current: from a file, or from a URL.
 //!
-//! Promise: a key that the shop adds is used without a restart: at the first token that names it,
-//! or [`MIN_PAUSE`] after the last reload for such a token. So tokens with made-up key ids cause at
-//! most one reload in that time. A failed reload keeps the keys that were loaded before.
+//! Promise: a key that the shop adds is used without a restart: at the first token that names it.
+//! Tokens with made-up key ids cause at most [`reloads::BURST`] reloads at once, and then one in
+//! [`reloads::PAUSE`], which is then also the longest wait for a new key. A failed reload keeps the
+//! keys that were loaded before.
 //! Limit: a key that the shop removes is accepted until the next reload, [`INTERVAL`] at most, and
 //! longer while the set cannot be loaded.
+
+mod reloads;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,16 +19,16 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use url::{Host, Url};
+use url::Url;
 
+use self::reloads::Reloads;
 use crate::fetch::{Fetch, MAX_BYTES};
 use crate::jwks::{KeySet, KeySetError};
+use crate::jws::Unverified;
+use crate::urls::is_protected;
 
 /// The pause between two regular reloads.
 pub const INTERVAL: Duration = Duration::from_secs(300);
-
-/// The minimum pause between two reloads because of a token with an unknown key.
-pub const MIN_PAUSE: Duration = Duration::from_secs(10);
 
 /// The location of a key set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +68,7 @@ impl FromStr for Location {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(LocationError::Credentials);
         }
-        let is_loopback = match url.host() {
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        if url.scheme() == "http" && !is_loopback {
+        if !is_protected(&url) {
             return Err(LocationError::Unencrypted);
         }
         Ok(Self::Url(url))
@@ -105,9 +102,9 @@ struct Inner {
     location: String,
     reader: Reader,
     current: RwLock<Option<Arc<KeySet>>>,
-    /// The last reload because of an unknown key. It is locked during the reload, so that requests
-    /// which wait for it share one.
-    last: Mutex<Option<Instant>>,
+    /// The reloads because of unknown keys. It is locked during a reload, so that requests which
+    /// wait for it share one.
+    reloads: Mutex<Reloads>,
 }
 
 #[derive(Debug)]
@@ -137,7 +134,7 @@ impl KeySource {
             location,
             reader,
             current: RwLock::default(),
-            last: Mutex::default(),
+            reloads: Mutex::new(Reloads::new(Instant::now())),
         })))
     }
 
@@ -179,13 +176,13 @@ impl KeySource {
         Ok(())
     }
 
-    /// Returns the keys after a reload, unless one was attempted within [`MIN_PAUSE`].
-    pub async fn reloaded(&self) -> Option<Arc<KeySet>> {
-        let mut last = self.0.last.lock().await;
-        if last.is_none_or(|last| last.elapsed() >= MIN_PAUSE) {
+    /// Returns the keys after a reload for a token with an unknown key, or without a reload where
+    /// [`Reloads`] permits none.
+    pub(crate) async fn reloaded_for(&self, token: &Unverified<'_>) -> Option<Arc<KeySet>> {
+        let arrived = Instant::now();
+        let mut reloads = self.0.reloads.lock().await;
+        if reloads.permits(token.algorithm, token.kid.as_deref(), arrived) {
             self.load_or_warn().await;
-            // After the load: requests that waited for it use its result.
-            *last = Some(Instant::now());
         }
         self.current()
     }

@@ -105,6 +105,8 @@ fn unusable_keys_are_skipped_and_a_set_without_usable_ones_is_refused() {
         with(ec(), "crv", json!("P-384")),
         with(ec(), "x", json!("AAAA")),
         with(ec(), "x", json!(7)),
+        with(ec(), "kid", json!(7)),
+        with(ec(), "kid", json!(null)),
         with(ed(), "x", json!("AAAA")),
         with(rsa(), "n", json!("AQAB")),
         json!({ "kty": "unknown" }),

@@ -2,7 +2,9 @@ use std::fs;
 
 use tempfile::TempDir;
 
+use super::reloads::PAUSE;
 use super::*;
+use crate::jws::Hs256;
 
 const ONE: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
@@ -75,15 +77,36 @@ async fn failed_load_keeps_the_keys_before() {
     assert_eq!(error, "it has 262145 bytes, and at most 262144 are read");
 }
 
+/// A token that is signed with a key of this id.
+fn signed_with(kid: &str) -> String {
+    let header = format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#);
+    Hs256::new(b"not compared here").sign_parts(header.as_bytes(), b"{}")
+}
+
+async fn keys_for(source: &KeySource, kid: &str) -> usize {
+    let token = signed_with(kid);
+    let token = Unverified::parse(&token).unwrap();
+    source.reloaded_for(&token).await.unwrap().len()
+}
+
 #[tokio::test(start_paused = true)]
-async fn unknown_keys_cause_at_most_one_reload_in_ten_seconds() {
+async fn new_key_is_loaded_at_once_after_another_unknown_one() {
     let (folder, source) = in_file(ONE);
-    assert_eq!(source.reloaded().await.unwrap().len(), 1);
+    assert_eq!(keys_for(&source, "made up").await, 1);
     write(&folder, &two());
-    tokio::time::advance(MIN_PAUSE - Duration::from_millis(1)).await;
-    assert_eq!(source.reloaded().await.unwrap().len(), 1);
+    assert_eq!(keys_for(&source, "made up").await, 1);
+    assert_eq!(keys_for(&source, "2").await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_key_causes_at_most_one_reload_in_ten_seconds() {
+    let (folder, source) = in_file(ONE);
+    assert_eq!(keys_for(&source, "2").await, 1);
+    write(&folder, &two());
+    tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
+    assert_eq!(keys_for(&source, "2").await, 1);
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(source.reloaded().await.unwrap().len(), 2);
+    assert_eq!(keys_for(&source, "2").await, 2);
 }
 
 #[tokio::test(start_paused = true)]
