@@ -1,0 +1,4 @@
+//! Web Push: encryption of notifications and the identity of this shop at push services.
+
+pub mod encryption;
+pub mod vapid;
