@@ -17,6 +17,7 @@ use tokens::jws::{Hs256, MIN_SECRET_BYTES};
 use tokens::key_source::{KeySource, LoadError, LocationError};
 use tracing::warn;
 
+use crate::push_settings::PushSettings;
 use api::keys::{Key, Keys};
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
@@ -46,6 +47,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,
+
+    #[command(flatten)]
+    pub push: PushSettings,
 
     #[command(flatten)]
     pub payments: PaymentSettings,

@@ -35,6 +35,8 @@ use projections::sales_timeline::SalesTimeline;
 use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
+use push::service::Push;
+use push::vapid::Vapid;
 use settlement::store::Store;
 use settlement::{Providers, Settlement};
 use sqlx::PgPool;
@@ -52,6 +54,7 @@ use crate::config::{
     ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_key_set,
     load_keys, stripe,
 };
+use crate::push_settings::VapidError;
 
 /// How long a stopping server waits for in-flight requests.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -73,6 +76,8 @@ pub enum ServerError {
     /// A signal arrived during the start.
     #[error("interrupted before the server had started")]
     Stopped,
+    #[error(transparent)]
+    Vapid(#[from] VapidError),
     #[error("cannot read the event log")]
     Load(#[source] LogError),
     /// The log violates its invariants.
@@ -117,6 +122,7 @@ impl Server {
             load_key_set(tokens).await?;
         }
         let stripe = stripe(&settings.payments)?;
+        let given_key = settings.push.given_key()?;
         let bounds = bounds(settings);
         let (listener, address) = listen(settings.listen, bounds.timeouts.idle)?;
         let database = tokio::select! {
@@ -158,6 +164,14 @@ impl Server {
         }
 
         let catalogue = followers.announce(&observers, &database, &stopping);
+        let vapid = match given_key {
+            Some(vapid) => vapid,
+            None => {
+                let store = push::store::Store::new(PgPool::clone(&database.pool));
+                settings.push.kept_key(&store).await?
+            }
+        };
+        let push = followers.push(settings, vapid, &observers, &database, &stopping);
         for shard in notification_shards {
             streams.spawn(shard.run(closing.clone()));
         }
@@ -180,6 +194,7 @@ impl Server {
             webhooks,
             settlement,
             catalogue,
+            push,
             notification_hub: observers.notification_hub,
             metrics: observers.metrics,
             limiter: observers.limiter,
@@ -385,6 +400,27 @@ impl Followers {
         self.tasks.spawn(hub.run(store.clone(), stopping.clone()));
         self.tasks.spawn(store.clean_up(stopping.clone()));
         catalogue
+    }
+
+    /// Starts the worker of Web Push.
+    fn push(
+        &mut self,
+        settings: &Settings,
+        vapid: Vapid,
+        observers: &Observers,
+        database: &Database,
+        stopping: &CancellationToken,
+    ) -> Push {
+        let push = Push::new(
+            PgPool::clone(&database.pool),
+            settings.push.service(),
+            vapid,
+            observers.notifications.clone(),
+            observers.views.clone(),
+        );
+        let head = observers.notification_hub.watch();
+        self.tasks.spawn(push.clone().run(head, stopping.clone()));
+        push
     }
 
     /// Starts the worker of payments.

@@ -42,10 +42,11 @@ impl Outcome {
 
 /// Counts attempts. Clones share the counters.
 #[derive(Debug, Clone, Default)]
-pub struct Counts(Arc<[AtomicU64; 7]>);
+pub struct Counts(Arc<[AtomicU64; 8]>);
 
 const GIVEN_UP: usize = 5;
 const POSITION: usize = 6;
+const PENDING: usize = 7;
 
 impl Counts {
     pub(crate) fn count(&self, outcome: Outcome) {
@@ -58,6 +59,16 @@ impl Counts {
 
     pub(crate) fn follow_up_to(&self, position: u64) {
         self.0[POSITION].store(position, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_pending(&self, pending: u64) {
+        self.0[PENDING].store(pending, Ordering::Relaxed);
+    }
+
+    /// Returns how many jobs of the shop are not done, as last read.
+    #[must_use]
+    pub fn pending(&self) -> u64 {
+        self.0[PENDING].load(Ordering::Relaxed)
     }
 
     /// Returns how many attempts had this outcome since the start.

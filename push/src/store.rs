@@ -502,6 +502,13 @@ impl Store {
         })
     }
 
+    /// Returns the number of jobs that are not done.
+    pub(crate) async fn pending(&self) -> Result<u64, sqlx::Error> {
+        let count = sqlx::query_scalar("SELECT count(*) FROM push_jobs WHERE status = 'pending'");
+        let count: i64 = count.fetch_one(&self.0).await?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Removes old jobs, and subscriptions whose browsers have let them expire.
     pub(crate) async fn prune(&self) -> Result<(), sqlx::Error> {
         let sql = "DELETE FROM push_jobs WHERE status <> 'pending' \

@@ -50,6 +50,8 @@ const MOST_IN_FLIGHT: usize = 32;
 const MOST_FAILURES: u32 = 3;
 /// How often old rows are removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// How often open jobs are counted for the metrics.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
 /// How long a stopping worker waits for its jobs.
 const DRAIN: Duration = Duration::from_secs(3);
 /// How long a job waits for this server to read the log up to its event.
@@ -136,7 +138,7 @@ impl Push {
             self.follow(head, &stop),
             self.do_jobs(true, MOST_FAN_OUTS, &stop),
             self.do_jobs(false, MOST_OTHERS, &stop),
-            self.clean_up(&stop),
+            self.clean_up_and_count(&stop),
         );
     }
 
@@ -527,11 +529,18 @@ impl Push {
         Next::Later { error, pause }
     }
 
-    async fn clean_up(&self, stop: &CancellationToken) {
+    async fn clean_up_and_count(&self, stop: &CancellationToken) {
+        let mut pruned_at: Option<Instant> = None;
         while !stop.is_cancelled() {
             // The other tasks report a database that is away.
-            let _repeated = self.store.prune().await;
-            stop.run_until_cancelled(sleep(PRUNE_EVERY)).await;
+            if pruned_at.is_none_or(|at| at.elapsed() >= PRUNE_EVERY) {
+                pruned_at = Some(Instant::now());
+                let _repeated = self.store.prune().await;
+            }
+            if let Ok(pending) = self.store.pending().await {
+                self.counts.set_pending(pending);
+            }
+            stop.run_until_cancelled(sleep(COUNT_EVERY)).await;
         }
     }
 }
