@@ -73,6 +73,7 @@ CREATE TABLE push_jobs (
 );
 CREATE INDEX push_jobs_due ON push_jobs (is_fan_out, next_attempt_at) WHERE status = 'pending';
 CREATE INDEX push_jobs_listed ON push_jobs (position DESC, id DESC);
+CREATE INDEX push_jobs_of_drop ON push_jobs (drop_id, event_type, created_at) WHERE is_fan_out;
 CREATE INDEX push_jobs_of_subscription ON push_jobs (subscription_id) WHERE subscription_id IS NOT NULL;
 CREATE INDEX push_jobs_finished ON push_jobs (finished_at) WHERE status <> 'pending';
 

@@ -23,6 +23,9 @@ use crate::vapid::StoredKey;
 pub(crate) const LEASE_SECONDS: f64 = 15.0;
 /// Days after which jobs that are done or were given up are removed.
 pub const KEPT_DAYS: i32 = 7;
+/// After a notification that a drop is sold out, or low on stock, the next one of this drop within
+/// these minutes is not sent to closed pages: it may sell out each time that a hold expires.
+pub const QUIET_MINUTES: i32 = 10;
 /// For how long a message that is retried by an administrator is of use, in minutes.
 const RETRIED_MINUTES: i32 = 60;
 const NOW: &str = "date_trunc('milliseconds', clock_timestamp())";
@@ -58,6 +61,8 @@ pub(crate) struct NewJob {
     pub(crate) drop_id: Option<DropId>,
     pub(crate) order_id: Option<OrderId>,
     pub(crate) is_fan_out: bool,
+    /// A drop may cause such a notification again and again.
+    pub(crate) repeats: bool,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -210,8 +215,14 @@ impl Store {
         let sql = format!(
             "INSERT INTO push_jobs (id, event_type, position, drop_id, order_id, is_fan_out, \
                  expires_at, status, next_attempt_at) \
-             SELECT n.*, 'pending', {NOW} FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], \
-                 $4::uuid[], $5::uuid[], $6::boolean[], $7::timestamptz[]) n \
+             SELECT n.id, n.event_type, n.position, n.drop_id, n.order_id, n.is_fan_out, n.expires_at, \
+                 'pending', {NOW} \
+               FROM UNNEST($1::uuid[], $2::text[], $3::bigint[], $4::uuid[], $5::uuid[], \
+                 $6::boolean[], $7::timestamptz[], $8::boolean[]) \
+                 n (id, event_type, position, drop_id, order_id, is_fan_out, expires_at, repeats) \
+              WHERE NOT n.repeats OR NOT EXISTS (SELECT 1 FROM push_jobs j \
+                 WHERE j.drop_id = n.drop_id AND j.event_type = n.event_type AND j.is_fan_out \
+                   AND j.created_at > clock_timestamp() - make_interval(mins => $9)) \
              ON CONFLICT (id) DO NOTHING"
         );
         sqlx::query(&sql)
@@ -222,6 +233,8 @@ impl Store {
             .bind(column(jobs, |job| job.order_id.map(|id| id.0)))
             .bind(column(jobs, |job| job.is_fan_out))
             .bind(column(jobs, |job| DateTime::<Utc>::from(job.expires_at)))
+            .bind(column(jobs, |job| job.repeats))
+            .bind(QUIET_MINUTES)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;

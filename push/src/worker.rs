@@ -6,11 +6,11 @@
 //! does not respond delays the others by a few timeouts at most.
 //! Limit: notifications of a drop or order that leaves quarantine are not sent, as in streams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use catalogue::notifications::{Audience, Notification};
+use catalogue::notifications::{Audience, Facts, Notification};
 use domain::values::{BuyerId, Position, Timestamp};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
@@ -219,7 +219,12 @@ impl Push {
         let named: Vec<String> = buyers.iter().flatten().cloned().collect();
         let subscribed = self.store.subscribed(&named).await?;
         let mut jobs = vec![];
+        let mut repeated = HashSet::new();
         for (notification, buyer) in found.iter().zip(buyers) {
+            let repeats = matches!(notification.facts, Facts::SoldOut | Facts::Low { .. });
+            if repeats && !repeated.insert((notification.drop_id, notification.kind)) {
+                continue;
+            }
             let is_fan_out = matches!(notification.audience, Audience::Drop(..));
             if is_fan_out || buyer.is_some_and(|buyer| subscribed.contains(&buyer)) {
                 jobs.push(NewJob {
@@ -231,6 +236,7 @@ impl Push {
                         Audience::Drop(..) | Audience::Buyer(..) => None,
                     },
                     is_fan_out,
+                    repeats,
                     expires_at: expires_at(notification),
                 });
             }

@@ -27,9 +27,7 @@ function read(data) {
 worker.addEventListener("push", (event) => {
   const { title, body, url, tag } = read(event.data);
   const icon = "/assets/mark.svg";
-  event.waitUntil(
-    worker.registration.showNotification(title, { body, tag, icon, data: { url } }),
-  );
+  event.waitUntil(worker.registration.showNotification(title, { body, tag, icon, data: { url } }));
 });
 
 /** The address of a page of this shop, or the first page. @param {unknown} path */
