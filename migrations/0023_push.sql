@@ -55,7 +55,7 @@ CREATE TABLE push_jobs (
     subscription_id uuid        REFERENCES push_subscriptions ON DELETE CASCADE,
     -- The notification was sent to the subscriptions up to this one.
     sent_up_to      uuid,
-    -- Everyone who follows the drop is a reader.
+    -- The readers are followers, and not one buyer.
     is_fan_out      boolean     NOT NULL,
     status          text        NOT NULL CHECK (status IN ('pending', 'failed', 'done')),
     attempts        integer     NOT NULL DEFAULT 0 CHECK (attempts >= 0),

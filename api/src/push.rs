@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::{Caller, Visitor};
-use crate::extract::{Body, BuyerIdPath, OptionalBody};
+use crate::extract::{Body, BuyerIdPath, MAX_TERMS_BODY, OptionalBody};
 use crate::follows::{actor, admit, other_account};
 use crate::problem::{Code, Problem};
 use crate::render::conditional;
@@ -190,7 +190,7 @@ pub(crate) async fn subscribe(
     BuyerIdPath(buyer_id): BuyerIdPath,
     caller: Caller,
     visitor: Visitor,
-    Body(new): Body<NewBody>,
+    Body(new): Body<NewBody, MAX_TERMS_BODY>,
 ) -> Result<Response, Problem> {
     let actor = actor(&caller, buyer_id)?;
     let ends = new.expiration_time.map(|at| end_of(at, app.now()));
@@ -231,7 +231,7 @@ pub(crate) async fn unsubscribe(
     BuyerIdPath(buyer_id): BuyerIdPath,
     caller: Caller,
     visitor: Visitor,
-    OptionalBody(ended): OptionalBody<EndedBody>,
+    OptionalBody(ended): OptionalBody<EndedBody, MAX_TERMS_BODY>,
 ) -> Result<StatusCode, Problem> {
     let actor = actor(&caller, buyer_id)?;
     admit(&app, visitor.origin)?;

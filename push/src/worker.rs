@@ -206,8 +206,8 @@ impl Push {
         Ok(())
     }
 
-    /// Returns the jobs of notifications: of those to all followers, and of those to a buyer who
-    /// has a subscription.
+    /// Returns the jobs of notifications: of those to all followers, and of those to a buyer with a
+    /// subscription.
     async fn jobs_of(&self, found: &[Arc<Notification>]) -> Result<Vec<NewJob>, sqlx::Error> {
         if found.is_empty() || !self.store.has_subscriptions().await? {
             return Ok(vec![]);
@@ -244,7 +244,7 @@ impl Push {
         Ok(jobs)
     }
 
-    /// Returns the one buyer who is notified; `None` after an erasure, or if followers are.
+    /// Returns the buyer of a notification to one buyer; `None` after an erasure, or if followers are.
     fn buyer_of(&self, notification: &Notification) -> Option<BuyerId> {
         match &notification.audience {
             Audience::Drop(..) => None,

@@ -1,8 +1,8 @@
 //! An independent implementation opens the messages of Web Push.
 //!
-//! Promise: http_ece of npm decrypts the body that the push service receives, with keys that Node
-//! has made, and jose verifies the signature, its audience and its end. A body that was altered, and
-//! the keys of another browser, open nothing.
+//! Promise: http_ece of npm decrypts the received body with keys that Node has made, and jose
+//! verifies the signature, its audience and its end. An altered body, and the keys of another
+//! browser, open nothing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -73,7 +73,7 @@ async fn subscribe(app: &App, buyer: &str, keys: &Value, endpoint: &str) {
 }
 
 #[tokio::test]
-async fn http_ece_and_jose_open_what_the_push_service_receives() {
+async fn http_ece_and_jose_open_the_messages_of_a_browser() {
     let app = Launch::fresh()
         .await
         .with("HOLDFAST_PUSH_NETWORKS", "127.0.0.0/8")

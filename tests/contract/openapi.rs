@@ -118,6 +118,7 @@ fn operations_that_need_no_credential_are_listed() {
             "post /v1/payments/webhooks/{provider}",
             "get /v1/products",
             "get /v1/products/{id}",
+            "get /v1/push/application-server-key",
         ]
     );
 }

@@ -204,7 +204,10 @@ async fn array_instead_of_an_object_is_rejected_at_any_depth() {
             }
         }
     }
-    assert_eq!(seen, 4, "price and throttle, of a new drop and of an edit");
+    assert_eq!(
+        seen, 5,
+        "price and throttle, of a new drop and of an edit; keys of a subscription"
+    );
     let mut body =
         json!({ "name": "[n]", "price": [1000, "USD"], "total_stock": 1, "throttle": [1, 60] });
     assert_eq!(
