@@ -71,7 +71,8 @@ CREATE TABLE push_jobs (
     created_at      timestamptz NOT NULL DEFAULT date_trunc('milliseconds', clock_timestamp()),
     finished_at     timestamptz CHECK ((finished_at IS NULL) = (status = 'pending'))
 );
-CREATE INDEX push_jobs_due ON push_jobs (is_fan_out, next_attempt_at) WHERE status = 'pending';
+CREATE INDEX push_jobs_due ON push_jobs (is_fan_out, (subscription_id IS NOT NULL), next_attempt_at)
+    WHERE status = 'pending';
 CREATE INDEX push_jobs_listed ON push_jobs (position DESC, id DESC);
 CREATE INDEX push_jobs_of_drop ON push_jobs (drop_id, event_type, created_at) WHERE is_fan_out;
 CREATE INDEX push_jobs_of_subscription ON push_jobs (subscription_id) WHERE subscription_id IS NOT NULL;

@@ -129,6 +129,18 @@ pub enum Changed {
     NotFound,
 }
 
+/// The classes of jobs, each with slots of its own: messages to a push service that is away must
+/// not delay the confirmation of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Notifications to followers.
+    FanOut,
+    /// Notifications to one buyer.
+    Own,
+    /// Messages that failed.
+    Again,
+}
+
 /// A slice of the jobs.
 #[derive(Debug, Clone, Copy)]
 pub struct Slice<'a> {
@@ -245,7 +257,7 @@ impl Store {
     pub(crate) async fn take_due(
         &self,
         holder: Uuid,
-        is_fan_out: bool,
+        class: Class,
         limit: i64,
     ) -> Result<Vec<Job>, sqlx::Error> {
         if limit == 0 {
@@ -256,6 +268,7 @@ impl Store {
                     lease_until = clock_timestamp() + make_interval(secs => $2) \
               WHERE id IN (SELECT id FROM push_jobs \
                   WHERE status = 'pending' AND is_fan_out = $4 \
+                    AND (subscription_id IS NOT NULL) = $5 \
                     AND next_attempt_at <= clock_timestamp() \
                     AND (lease_until IS NULL OR lease_until < clock_timestamp()) \
                   ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
@@ -265,7 +278,8 @@ impl Store {
         .bind(holder)
         .bind(LEASE_SECONDS)
         .bind(limit)
-        .bind(is_fan_out)
+        .bind(class == Class::FanOut)
+        .bind(class == Class::Again)
         .fetch_all(&self.0)
         .await?;
         rows.iter().map(job).collect()

@@ -28,7 +28,7 @@ use webhooks::schedule::jittered;
 use crate::delivery::{Outgoing, Sent, send};
 use crate::message::{Text, expires_at, job_id, topic, urgency};
 use crate::service::Push;
-use crate::store::{Finish, Job, NewJob, PageSent, Readers, Target, Undelivered};
+use crate::store::{Class, Finish, Job, NewJob, PageSent, Readers, Target, Undelivered};
 
 /// How often due jobs are looked for, and the log is followed without a wake-up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -40,8 +40,10 @@ const STORE_AFTER_EVENTS: u64 = 10_000;
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// Notifications to followers that this process sends at once.
 const MOST_FAN_OUTS: usize = 2;
-/// Other jobs that this process works on at once.
-const MOST_OTHERS: usize = 16;
+/// Notifications to one buyer that this process sends at once.
+const MOST_OWN: usize = 8;
+/// Messages that failed and that this process sends again at once.
+const MOST_AGAIN: usize = 16;
 /// Subscriptions that a walk reads at once.
 const PAGE: i64 = 200;
 /// Requests of one walk in flight.
@@ -136,8 +138,9 @@ impl Push {
     pub async fn run(self, head: watch::Receiver<Position>, stop: CancellationToken) {
         tokio::join!(
             self.follow(head, &stop),
-            self.do_jobs(true, MOST_FAN_OUTS, &stop),
-            self.do_jobs(false, MOST_OTHERS, &stop),
+            self.do_jobs(Class::FanOut, MOST_FAN_OUTS, &stop),
+            self.do_jobs(Class::Own, MOST_OWN, &stop),
+            self.do_jobs(Class::Again, MOST_AGAIN, &stop),
             self.clean_up_and_count(&stop),
         );
     }
@@ -244,7 +247,7 @@ impl Push {
         Ok(jobs)
     }
 
-    /// Returns the buyer of a notification to one buyer; `None` after an erasure, or if followers are.
+    /// Returns the buyer of a notification to one buyer; `None` after an erasure.
     fn buyer_of(&self, notification: &Notification) -> Option<BuyerId> {
         match &notification.audience {
             Audience::Drop(..) => None,
@@ -264,7 +267,7 @@ impl Push {
         })
     }
 
-    async fn do_jobs(&self, is_fan_out: bool, most: usize, stop: &CancellationToken) {
+    async fn do_jobs(&self, class: Class, most: usize, stop: &CancellationToken) {
         let holder = Uuid::new_v4();
         let mut wake = self.wake.subscribe();
         let mut jobs: JoinSet<()> = JoinSet::new();
@@ -272,7 +275,7 @@ impl Push {
         while !stop.is_cancelled() {
             wake.borrow_and_update();
             let free = i64::try_from(most.saturating_sub(jobs.len())).unwrap_or_default();
-            match self.store.take_due(holder, is_fan_out, free).await {
+            match self.store.take_due(holder, class, free).await {
                 Ok(due) => {
                     is_away = false;
                     for job in due {
