@@ -7,6 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use ::catalogue::Catalogue;
+use ::push::service::Push;
 use domain::values::{AccessCode, BuyerId, CodeDigest, DropId, Timestamp};
 use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub catalogue: Catalogue,
     /// Sends notifications to buyers.
     pub notification_hub: NotificationHub,
+    /// Sends notifications to closed pages.
+    pub push: Push,
     /// Payments of orders, and the jobs that follow from them.
     pub settlement: Settlement,
     /// Counts refusals.

@@ -77,17 +77,20 @@ impl<T: DeserializeOwned + JsonSchema, const MOST: usize> FromRequest<App> for B
     }
 }
 
-/// A JSON body that may be omitted. `null` means the same: clients that
+/// A JSON body of at most `MOST` bytes that may be omitted. `null` means the same: clients that
 /// openapi-generator 7.26 generates for Rust send it when their caller passes no body.
 #[derive(Debug)]
-pub struct OptionalBody<T>(pub T);
+pub struct OptionalBody<T, const MOST: usize = MAX_BODY>(pub T);
 
-impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBody<T> {
+impl<T, const MOST: usize> FromRequest<App> for OptionalBody<T, MOST>
+where
+    T: DeserializeOwned + Default + JsonSchema,
+{
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let form = check_form(request.headers());
-        let bytes = read_body(request, MAX_BODY).await?;
+        let bytes = read_body(request, MOST).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }

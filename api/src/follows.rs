@@ -151,7 +151,7 @@ pub(crate) fn actor(caller: &Caller, buyer_id: BuyerId) -> Result<Actor, Problem
 }
 
 /// Admits a change of a buyer's choices, which counts among those of the address.
-fn admit(app: &App, origin: Origin) -> Result<(), Problem> {
+pub(crate) fn admit(app: &App, origin: Origin) -> Result<(), Problem> {
     let _counted = app.limiter.admit_change(origin, ChangeKind::Choice)?;
     Ok(())
 }
@@ -170,11 +170,15 @@ fn refused(chosen: Chosen, full: Code, most: u32) -> Result<(), Problem> {
             let detail = format!("The buyer has {most}, as many as are allowed. Delete one first.");
             Err(Problem::new(full, detail).with("limit", most))
         }
-        Chosen::OtherAccount => Err(Problem::new(
-            Code::Forbidden,
-            "The shop records this buyer in another spelling, that of another account.",
-        )),
+        Chosen::OtherAccount => Err(other_account()),
     }
+}
+
+pub(crate) fn other_account() -> Problem {
+    Problem::new(
+        Code::Forbidden,
+        "The shop records this buyer in another spelling, that of another account.",
+    )
 }
 
 /// `PUT /v1/buyers/{buyer_id}/follows/{creator_id}`

@@ -5,6 +5,7 @@
 //! Limit: deliveries of webhooks are jobs if they are pending, were given up, or needed more than
 //! one attempt.
 
+mod messages;
 mod money;
 
 use ::webhooks::store::{Changed, Delivery, Matter};
@@ -39,6 +40,7 @@ pub(crate) enum JobKind {
     /// Money arrived for a payment that the log does not have. An administrator decides about it.
     PaymentUnknown,
     Webhook,
+    /// Sends a notification to closed pages (Web Push).
     Push,
 }
 
@@ -301,6 +303,15 @@ pub(crate) async fn list(
         let jobs = app.settlement.store().jobs(slice).await;
         found.extend(jobs.map_err(failed)?.into_iter().map(JobBody::from));
     }
+    if matches!(params.kind, Some(JobKind::Push) | None) {
+        let slice = ::push::store::Slice {
+            status,
+            after: before,
+            limit: one_more(limit),
+        };
+        let jobs = app.push.store().jobs(slice).await;
+        found.extend(jobs.map_err(failed)?.into_iter().map(JobBody::from));
+    }
     found.sort_by_key(|job| std::cmp::Reverse(job.key()));
     let page: Page<JobBody> = page(found, limit);
     Ok(private(conditional(&headers, &page)))
@@ -311,6 +322,9 @@ async fn key_of(app: &App, id: Uuid) -> Result<(Position, Uuid), Problem> {
     let payment = app.settlement.store().job(id).await.map_err(failed)?;
     if let Some(job) = payment {
         return Ok((job.position, job.id));
+    }
+    if let Some(job) = app.push.store().job(id).await.map_err(failed)? {
+        return Ok((job.key.0, job.id));
     }
     let delivery = app.webhooks.store().job_key(id).await.map_err(failed)?;
     delivery.ok_or_else(|| unknown_start("a job"))
@@ -345,6 +359,11 @@ pub(crate) async fn retry(
     if let Some(job) = of_payment(&app, changed, "so there is nothing to retry")? {
         return Ok(job);
     }
+    let changed = app.push.store().retry(id).await.map_err(failed)?;
+    if let Some(job) = messages::changed(changed, "so there is nothing to retry")? {
+        app.push.wake();
+        return Ok(Json(job));
+    }
     let changed = app.webhooks.store().retry(id).await;
     of_delivery(&app, changed.map_err(failed)?)
 }
@@ -358,6 +377,10 @@ pub(crate) async fn cancel(
     let changed = app.settlement.store().cancel(id).await.map_err(failed)?;
     if let Some(job) = of_payment(&app, changed, "so it cannot be cancelled any more")? {
         return Ok(job);
+    }
+    let changed = app.push.store().cancel(id).await.map_err(failed)?;
+    if let Some(job) = messages::changed(changed, "so it cannot be cancelled any more")? {
+        return Ok(Json(job));
     }
     let changed = app.webhooks.store().cancel(id).await;
     of_delivery(&app, changed.map_err(failed)?)

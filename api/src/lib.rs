@@ -35,6 +35,7 @@ pub mod pages;
 mod preconditions;
 pub mod problem;
 mod products;
+mod push;
 pub mod refused;
 pub mod render;
 pub mod router;

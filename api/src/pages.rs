@@ -34,10 +34,11 @@ use crate::viewer::Viewer;
 
 /// The content security policy: pages load only files of this server, and pictures of drops, whose
 /// URLs the shop chooses. There are no inline scripts and styles, and text is never evaluated as
-/// either.
+/// either. One
+/// policy of trusted types exists, for the address of the service worker of Web Push.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https: http:; \
-    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
-    trusted-types 'none'";
+    connect-src 'self'; worker-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+    require-trusted-types-for 'script'; trusted-types push-worker";
 
 /// The headers of every page that protect its reader.
 const PROTECTION: [(HeaderName, &str); 4] = [
@@ -216,6 +217,12 @@ pub(crate) async fn asset(
     }
     let file = page(&headers, &name, StatusCode::OK);
     (FOR_OTHER_SITES, file).into_response()
+}
+
+/// `GET /push.js`: the service worker of Web Push. At the root, because a browser shows a
+/// notification's page below the path of its worker.
+pub(crate) async fn push_worker(headers: HeaderMap) -> Response {
+    page(&headers, "push.js", StatusCode::OK)
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {

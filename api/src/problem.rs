@@ -177,6 +177,8 @@ codes! {
     FollowLimitReached = "follow_limit_reached", CONFLICT, "The buyer follows too many creators";
     /// The buyer is reminded of as many drops as are allowed.
     ReminderLimitReached = "reminder_limit_reached", CONFLICT, "The buyer has too many reminders";
+    /// The buyer is notified in as many browsers as are allowed.
+    PushLimitReached = "push_limit_reached", CONFLICT, "The buyer is notified in too many browsers";
     /// Nothing is sent to the endpoint.
     WebhookDisabled = "webhook_disabled", CONFLICT, "The webhook endpoint is disabled";
     /// The job cannot be cancelled any more.

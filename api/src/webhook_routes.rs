@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use ::webhooks::kind::Kind;
+use ::webhooks::networks::PermittedNetworks;
 use ::webhooks::sender::literal;
 use ::webhooks::service::Webhooks;
 use ::webhooks::signature::Secret;
@@ -80,10 +81,15 @@ impl JsonSchema for EndpointUrl {
 
 impl EndpointUrl {
     /// Rejects an address that nothing would be sent to. A name is checked when it is resolved.
-    fn permitted(self, webhooks: &Webhooks) -> Result<String, Problem> {
+    /// `setting` lists the networks; `pointer` is that of the URL in the body.
+    pub(crate) fn permitted(
+        self,
+        networks: &PermittedNetworks,
+        setting: &str,
+        pointer: &str,
+    ) -> Result<String, Problem> {
         let url = &self.parsed;
         let is_encrypted = url.scheme() == "https";
-        let networks = webhooks.networks();
         let is_permitted = match literal(url) {
             Some(address) => networks.permit(address, is_encrypted),
             None => is_encrypted || !networks.is_empty(),
@@ -91,9 +97,20 @@ impl EndpointUrl {
         if is_permitted {
             return Ok(self.stored);
         }
-        let detail = "must be a public https address; other addresses, and http, need a network \
-                      in HOLDFAST_WEBHOOK_NETWORKS";
-        Err(Problem::invalid("/url", detail))
+        let detail = format!(
+            "must be a public https address; other addresses, and http, need a network in {setting}"
+        );
+        Err(Problem::invalid(pointer, detail))
+    }
+
+    /// [`EndpointUrl::permitted`] for an endpoint of webhooks.
+    fn for_webhooks(self, webhooks: &Webhooks) -> Result<String, Problem> {
+        self.permitted(webhooks.networks(), "HOLDFAST_WEBHOOK_NETWORKS", "/url")
+    }
+
+    /// Returns the text as it is stored.
+    pub(crate) fn into_stored(self) -> String {
+        self.stored
     }
 }
 
@@ -424,7 +441,7 @@ pub(crate) async fn create(
     Body(new): Body<NewEndpointBody, MAX_TERMS_BODY>,
 ) -> Result<Response, Problem> {
     let new = NewEndpoint {
-        url: new.url.permitted(&app.webhooks)?,
+        url: new.url.for_webhooks(&app.webhooks)?,
         event_types: new.event_types.map(|Subscription(kinds)| kinds),
         description: new
             .description
@@ -507,7 +524,7 @@ pub(crate) async fn edit(
     EndpointPath(id): EndpointPath,
     Body(edited): Body<EditedEndpoint, MAX_TERMS_BODY>,
 ) -> Result<Json<EndpointBody>, Problem> {
-    let url = edited.url.map(|url| url.permitted(&app.webhooks));
+    let url = edited.url.map(|url| url.for_webhooks(&app.webhooks));
     let edit = Edit {
         url: url.transpose()?,
         event_types: edited

@@ -154,6 +154,12 @@ impl Notifications {
         self.read().position
     }
 
+    /// Returns one notification; `None` if it is not kept any more.
+    #[must_use]
+    pub fn get(&self, key: Key) -> Option<Arc<Notification>> {
+        self.read().all.get(&key).cloned()
+    }
+
     /// Returns at most `most` notifications for a reader, newest first, before `before`. `None` if
     /// the reader has no such notification.
     #[must_use]

@@ -8,6 +8,7 @@ mod cleanup;
 mod creators;
 mod follows;
 mod products;
+mod push_subscriptions;
 mod reminders;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,9 @@ use sqlx::{PgConnection, PgPool, Row as _};
 pub use self::creators::{Creator, NewCreator};
 pub use self::follows::{Choices, Follow, Follower, MOST_FOLLOWS, Start};
 pub use self::products::{NewProduct, Product};
+pub use self::push_subscriptions::{
+    MOST_PUSH_SUBSCRIPTIONS, NewPushSubscription, PushSubscription, Subscribed,
+};
 pub use self::reminders::{MOST_REMINDERS, Reminder};
 
 /// The tables. Clones use the same connections.
@@ -92,7 +96,8 @@ async fn forget_idle(connection: &mut PgConnection, buyers: &[String]) -> Result
     sqlx::query(
         "DELETE FROM following_buyers b WHERE b.buyer = ANY($1) \
             AND NOT EXISTS (SELECT 1 FROM follows f WHERE f.buyer = b.buyer) \
-            AND NOT EXISTS (SELECT 1 FROM reminders r WHERE r.buyer = b.buyer)",
+            AND NOT EXISTS (SELECT 1 FROM reminders r WHERE r.buyer = b.buyer) \
+            AND NOT EXISTS (SELECT 1 FROM push_subscriptions s WHERE s.buyer = b.buyer)",
     )
     .bind(buyers)
     .execute(connection)

@@ -18,6 +18,7 @@ use tracing::warn;
 
 pub use self::buyers::{BuyerSettings, BuyersError};
 
+use crate::push_settings::PushSettings;
 use api::keys::{Key, Keys};
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
@@ -47,6 +48,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,
+
+    #[command(flatten)]
+    pub push: PushSettings,
 
     #[command(flatten)]
     pub payments: PaymentSettings,

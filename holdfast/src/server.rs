@@ -44,6 +44,8 @@ use projections::sales_timeline::SalesTimeline;
 use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
+use push::service::Push;
+use push::vapid::Vapid;
 use settlement::store::Store;
 use settlement::{Providers, Settlement};
 use sqlx::PgPool;
@@ -60,6 +62,7 @@ use crate::config::buyers::{buyer_tokens, demo_sign_in, load_key_set};
 use crate::config::{
     ConfigError, LatePaymentsSetting, Settings, is_demo_offered, load_keys, stripe,
 };
+use crate::push_settings::VapidError;
 use crate::tasks::{Task, Tasks};
 
 /// How long a stopping server waits for in-flight requests.
@@ -82,6 +85,8 @@ pub enum ServerError {
     /// A signal arrived during the start.
     #[error("interrupted before the server had started")]
     Stopped,
+    #[error(transparent)]
+    Vapid(#[from] VapidError),
     #[error("cannot read the event log")]
     Load(#[source] LogError),
     /// The log violates its invariants.
@@ -118,11 +123,12 @@ struct Core {
     tasks: Tasks,
 }
 
-/// How clients prove who they are, and how buyers pay, by the settings alone.
+/// The keys and tokens of clients, payments and pushes, by the settings alone.
 struct Access {
     keys: Keys,
     buyer_tokens: Option<BuyerTokens>,
     stripe: Option<Stripe>,
+    vapid: Option<Vapid>,
 }
 
 impl Server {
@@ -140,11 +146,13 @@ impl Server {
             load_key_set(tokens).await.map_err(ConfigError::Buyers)?;
         }
         let stripe = stripe(&settings.payments)?;
+        let vapid = settings.push.given_key()?;
         let mut http = Http::start(settings)?;
         let access = Access {
             keys,
             buyer_tokens,
             stripe,
+            vapid,
         };
         match Core::start(settings, access, &http, stop).await {
             Ok(core) => Ok(Self { http, core }),
@@ -205,6 +213,7 @@ impl Core {
             keys,
             buyer_tokens,
             stripe,
+            vapid,
         } = access;
         let database = tokio::select! {
             opened = Database::open(&settings.database) => opened?,
@@ -259,6 +268,14 @@ impl Core {
         }
 
         let catalogue = followers.announce(&observers, &database, &stopping);
+        let vapid = match vapid {
+            Some(vapid) => vapid,
+            None => {
+                let store = push::store::Store::new(PgPool::clone(&database.pool));
+                settings.push.kept_key(&store).await?
+            }
+        };
+        let push = followers.push(settings, vapid, &observers, &database, &stopping);
         let app = App::new(Parts {
             engine: handle,
             views: observers.views,
@@ -280,6 +297,7 @@ impl Core {
             webhooks,
             settlement,
             catalogue,
+            push,
             notification_hub: observers.notification_hub,
             metrics: observers.metrics,
             limiter: observers.limiter,
@@ -480,6 +498,28 @@ impl Followers {
         self.tasks
             .spawn(Task::optional("clean-up of the catalogue"), cleaning);
         catalogue
+    }
+
+    /// Starts the worker of Web Push.
+    fn push(
+        &mut self,
+        settings: &Settings,
+        vapid: Vapid,
+        observers: &Observers,
+        database: &Database,
+        stopping: &CancellationToken,
+    ) -> Push {
+        let push = Push::new(
+            PgPool::clone(&database.pool),
+            settings.push.service(),
+            vapid,
+            observers.notifications.clone(),
+            observers.views.clone(),
+        );
+        let head = observers.notification_hub.watch();
+        let running = push.clone().run(head, stopping.clone());
+        self.tasks.spawn(Task::optional("web push"), running);
+        push
     }
 
     /// Starts the worker of payments.

@@ -92,6 +92,7 @@ pages_work_in_a_real_browser![
     looks,
     many,
     numbers,
+    push,
     restart,
     room,
     rooms,

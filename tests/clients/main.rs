@@ -8,6 +8,7 @@ mod generated;
 mod interop;
 mod key_sets;
 mod payments;
+mod push_decryption;
 mod readers;
 mod recipes;
 mod samples;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate of the product with the crates of ours that it may use.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("domain", &[]),
     ("terminal", &[]),
     ("private-postgres", &[]),
@@ -16,6 +16,16 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("projections", &["domain", "infrastructure"]),
     ("webhooks", &["domain", "infrastructure"]),
     ("catalogue", &["domain", "infrastructure", "webhooks"]),
+    (
+        "push",
+        &[
+            "catalogue",
+            "domain",
+            "infrastructure",
+            "projections",
+            "webhooks",
+        ],
+    ),
     ("payments", &["domain"]),
     ("tokens", &["domain"]),
     (
@@ -46,6 +56,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "infrastructure",
             "payments",
             "projections",
+            "push",
             "settlement",
             "tokens",
             "webhooks",
@@ -65,6 +76,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "payments",
             "private-postgres",
             "projections",
+            "push",
             "settlement",
             "terminal",
             "tokens",

@@ -104,8 +104,8 @@ fn text(pointer: &str, schema: &Value, character: char, length: usize) -> String
     let start = match (pointer, length) {
         ("/image_url", 0) => "",
         ("/image_url", 1..=100) => "/",
-        ("/url", 0..=100) => "http://",
-        ("/image_url" | "/url", _) => "https://shop.example/",
+        ("/url" | "/endpoint", 0..=100) => "http://",
+        ("/image_url" | "/url" | "/endpoint", _) => "https://shop.example/",
         _ => "",
     };
     let rest = character.to_string().repeat(length - start.len());
@@ -137,7 +137,9 @@ impl Shop {
     async fn open() -> Self {
         // So that a webhook's URL may be the shortest one, which has no TLS.
         let launch = Launch::fresh().await;
-        let launch = launch.with("HOLDFAST_WEBHOOK_NETWORKS", "127.0.0.0/8");
+        let launch = launch
+            .with("HOLDFAST_WEBHOOK_NETWORKS", "127.0.0.0/8")
+            .with("HOLDFAST_PUSH_NETWORKS", "127.0.0.0/8");
         let app = launch.start().await;
         let wide = |stock: i64| json!({ "max_per_hold": 1_000, "total_stock": stock });
         let full = app.create_drop(0, wide(ALL_UNITS)).await;

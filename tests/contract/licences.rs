@@ -107,6 +107,7 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
         "payments",
         "private-postgres",
         "projections",
+        "push",
         "settlement",
         "terminal",
         "tokens",

@@ -31,6 +31,7 @@ mod openapi;
 mod orders;
 mod origins;
 mod payments;
+mod push;
 mod refunds;
 mod refusals;
 mod report;

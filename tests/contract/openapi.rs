@@ -118,6 +118,7 @@ fn operations_that_need_no_credential_are_listed() {
             "post /v1/payments/webhooks/{provider}",
             "get /v1/products",
             "get /v1/products/{id}",
+            "get /v1/push/application-server-key",
         ]
     );
 }
@@ -305,7 +306,7 @@ fn every_problem_is_described_where_it_can_occur() {
 }
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 53] = [
+const CACHES: [(&str, &str, &str); 55] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -330,6 +331,7 @@ const CACHES: [(&str, &str, &str); 53] = [
         "",
     ),
     ("/v1/buyers/{buyer_id}/notifications/stream", "no-store", ""),
+    ("/v1/push/application-server-key", "no-cache", ""),
     ("/creators", "no-cache", ""),
     ("/creators/{id}", "no-cache", ""),
     ("/products/{id}", "no-cache", ""),
@@ -365,6 +367,7 @@ const CACHES: [(&str, &str, &str); 53] = [
     ("/docs/{page}", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
     ("/embed.js", "no-cache", ""),
+    ("/push.js", "no-cache", ""),
     ("/problems", "no-cache", "Accept"),
     ("/problems/{code}", "no-cache", "Accept"),
 ];

@@ -21,6 +21,7 @@ mod oversell;
 mod payments;
 mod pooler;
 mod projections;
+mod push;
 mod quarantine;
 mod rebuild;
 mod rolling_upgrade;

@@ -86,6 +86,8 @@ type Tcp = HttpConnector<Resolver>;
 pub struct Sender(Arc<Inner>);
 
 struct Inner {
+    /// The name of the setting with the networks, for messages.
+    setting: &'static str,
     networks: PermittedNetworks,
     timeout: Duration,
     plain: Http<Tcp>,
@@ -105,8 +107,19 @@ impl Sender {
     /// Returns a sender to these networks and to public addresses.
     #[must_use]
     pub fn new(networks: PermittedNetworks, timeout: Duration) -> Self {
-        let plain = pooled().build(tcp(&networks, false));
+        Self::configured(networks, timeout, "HOLDFAST_WEBHOOK_NETWORKS")
+    }
+
+    /// Returns a sender to these networks, which are those of `setting`, and to public addresses.
+    #[must_use]
+    pub fn configured(
+        networks: PermittedNetworks,
+        timeout: Duration,
+        setting: &'static str,
+    ) -> Self {
+        let plain = pooled().build(tcp(&networks, false, setting));
         Self(Arc::new(Inner {
+            setting,
             networks,
             timeout,
             plain,
@@ -116,35 +129,52 @@ impl Sender {
 
     /// Sends one attempt.
     pub async fn send(&self, attempt: &Attempt) -> Outcome {
-        let sent = timeout(self.0.timeout, self.exchange(attempt)).await;
+        let request = match request(attempt) {
+            Ok(request) => request,
+            Err(error) => return Outcome::Failed(unreachable(&error.to_string())),
+        };
+        match self.exchange(&attempt.url, request).await {
+            Ok((status, headers)) => outcome_of(status, &headers, attempt.at),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    /// Sends a request to this URL, which it has, and returns the head of the response.
+    ///
+    /// # Errors
+    /// [`Failure`] if no response arrived within the timeout.
+    pub async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, HeaderMap), Failure> {
+        let sent = timeout(self.0.timeout, self.respond(url, request)).await;
         let sent = sent.unwrap_or_else(|_| {
-            Err(Outcome::Failed(Failure {
+            Err(Failure {
                 counted: Counted::NoResponse,
                 is_of_endpoint: false,
                 error: format!("no response within {} s", self.0.timeout.as_secs_f32()),
                 retry_after: None,
-            }))
+            })
         });
-        match sent {
-            Ok(response) => {
-                let (parts, body) = response.into_parts();
-                let _cut_off = timeout(MOST_WAITED, drain(body)).await;
-                outcome_of(parts.status, &parts.headers, attempt.at)
-            }
-            Err(outcome) => outcome,
-        }
+        let (parts, body) = sent?.into_parts();
+        let _cut_off = timeout(MOST_WAITED, drain(body)).await;
+        Ok((parts.status, parts.headers))
     }
 
     /// Sends the request and returns the response, of which the head has arrived.
-    async fn exchange(&self, attempt: &Attempt) -> Result<Response<Incoming>, Outcome> {
-        let is_encrypted = attempt.url.scheme() == "https";
+    async fn respond(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let is_encrypted = url.scheme() == "https";
         // The connector resolves only names, so an address in the URL is checked here.
-        if let Some(address) = literal(&attempt.url)
+        if let Some(address) = literal(url)
             && !self.0.networks.permit(address, is_encrypted)
         {
-            return Err(unreachable(&NotPermitted.to_string()));
+            return Err(unreachable(&NotPermitted(self.0.setting).to_string()));
         }
-        let request = request(attempt).map_err(|error| unreachable(&error.to_string()))?;
         let responded = if is_encrypted {
             let client = self.encrypted();
             let client =
@@ -155,12 +185,12 @@ impl Sender {
         };
         responded.map_err(|error| match error.is_connect() {
             true => unreachable(&innermost(&error)),
-            false => Outcome::Failed(Failure {
+            false => Failure {
                 counted: Counted::NoResponse,
                 is_of_endpoint: false,
                 error: format!("no complete response: {}", innermost(&error)),
                 retry_after: None,
-            }),
+            },
         })
     }
 
@@ -173,7 +203,7 @@ impl Sender {
                 .with_tls_config(config)
                 .https_only()
                 .enable_http1()
-                .wrap_connector(tcp(&self.0.networks, true));
+                .wrap_connector(tcp(&self.0.networks, true, self.0.setting));
             Some(pooled().build(connector))
         };
         self.0.encrypted.get_or_init(build).as_ref()
@@ -233,7 +263,8 @@ fn outcome_of(status: StatusCode, headers: &HeaderMap, at: Timestamp) -> Outcome
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
-fn retry_after_in(value: &str, now: Timestamp) -> Option<Duration> {
+#[must_use]
+pub fn retry_after_in(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
@@ -244,13 +275,13 @@ fn retry_after_in(value: &str, now: Timestamp) -> Option<Duration> {
     Some(at.saturating_sub(now))
 }
 
-fn unreachable(error: &str) -> Outcome {
-    Outcome::Failed(Failure {
+fn unreachable(error: &str) -> Failure {
+    Failure {
         counted: Counted::Unreachable,
         is_of_endpoint: true,
         error: format!("cannot connect: {error}"),
         retry_after: None,
-    })
+    }
 }
 
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
@@ -302,10 +333,11 @@ fn pooled() -> hyper_util::client::legacy::Builder {
     builder
 }
 
-fn tcp(networks: &PermittedNetworks, is_encrypted: bool) -> Tcp {
+fn tcp(networks: &PermittedNetworks, is_encrypted: bool, setting: &'static str) -> Tcp {
     let mut tcp = HttpConnector::new_with_resolver(Resolver {
         networks: networks.clone(),
         is_encrypted,
+        setting,
     });
     tcp.set_nodelay(true);
     tcp.enforce_http(false);
@@ -333,11 +365,12 @@ fn tls() -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
 struct Resolver {
     networks: PermittedNetworks,
     is_encrypted: bool,
+    setting: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the address is not public, or not encrypted and not in HOLDFAST_WEBHOOK_NETWORKS")]
-struct NotPermitted;
+#[error("the address is not public, or not encrypted and not in {0}")]
+struct NotPermitted(&'static str);
 
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the host name cannot be resolved")]
@@ -364,7 +397,7 @@ impl Service<Name> for Resolver {
             };
             let permitted: Vec<SocketAddr> = found.filter(is_permitted).collect();
             if permitted.is_empty() {
-                return Err(std::io::Error::other(NotPermitted));
+                return Err(std::io::Error::other(NotPermitted(resolver.setting)));
             }
             Ok(permitted.into_iter())
         })

@@ -87,7 +87,8 @@ impl NotificationHub {
     }
 
     /// Returns a receiver that is notified when there may be new notifications.
-    pub(super) fn watch(&self) -> watch::Receiver<Position> {
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Position> {
         self.0.head.subscribe()
     }
 

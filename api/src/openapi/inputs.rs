@@ -151,7 +151,7 @@ impl<const MOST: usize> Input for RawBody<MOST> {
     }
 }
 
-impl<T: JsonSchema> Input for OptionalBody<T> {
+impl<T: JsonSchema, const MOST: usize> Input for OptionalBody<T, MOST> {
     fn describe(operation: Operation, schemas: &mut Schemas) -> Operation {
         operation.body(schemas.request::<T>(), false)
     }

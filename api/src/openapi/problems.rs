@@ -188,6 +188,7 @@ fn members(code: Code) -> Vec<Member> {
         Code::TooManyPayments => vec![required("limit", integer(), 10)],
         Code::WaitlistFull => vec![required("limit", integer(), 200_000)],
         Code::WebhookLimitReached => vec![required("limit", integer(), 100)],
+        Code::PushLimitReached => vec![required("limit", integer(), 20)],
         Code::FollowLimitReached | Code::ReminderLimitReached => {
             vec![required("limit", integer(), 1_000)]
         }

@@ -117,6 +117,9 @@ impl Code {
             Self::WebhookLimitReached => "Delete an endpoint that is no longer used",
             Self::FollowLimitReached => "Let the buyer follow fewer creators first",
             Self::ReminderLimitReached => "Delete reminders of drops that are over first",
+            Self::PushLimitReached => {
+                "Delete the subscriptions of browsers that are no longer used"
+            }
             Self::WebhookDisabled => "Enable the endpoint first, with the status enabled",
             Self::JobDone => "Nothing: the job has ended",
             Self::HoldExpired | Self::HoldReleased => "Place a new hold",

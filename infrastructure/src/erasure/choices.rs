@@ -1,11 +1,11 @@
-//! A buyer's follows and reminders, which an erasure deletes.
+//! A buyer's follows, reminders and subscriptions for Web Push, which an erasure deletes.
 //!
 //! Here and not in the crate of these tables, because an administrator can erase a buyer with the
 //! command line alone.
 
 use sqlx::{Connection as _, PgConnection};
 
-/// Deletes the follows and reminders of a buyer, who is then not counted among the followers.
+/// Deletes the choices of a buyer, who is then not counted among the followers.
 pub(super) async fn delete(
     connection: &mut PgConnection,
     comparable: &str,
@@ -21,6 +21,8 @@ pub(super) async fn delete(
           WHERE f.buyer = $1 AND c.creator = f.creator AND c.shard = f.shard",
         "DELETE FROM follows WHERE buyer = $1",
         "DELETE FROM reminders WHERE buyer = $1",
+        // With them go the messages that are still to be sent.
+        "DELETE FROM push_subscriptions WHERE buyer = $1",
         "DELETE FROM following_buyers WHERE buyer = $1",
     ] {
         sqlx::query(sql)

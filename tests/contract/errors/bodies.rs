@@ -205,8 +205,8 @@ async fn array_instead_of_an_object_is_rejected_at_any_depth() {
         }
     }
     assert_eq!(
-        seen, 6,
-        "price, throttle and challenge, of a new drop and of an edit"
+        seen, 7,
+        "price, throttle and challenge, of a new drop and of an edit; keys of a subscription"
     );
     let mut body =
         json!({ "name": "[n]", "price": [1000, "USD"], "total_stock": 1, "throttle": [1, 60] });

@@ -21,6 +21,7 @@ pub(super) fn families(app: &App) -> Vec<MetricFamily> {
         refusals(app),
         stream(app),
         webhooks(app),
+        push(app),
         payment_jobs(app),
     ]
     .concat()
@@ -184,6 +185,40 @@ fn webhooks(app: &App) -> Vec<MetricFamily> {
             "holdfast_webhook_lag_events",
             "Events that these endpoints have not received yet, in total.",
             app.webhooks.lag(app.views.position()),
+        ),
+    ]
+    .concat()
+}
+
+fn push(app: &App) -> Vec<MetricFamily> {
+    let counts = app.push.counts();
+    let attempts = made(IntCounterVec::new(
+        Opts::new(
+            "holdfast_push_attempts_total",
+            "Attempts to send a message of Web Push, by outcome.",
+        ),
+        &["outcome"],
+    ));
+    for outcome in ::push::counts::Outcome::ALL {
+        let count = counts.attempts(outcome);
+        attempts.with_label_values(&[outcome.name()]).inc_by(count);
+    }
+    [
+        attempts.collect(),
+        counter(
+            "holdfast_push_given_up_total",
+            "Messages of Web Push that were given up.",
+            counts.given_up(),
+        ),
+        gauge(
+            "holdfast_push_jobs_pending",
+            "Jobs of Web Push of the shop that are not done.",
+            counts.pending(),
+        ),
+        gauge(
+            "holdfast_push_follower_lag_events",
+            "Events of the log from which this server has not derived jobs of Web Push yet.",
+            app.views.position().0.saturating_sub(counts.followed()),
         ),
     ]
     .concat()

@@ -1,6 +1,6 @@
 //! Operations of follows, reminders and notifications.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
 use crate::connections::NOTIFICATION_STREAM_PATH;
@@ -9,10 +9,17 @@ use crate::notifications::{NotificationBody, TYPES, list, watch};
 use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
+use crate::push::{self, KeyBody, SubscriptionBody};
 use crate::render::Page;
 
 const FOLLOW: &str = "/v1/buyers/{buyer_id}/follows/{creator_id}";
 const REMINDER: &str = "/v1/buyers/{buyer_id}/reminders/{drop_id}";
+
+const SUBSCRIPTIONS: &str = "/v1/buyers/{buyer_id}/push-subscriptions";
+const SUBSCRIPTION_ID: &str = "0197d3f2-e7a1-4b0c-9d2f-5c6b7a8d9e0f";
+/// Of RFC 8292, section 2.4.
+const SERVER_KEY: &str =
+    "BA1Hxzyi1RUM1b5wjxsn7nGxAszw2u61m164i3MrAIxHF6YK5h4SDYic-dRuU_RCPCfA5aq9ojSwk5Y2EmClBPs";
 
 const OF_STREAM: &str = "Sends each new notification once, as an event of its type. With \
     `Last-Event-ID`, or `last_event_id`, it first sends those after that position, at most the \
@@ -34,6 +41,9 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         list_reminders(schemas),
         list_notifications(schemas),
         watch_notifications(schemas),
+        application_server_key(schemas),
+        subscribe(schemas),
+        unsubscribe(schemas),
     ];
     let described = |operation: Operation| {
         let operation = operation.tag("Follows and notifications");
@@ -173,4 +183,72 @@ fn watch_notifications(schemas: &mut Schemas) -> Operation {
     .parameter("Last-Event-ID")
     .response(response.headers(&["Cache-Control"]))
     .problems(&[Code::TooManyAttempts, Code::TooManyConnections])
+}
+
+fn application_server_key(schemas: &mut Schemas) -> Operation {
+    let body = schemas.response::<KeyBody>();
+    let example = json!({ "application_server_key": SERVER_KEY });
+    Operation::get(
+        schemas,
+        "/v1/push/application-server-key",
+        push::key,
+        "getApplicationServerKey",
+        "Read the key for which browsers subscribe to Web Push",
+    )
+    .description(
+        "The `applicationServerKey` of `PushManager.subscribe`. A browser whose subscription has \
+         another one is sent nothing: it must subscribe again.",
+    )
+    .conditional_response(ResponseSpec::new(200, "The shop's public key.").json(body, example))
+}
+
+/// The keys of RFC 8291, appendix A.
+fn keys() -> Value {
+    json!({
+        "p256dh": "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4",
+        "auth": "BTBZMqHH6r4Tts7J_aSIgg",
+    })
+}
+
+fn subscribe(schemas: &mut Schemas) -> Operation {
+    let body = schemas.response::<SubscriptionBody>();
+    let example = json!({ "id": SUBSCRIPTION_ID, "expires_at": null, "created_at": NOON });
+    let response = |status, description| {
+        ResponseSpec::new(status, description).json(body.clone(), example.clone())
+    };
+    Operation::post(
+        schemas,
+        SUBSCRIPTIONS,
+        push::subscribe,
+        "subscribeToPush",
+        "Notify a buyer in a browser, also while no page is open (Web Push)",
+    )
+    .description(
+        "The body is what `PushSubscription.toJSON()` of the browser returns. Later notifications \
+         of the buyer are sent to it, encrypted (RFC 8291), at least once; one that is out of date \
+         is not sent. A browser has one subscription, of the buyer that subscribed last. It ends \
+         when the push service does not know it any more, at `expirationTime`, and when the buyer \
+         is erased.",
+    )
+    .body_example(json!({
+        "endpoint": "https://push.example/v1/a-browser", "expirationTime": null, "keys": keys(),
+    }))
+    .response(response(201, "The browser is subscribed."))
+    .response(response(200, "The browser was subscribed already."))
+    .problems(&[Code::PushLimitReached, Code::Throttled])
+}
+
+fn unsubscribe(schemas: &mut Schemas) -> Operation {
+    let done = "The buyer has no such subscription, now or since earlier.";
+    Operation::delete(
+        schemas,
+        SUBSCRIPTIONS,
+        push::unsubscribe,
+        "unsubscribeFromPush",
+        "Stop notifying a buyer in a browser, or in all browsers",
+    )
+    .body_example(json!({ "endpoint": "https://push.example/v1/a-browser" }))
+    .description("Without a body, or without `endpoint`, all subscriptions of the buyer end.")
+    .response(ResponseSpec::new(204, done))
+    .problems(&[Code::Throttled])
 }

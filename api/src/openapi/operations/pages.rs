@@ -69,6 +69,7 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
         reference_page(schemas),
         asset(schemas),
         embed(schemas),
+        push_worker(schemas),
         problems(schemas),
         problem(schemas),
     ]
@@ -274,6 +275,18 @@ fn embed(schemas: &mut Schemas) -> Operation {
         pages::embed::script,
         "readEmbed",
         "The script for `<holdfast-drop>` on pages of other sites",
+    )
+    .conditional_response(script)
+}
+
+fn push_worker(schemas: &mut Schemas) -> Operation {
+    let script = ResponseSpec::new(200, "The script.").text("text/javascript");
+    Operation::page(
+        schemas,
+        "/push.js",
+        pages::push_worker,
+        "readPushWorker",
+        "The service worker that shows notifications of Web Push",
     )
     .conditional_response(script)
 }

@@ -7,6 +7,7 @@ import { day, money, units } from "../lib/format.js";
 import { recall, remember } from "../lib/buyer.js";
 import { Notifications } from "../lib/notifications.js";
 import { ofThisBuyer } from "../lib/token.js";
+import { PushChoice } from "./push-choice.js";
 import { toast } from "./toast-list.js";
 
 /** @typedef {import("../lib/notifications.js").Notification} Notification */
@@ -23,7 +24,7 @@ export class NotificationBell extends HTMLElement {
     "details",
     { ontoggle: () => this.#opened() },
     h("summary", {}, "Notifications", this.#unread),
-    h("div", { class: "box" }, this.#none, this.#list),
+    h("div", { class: "box" }, this.#none, this.#list, new PushChoice()),
   );
   /** Undefined before the first list. @type {Set<string> | undefined} */
   #known;
