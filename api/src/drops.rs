@@ -6,6 +6,7 @@ mod of_catalogue;
 pub(crate) mod picture;
 pub(crate) mod purchases;
 pub(crate) mod refunds;
+pub(crate) mod sale;
 pub(crate) mod terms;
 
 use std::cmp::Reverse;
@@ -318,14 +319,19 @@ pub(crate) async fn cancel(
     headers: HeaderMap,
     OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
-    must_match(&app, drop_id, &headers)?;
+    must_match(&app, drop_id, &headers, |row| row.cancelled_at.is_some())?;
     let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
     Ok(recorded(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
-/// Rejects an `If-Match` that names other versions of the drop than the present one. A drop that is
-/// cancelled already passes: the request may be a retry, and changes nothing.
-fn must_match(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<(), Problem> {
+/// Rejects an `If-Match` that names other versions of the drop than the present one. A drop of
+/// which `is_done` is true passes: the request may be a retry, and changes nothing.
+fn must_match(
+    app: &App,
+    drop_id: DropId,
+    headers: &HeaderMap,
+    is_done: impl Fn(&LiveStockRow) -> bool,
+) -> Result<(), Problem> {
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(());
     }
@@ -333,8 +339,7 @@ fn must_match(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<(), Pro
         return Ok(());
     };
     let present = app.views.drop(drop_id);
-    let is_stale =
-        |drop: &DropView| drop.row.cancelled_at.is_none() && drop.row.terms_version != expected;
+    let is_stale = |drop: &DropView| !is_done(&drop.row) && drop.row.terms_version != expected;
     let Some(version) = present.filter(is_stale).map(|drop| drop.row.terms_version) else {
         return Ok(());
     };

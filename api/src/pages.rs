@@ -86,7 +86,7 @@ pub(crate) async fn drop_page(
     };
     let mut response = page(&headers, "drop.html", status);
     // A drop that is not in the shop's own lists is not for those of search engines either.
-    if terms.is_some_and(|terms| !terms.visibility.is_listed()) {
+    if terms.is_some_and(|terms| !terms.are_listed()) {
         let unlisted = HeaderValue::from_static("noindex");
         let robots = HeaderName::from_static("x-robots-tag");
         response.headers_mut().insert(robots, unlisted);

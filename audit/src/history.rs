@@ -130,7 +130,10 @@ async fn read(
             let Some(recorded) = reading.decode(stored)? else {
                 continue;
             };
-            if matches!(recorded.event, DropEvent::DropScheduled(_)) {
+            if matches!(
+                recorded.event,
+                DropEvent::DropScheduled(_) | DropEvent::DropDrafted(_)
+            ) {
                 drops.insert(recorded.drop_id, (recorded, body(stored)));
                 continue;
             }
@@ -170,9 +173,13 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
         // The id is assigned when the buyer joins the waitlist.
         DropEvent::WaitlistJoined(event) => Some(event.hold_id),
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistLeft(_)
@@ -213,9 +220,13 @@ impl History {
             DropEvent::HoldReleased(_) => Some("released"),
             DropEvent::PurchaseConfirmed(_) => Some("purchased"),
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)

@@ -11,6 +11,7 @@ mod holds;
 mod idempotency;
 mod limits;
 mod orders;
+mod pauses;
 mod payments;
 mod properties;
 mod purchases;

@@ -15,10 +15,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold,
-    PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
+    ConfirmPurchase, CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase,
+    ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Decide, Submission, Submitted};
@@ -135,6 +135,17 @@ impl EngineHandle {
     pub fn reschedule_drop(
         &self,
         request: RescheduleDrop,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Publishes a draft, or interrupts or continues a sale.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn change_sale(
+        &self,
+        request: ChangeSale,
     ) -> impl Future<Output = Result<Accepted, CommandError>> {
         self.submit(request)
     }

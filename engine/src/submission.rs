@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 
 use super::draft::Context;
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold,
-    PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
+    ConfirmPurchase, CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase,
+    ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 
 /// A request of any kind: of one drop ([`Request`]), or of an order and its drops.
@@ -219,6 +219,7 @@ macro_rules! requests {
 requests! {
     ScheduleDrop,
     RescheduleDrop,
+    ChangeSale,
     CancelDrop,
     AdjustStock,
     SetStock,

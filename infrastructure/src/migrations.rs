@@ -34,6 +34,7 @@ const FILES: &[(&str, &str)] = files![
     "0017_withdrawals",
     "0019_catalogue",
     "0021_codes",
+    "0025_pauses",
 ];
 
 /// Returns the migrations of this release.
