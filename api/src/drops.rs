@@ -51,7 +51,7 @@ pub(crate) const MOST_LISTED: usize = 100;
 /// `POST /v1/drops`
 pub(crate) async fn create(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     key: IdempotencyKey,
     Body(new): Body<NewDrop, MAX_TERMS_BODY>,
 ) -> Result<Response, Problem> {
@@ -62,7 +62,7 @@ pub(crate) async fn create(
         terms: Box::new(terms),
         total_stock,
     };
-    let answer = app.engine.schedule_drop(request).await?;
+    let answer = app.engine.by(name).schedule_drop(request).await?;
     let mut response = drop_now(&app, StatusCode::CREATED, answer.drop_id)?;
     insert(
         &mut response,
@@ -256,7 +256,7 @@ pub(crate) async fn read(
 /// `PATCH /v1/drops/{id}`
 pub(crate) async fn edit(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     Body(edited): Body<EditedDrop, MAX_TERMS_BODY>,
@@ -268,7 +268,7 @@ pub(crate) async fn edit(
         expected_version,
         patch,
     };
-    let answer = app.engine.reschedule_drop(request).await?;
+    let answer = app.engine.by(name).reschedule_drop(request).await?;
     let response = drop_now(&app, StatusCode::OK, drop_id)?;
     Ok(positioned(response, &answer))
 }
@@ -314,13 +314,17 @@ pub(crate) struct Cancellation {}
 /// `POST /v1/drops/{id}/cancel`
 pub(crate) async fn cancel(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
     must_match(&app, drop_id, &headers, |row| row.cancelled_at.is_some())?;
-    let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
+    let answer = app
+        .engine
+        .by(name)
+        .cancel_drop(CancelDrop { drop_id })
+        .await?;
     Ok(recorded(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
@@ -391,7 +395,7 @@ pub(crate) struct AdjustmentBody {
 /// `POST /v1/drops/{id}/stock-adjustments`
 pub(crate) async fn adjust(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     key: IdempotencyKey,
     headers: HeaderMap,
@@ -405,7 +409,7 @@ pub(crate) async fn adjust(
         delta: new.delta,
         reason: new.reason.0,
     };
-    let answer = app.engine.adjust_stock(request).await?;
+    let answer = app.engine.by(name).adjust_stock(request).await?;
     let drop = find(&app, drop_id)?;
     let adjustment = app.views.adjustment(answer.subject);
     let adjustment = adjustment.ok_or_else(Problem::declared_void)?;
@@ -428,7 +432,7 @@ pub(crate) struct CountedStock {
 /// `PUT /v1/drops/{id}/stock`
 pub(crate) async fn set_stock(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     Body(counted): Body<CountedStock>,
@@ -443,7 +447,7 @@ pub(crate) async fn set_stock(
         total: counted.total,
         reason: counted.reason.0,
     };
-    let answer = app.engine.set_stock(request).await?;
+    let answer = app.engine.by(name).set_stock(request).await?;
     let response = drop_now(&app, StatusCode::OK, drop_id)?;
     Ok(positioned(response, &answer))
 }

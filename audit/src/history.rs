@@ -194,7 +194,10 @@ impl History {
         let is_about_its_drop = self.is_open
             && matches!(
                 recorded.event,
-                DropEvent::DropCancelled(_) | DropEvent::DropRescheduled(_)
+                DropEvent::DropCancelled(_)
+                    | DropEvent::DropRescheduled(_)
+                    | DropEvent::DropPaused(_)
+                    | DropEvent::DropResumed(_)
             );
         if is_its_own {
             self.is_open = matches!(
@@ -242,7 +245,8 @@ impl History {
     fn to_text(&self) -> String {
         let all = self.scheduled.iter().chain(&self.events);
         let mut lines: Vec<String> = all
-            .map(|(recorded, _)| {
+            .map(|(recorded, body)| {
+                let by = body["metadata"]["admin"].as_str();
                 let RecordedEvent {
                     recorded_at,
                     position,
@@ -250,8 +254,9 @@ impl History {
                     ..
                 } = recorded;
                 format!(
-                    "{recorded_at}  position {position}: {}",
-                    sentences::sentence(event)
+                    "{recorded_at}  position {position}: {}{}",
+                    sentences::sentence(event),
+                    by.map_or_else(String::new, |name| format!(" (by {name})"))
                 )
             })
             .collect();

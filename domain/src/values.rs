@@ -5,6 +5,7 @@
 //! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
 mod access_code;
+mod admin;
 mod characters;
 mod codes;
 mod digests;
@@ -18,6 +19,7 @@ mod time;
 mod visitor;
 
 pub use self::access_code::AccessCode;
+pub use self::admin::AdminName;
 pub use self::codes::{FailureCode, ProviderName};
 pub use self::digests::{CodeDigest, Commitment, IntentDigest, KeyDigest, Salt};
 pub use self::ids::{

@@ -121,6 +121,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         wake_every: config.requests_per_wake,
         response_timeout: config.response_timeout,
         stamp: stamp.clone(),
+        author: None,
     };
     let mut engine = Engine::new(
         log,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::decide::Decision;
 use domain::private::Private;
-use domain::values::{DropId, OrderId, Timestamp};
+use domain::values::{AdminName, DropId, OrderId, Timestamp};
 use domain::{DropEvent, OrderEvent, Refusal};
 use infrastructure::feed::Committed;
 use tokio::sync::oneshot;
@@ -108,6 +108,8 @@ pub(super) struct Submission {
     pub(super) request: AnyRequest,
     /// The arrival time, which decides if the request has to wait.
     pub(super) arrived: Timestamp,
+    /// The administrator who made it.
+    pub(super) author: Option<AdminName>,
 }
 
 /// A request, its caller, and the last decision about it, which is final once the batch that it is

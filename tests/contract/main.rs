@@ -3,6 +3,7 @@
 
 mod address_bounds;
 mod admin;
+mod admins;
 mod architecture;
 mod bounds;
 mod buyer;
@@ -37,6 +38,7 @@ mod revenue;
 mod roles;
 mod rules;
 mod settings;
+mod states;
 mod stream;
 mod stream_of_orders;
 mod throttles;

@@ -7,7 +7,7 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use domain::values::{DropId, Timestamp};
+use domain::values::{AdminName, DropId, Timestamp};
 use engine::{ChangeSale, SaleChange};
 use projections::live_stock::LiveStockRow;
 use schemars::JsonSchema;
@@ -43,44 +43,50 @@ pub(crate) struct Resumption {}
 /// `POST /v1/drops/{id}/publish`
 pub(crate) async fn publish(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     OptionalBody(Publication { starts_at }): OptionalBody<Publication>,
 ) -> Result<Response, Problem> {
     must_match(&app, drop_id, &headers, |row| !row.terms.draft)?;
-    change(&app, drop_id, SaleChange::Publish(starts_at)).await
+    change(&app, name, drop_id, SaleChange::Publish(starts_at)).await
 }
 
 /// `POST /v1/drops/{id}/pause`
 pub(crate) async fn pause(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     OptionalBody(Pause {}): OptionalBody<Pause>,
 ) -> Result<Response, Problem> {
     let is_paused = |row: &LiveStockRow| row.paused_at.is_some();
     must_match(&app, drop_id, &headers, is_paused)?;
-    change(&app, drop_id, SaleChange::Pause).await
+    change(&app, name, drop_id, SaleChange::Pause).await
 }
 
 /// `POST /v1/drops/{id}/resume`
 pub(crate) async fn resume(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     OptionalBody(Resumption {}): OptionalBody<Resumption>,
 ) -> Result<Response, Problem> {
     let is_resumed = |row: &LiveStockRow| row.paused_at.is_none();
     must_match(&app, drop_id, &headers, is_resumed)?;
-    change(&app, drop_id, SaleChange::Resume).await
+    change(&app, name, drop_id, SaleChange::Resume).await
 }
 
-async fn change(app: &App, drop_id: DropId, change: SaleChange) -> Result<Response, Problem> {
+async fn change(
+    app: &App,
+    name: AdminName,
+    drop_id: DropId,
+    change: SaleChange,
+) -> Result<Response, Problem> {
     let answer = app
         .engine
+        .by(name)
         .change_sale(ChangeSale { drop_id, change })
         .await?;
     Ok(recorded(drop_now(app, StatusCode::OK, drop_id)?, &answer))

@@ -10,7 +10,8 @@ import { learn } from "./clock.js";
  * @typedef {{amount: number, currency: string}} Money
  * @typedef {{total: number, available: number, held: number, sold: number,
  *   level?: "in_stock" | "low" | "sold_out"}} Stock under `level` the numbers are absent
- * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled"} DropStatus
+ * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled" |
+ *   "paused" | "draft"} DropStatus
  * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
  * @typedef {{id: string, name: string, description: string | null, image_url: string | null,
  *   price: Money, status: DropStatus, starts_at: string, ends_at: string | null,

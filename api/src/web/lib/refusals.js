@@ -88,6 +88,8 @@ function isStillTrue({ code, numbers }, drop, age) {
       return Date.parse(numbers.retry_at) > now();
     case "not_live":
       return Date.parse(drop.starts_at) > now();
+    case "paused":
+      return statusOf(drop) === "paused";
     case "ended":
       return isOver(statusOf(drop));
     case "limit_reached":
@@ -130,6 +132,8 @@ export function explain(problem) {
         : "This drop has no such access code. Compare it with the one that you received.";
     case "code_spent":
       return "The access code has been used.";
+    case "paused":
+      return "The drop is paused. You can hold units when it resumes.";
     case "ended":
       return numbers.cancelled ? "The drop was cancelled." : "The drop has ended.";
     case "hold_expired":

@@ -13,6 +13,7 @@ import { keepFresh, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { openAdjust, openCancel, openDuplicate, openEdit } from "../elements/drop-form.js";
+import { saleAction } from "../elements/sale-form.js";
 import { eventWords } from "../elements/event-log.js";
 import { OpeningChart, elapsed } from "../elements/opening-chart.js";
 import { RecordTable, part } from "../elements/record-table.js";
@@ -94,6 +95,9 @@ function show(report) {
   /** @type {HTMLButtonElement} */
   const cancel = byId("cancel");
   cancel.disabled = report.status === "cancelled";
+  const next = saleAction(report.status);
+  byId("sale").hidden = !next;
+  if (next) write(byId("sale"), next.words);
   showStock(report);
   showOpening();
   showFunnel(report);
@@ -253,6 +257,7 @@ for (const [button, open] of /** @type {const} */ ([
   ["cancel", openCancel],
 ]))
   byId(button).addEventListener("click", () => shown && void open(shown));
+byId("sale").addEventListener("click", () => shown && saleAction(shown.status)?.open(shown));
 bucketChoice.addEventListener("change", showOpening);
 windowChoice.addEventListener("change", () => refresh());
 purchasers.addEventListener("toggle", () => refresh());

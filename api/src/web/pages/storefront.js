@@ -47,12 +47,17 @@ function show(drop) {
   card.drop = drop;
 }
 
+/** @param {Drop} drop */
+function isPublic({ visibility, status }) {
+  return visibility === "public" && status !== "draft";
+}
+
 /** The number of drops that the stream added since the page was opened. */
 let arrived = 0;
 
 /** Adds a drop from the stream: a new one, or one that another tab follows. @param {Drop} drop */
 function addFromStream(drop) {
-  if (isOver(statusOf(drop)) || !catalog.isPast(drop) || drop.visibility !== "public") return;
+  if (isOver(statusOf(drop)) || !catalog.isPast(drop) || !isPublic(drop)) return;
   arrived += 1;
   // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
@@ -71,7 +76,7 @@ function addFromStream(drop) {
 function add(drops) {
   const added = drops
     // A signed-in administrator is sent all drops.
-    .filter(({ id, visibility }) => visibility === "public" && !cards.has(id))
+    .filter((drop) => isPublic(drop) && !cards.has(drop.id))
     .map((drop) => {
       const card = new DropCard();
       card.drop = drop;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::payments::in_python;
+use super::groups::in_python;
 use super::story::*;
 
 fn drafted() -> TestEvent {
