@@ -23,8 +23,8 @@ pub const MAX_AHEAD_MS: i64 = 2_000;
 pub enum DropEvent {
     /// The drop was created.
     DropScheduled(DropScheduled),
-    /// The drop was created as a draft: nobody but the shop knows it, and nothing can be held. It is
-    /// an event type of its own, so that a server that does not know drafts does not sell them.
+    /// The drop was created as a draft: only the shop knows it, and nothing can be held. It is an
+    /// event type of its own, so that a server of an earlier release does not sell drafts.
     DropDrafted(DropScheduled),
     /// The drop is no draft any more.
     DropPublished(DropPublished),

@@ -6,7 +6,7 @@ use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::Timestamp;
 
-/// What an administrator has done to the sale of a drop.
+/// The interruption of a sale by an administrator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interruption {
     /// Nothing.

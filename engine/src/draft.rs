@@ -178,7 +178,7 @@ pub(super) struct Draft {
     due: usize,
     /// Events that followed from a request's own.
     followed: usize,
-    /// The administrator who made the request whose events are added; `None`: no administrator.
+    /// The administrator of the request whose events are added; `None`: of no administrator.
     author: Option<AdminName>,
 }
 

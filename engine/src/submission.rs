@@ -108,7 +108,7 @@ pub(super) struct Submission {
     pub(super) request: AnyRequest,
     /// The arrival time, which decides if the request has to wait.
     pub(super) arrived: Timestamp,
-    /// The administrator who made it.
+    /// Its administrator, if it has one.
     pub(super) author: Option<AdminName>,
 }
 

@@ -33,7 +33,7 @@ pub enum AdminKeysError {
     Name { number: usize, reason: String },
     #[error("the key of {name} in {VARIABLE} must be visible ASCII, at least one character")]
     NoKey { name: AdminName },
-    /// Otherwise the log could not say who made a change.
+    /// Otherwise the log could not name the author of a change.
     #[error("{first} and {second} have the same key in {VARIABLE}")]
     SameKey { first: AdminName, second: AdminName },
 }

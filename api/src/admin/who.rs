@@ -1,13 +1,15 @@
 //! `GET /v1/admin/session`: the name by which the log knows the caller.
 
-use axum::Json;
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use domain::values::AdminName;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::app::App;
 use crate::auth::Admin;
+use crate::render::conditional_at;
 
 /// The administrator of a request.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -18,7 +20,10 @@ pub(crate) struct SignedInBody {
 }
 
 /// `GET /v1/admin/session`
-pub(crate) async fn who(Admin { name }: Admin) -> Response {
-    let private = [(header::CACHE_CONTROL, "no-store")];
-    (private, Json(SignedInBody { admin: name })).into_response()
+pub(crate) async fn who(
+    State(app): State<App>,
+    Admin { name }: Admin,
+    headers: HeaderMap,
+) -> Response {
+    conditional_at(&headers, app.now(), &SignedInBody { admin: name })
 }

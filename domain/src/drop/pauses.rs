@@ -44,7 +44,7 @@ impl DropAggregate {
         last.map(|pause| pause.paused_at)
     }
 
-    /// Returns what an administrator has done to the sale.
+    /// Returns the interruption of the sale.
     #[must_use]
     pub fn interruption(&self) -> Interruption {
         match (self.cancelled_at, self.paused_at()) {

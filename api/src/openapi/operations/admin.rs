@@ -197,10 +197,10 @@ fn who(schemas: &mut Schemas) -> Operation {
         SESSION,
         who::who,
         "readSession",
-        "Read who is signed in",
+        "Read the signed-in administrator",
     )
-    .description("The name of the holder of the key, or of the session.")
-    .response(signed_in.headers(&["Cache-Control"]))
+    .description("The name that belongs to the key of the request, or to its session.")
+    .conditional_response_with_time(signed_in)
 }
 
 fn sign_out(schemas: &mut Schemas) -> Operation {

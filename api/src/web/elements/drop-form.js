@@ -66,7 +66,8 @@ function create(title, drop) {
     async (form) => {
       const body = withoutNulls(readTerms(form, NEW_TERMS));
       const made = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-      const state = made.status === "scheduled" || made.status === "draft" ? made.status : "on sale";
+      const state =
+        made.status === "scheduled" || made.status === "draft" ? made.status : "on sale";
       return `${isolate(made.name)} is ${state === "draft" ? "a draft" : state}, with ${units(made.stock.total, "unit")}.`;
     },
   );

@@ -72,7 +72,11 @@ function row(event, name) {
     {},
     h("strong", {}, eventWords(event.event_type)),
     " ",
-    h("span", { class: "quiet-words" }, [isolate(name), detail(event), by(event)].filter(Boolean).join(" · ")),
+    h(
+      "span",
+      { class: "quiet-words" },
+      [isolate(name), detail(event), by(event)].filter(Boolean).join(" · "),
+    ),
   );
   return h(
     "li",

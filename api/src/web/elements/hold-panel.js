@@ -160,7 +160,9 @@ export class HoldPanel extends HTMLElement {
       case "paused":
         return this.#paused(drop);
       case "draft":
-        return { nodes: [h("p", { class: "outcome" }, "This drop is a draft: buyers do not see it.")] };
+        return {
+          nodes: [h("p", { class: "outcome" }, "This drop is a draft: buyers do not see it.")],
+        };
       case "ended":
         return { nodes: [h("p", { class: "outcome" }, "This drop has ended.")] };
       case "cancelled":

@@ -51,7 +51,8 @@ import { learn } from "./clock.js";
  *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}}
  *   Metrics
  * @typedef {{position: number, aggregate_type: string, aggregate_id: string, event_type: string,
- *   recorded_at: string, payload: Record<string, any>}} LogEvent
+ *   recorded_at: string, payload: Record<string, any>,
+ *   metadata: {admin?: string}}} LogEvent
  * @typedef {{quantity: number, amount: Money}} RefundTotal the refunds of a purchase, in sum
  * @typedef {{drop_id: string, hold_id: string, purchase_id: string | null, quantity: number,
  *   price: Money, total: Money, refunded: RefundTotal}} OrderItem

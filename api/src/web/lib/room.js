@@ -164,7 +164,7 @@ export function pager(show) {
   };
 }
 
-/** Shows who is signed in. */
+/** Shows the name of the administrator. */
 async function showName() {
   const session = await call("/v1/admin/session").catch(() => null);
   if (session) write(byId("signed-in"), session.admin);
