@@ -111,10 +111,11 @@ pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Res
 }
 
 /// The rooms of the dashboard: the last segment of the path, and the file.
-const ROOMS: [(&str, &str); 5] = [
+const ROOMS: [(&str, &str); 6] = [
     ("orders", "rooms/orders.html"),
     ("revenue", "rooms/revenue.html"),
     ("buyers", "rooms/buyers.html"),
+    ("catalogue", "rooms/catalogue.html"),
     ("webhooks", "rooms/webhooks.html"),
     ("attention", "rooms/attention.html"),
 ];

@@ -13,6 +13,7 @@ import { keepFresh, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { openAdjust, openCancel, openDuplicate, openEdit } from "../elements/drop-form.js";
+import { openNewCodes } from "../elements/codes-form.js";
 import { saleAction } from "../elements/sale-form.js";
 import { eventWords } from "../elements/event-log.js";
 import { OpeningChart, elapsed } from "../elements/opening-chart.js";
@@ -95,6 +96,9 @@ function show(report) {
   /** @type {HTMLButtonElement} */
   const cancel = byId("cancel");
   cancel.disabled = report.status === "cancelled";
+  /** @type {HTMLButtonElement} */
+  const codes = byId("codes");
+  codes.disabled = cancel.disabled;
   const next = saleAction(report.status);
   byId("sale").hidden = !next;
   if (next) write(byId("sale"), next.words);
@@ -253,6 +257,7 @@ part("connection-state", ConnectionState).watch(live);
 for (const [button, open] of /** @type {const} */ ([
   ["edit", openEdit],
   ["adjust", openAdjust],
+  ["codes", openNewCodes],
   ["duplicate", openDuplicate],
   ["cancel", openCancel],
 ]))

@@ -19,6 +19,7 @@ import "../elements/name-field.js";
 import "../elements/service-note.js";
 import { toast } from "../elements/toast-list.js";
 import "../elements/your-list.js";
+import "../elements/notification-bell.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
