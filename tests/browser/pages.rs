@@ -78,6 +78,7 @@ macro_rules! pages_work_in_a_real_browser {
 
 pages_work_in_a_real_browser![
     access,
+    states,
     accessibility,
     admin,
     buyer,
