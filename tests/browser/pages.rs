@@ -78,7 +78,6 @@ macro_rules! pages_work_in_a_real_browser {
 
 pages_work_in_a_real_browser![
     access,
-    states,
     accessibility,
     admin,
     buyer,
@@ -96,6 +95,7 @@ pages_work_in_a_real_browser![
     room,
     rooms,
     shop,
+    states,
     waitlist,
 ];
 
