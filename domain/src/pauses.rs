@@ -1,7 +1,7 @@
 //! Decisions about drafts and pauses.
 //!
 //! Promise: a draft exists for the shop only, and nothing of it is held. A paused drop keeps its
-//! holds, which can be purchased and expire as usual, and its waitlist, in order and without offers.
+//! holds, which can be purchased and expire as usual, and its waitlist, in order, without offers.
 //! No unit is held in addition: not by a hold, an order, an offer, a larger hold or late money.
 //! Limit: a pause moves no time. The drop starts and ends, and holds expire, by its terms.
 //!

@@ -361,8 +361,8 @@ pub struct KeySettings {
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
 
-    /// Bearer keys of several administrators: pairs NAME=KEY, separated by spaces, or @FILE with one
-    /// pair on each line. The name stands in the log next to each change, so use a role or a
+    /// Bearer keys of several administrators: pairs NAME=KEY, separated by spaces, or @FILE with
+    /// one pair on each line. The name stands in the log next to each change, so use a role or a
     /// pseudonym. The holder of --admin-key has the name `admin`. The same rules apply to each key.
     #[arg(
         long,

@@ -34,8 +34,8 @@ pub(super) struct Drops {
     in_order: BTreeSet<ListKey>,
     /// The same by phase, as of `as_of`.
     in_phase: [BTreeSet<ListKey>; DropStatus::ALL.len()],
-    /// The starts and ends of all drops that are neither drafts nor cancelled, at which phases change without an
-    /// event.
+    /// The starts and ends of all drops that are neither drafts nor cancelled, at which phases
+    /// change without an event.
     turns: BTreeSet<(Timestamp, DropId)>,
     /// Every drop by the position of its first event.
     scheduled: BTreeMap<Position, DropId>,
