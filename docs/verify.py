@@ -1,7 +1,7 @@
 """Independent check of a Holdfast export: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
 Shares no code with Holdfast; encoding: docs/AUDIT.md. Checks positions, hashes, times, sequences,
-holds (placed once, resolved at most once, in time), units (conserved, none negative), limit groups,
-the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
+holds (placed once, resolved at most once, in time), units (conserved, none negative; none held in drafts
+and pauses), limit groups, the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
 Exit code 0: verified; a note if no head was kept. 1: a check failed. 2: unreadable, or no event."""
 import datetime, hashlib, json, os, re, struct, sys
 VALUE, STRING, Fault = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"'), type("Fault", (Exception,), {})
@@ -20,7 +20,8 @@ def events(export, most=16 << 20):  # in older exports an event with line breaks
 CHANGES = {"HoldExtended": "extended_at", "HoldChanged": "changed_at", "HoldExpired": "", "HoldReleased": "", "PurchaseConfirmed": "purchased_at"}
 def move(units, holds, drop, event_type, payload, time):  # units: [available, held, sold, total]; an open hold: [drop, quantity, end]
     [(kind, fields)], held, sold, total = payload.items(), 0, 0, 0; same("type", event_type, kind); hold, quantity = holds.get(fields.get("hold_id")), fields.get("quantity", 0); begun = fields.get("started_at", fields.get("ended_at")); same("time of the record", max(millis(begun), time) if begun else time, time)
-    if kind in ("DropScheduled", "StockAdjusted"): total = fields["total_stock" if kind == "DropScheduled" else "delta"]
+    if kind in ("DropScheduled", "DropDrafted", "StockAdjusted"): total = fields["delta" if kind[0] == "S" else "total_stock"]
+    elif kind in ("DropPaused", "DropResumed"): same("pause", kind == "DropPaused", not holds.get((drop,))); holds[drop,] = kind == "DropPaused"
     elif kind == "HoldPlaced":
         if fields["hold_id"] in holds: raise Fault("placed twice")
         over = millis(fields["expires_at"]) if "expires_at" in fields else millis(fields["placed_at"]) + 1000 * fields["hold_seconds"]; held, holds[fields["hold_id"]] = quantity, [drop, quantity, over]
@@ -37,6 +38,7 @@ def move(units, holds, drop, event_type, payload, time):  # units: [available, h
         sold, total, bought[1] = -quantity, 0 if fields["restocked"] else -quantity, bought[1] - quantity; same("units left to refund", max(0, bought[1]), bought[1])
     terms = fields.get("terms") or holds.get(drop) or {}; group, buyer, _ = account = terms.get("limit_group"), fields.get("buyer"), "units"; same("limit group", (holds.get(drop) or terms).get("limit_group"), group); holds[drop] = terms
     if group: holds[account] = taken = holds.get(account, 0) + held + sold; same(f"units of buyer {buyer} in limit group {group}", min(taken, terms.get("max_per_buyer", taken)) if held > 0 else taken, taken)
+    if held > 0 and (terms.get("draft") or holds.get((drop,))): raise Fault("units were held in a draft or in a pause")
     units[:] = map(sum, zip(units, (total - held - sold, held, sold, total)))
     if min(units) < 0 or sum(units[:3]) != units[3]: raise Fault(f"units are not conserved: {units}")
 def voided(export):  # positions that a later event declares void: they stay in the chain and have no effect

@@ -7,6 +7,7 @@
 pub(crate) mod buyer;
 pub(crate) mod report;
 pub(crate) mod revenue;
+pub(crate) mod who;
 pub(crate) mod window;
 
 use std::collections::BTreeSet;

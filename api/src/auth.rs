@@ -14,19 +14,22 @@ mod origin;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
-use domain::values::BuyerId;
+use domain::values::{AdminName, BuyerId};
 use tokens::buyers::TokenError;
 use tokens::jws::has_form_of_token;
 
 use crate::app::App;
 use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
-use crate::session::is_signed_in;
+use crate::session;
 use crate::viewer::Viewer;
 
-/// Proof that the caller has the admin key.
+/// Proof that the caller has an admin key.
 #[derive(Debug, Clone, Copy)]
-pub struct Admin;
+pub struct Admin {
+    /// The holder of the key.
+    pub name: AdminName,
+}
 
 /// Proof that the caller has the auditor key, or the admin key.
 #[derive(Debug, Clone, Copy)]
@@ -165,7 +168,7 @@ impl Accepted {
 
 /// The owner of a bearer key or token.
 enum Bearer {
-    Admin,
+    Admin(AdminName),
     Auditor,
     Buyer(BuyerId),
 }
@@ -191,8 +194,8 @@ impl Bearer {
     }
 
     async fn known(token: &str, accepted: Accepted, app: &App) -> Result<Self, Problem> {
-        if app.keys.admin.matches(token) {
-            return Ok(Self::Admin);
+        if let Some(admin) = app.keys.admin(token) {
+            return Ok(Self::Admin(admin.name));
         }
         if app.keys.auditor.matches(token) {
             return Ok(Self::Auditor);
@@ -213,14 +216,12 @@ impl Bearer {
 }
 
 /// Accepts a signed-in browser, which sends no key.
-fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<(), Problem> {
-    if !parts.headers.contains_key(header::AUTHORIZATION)
-        && is_signed_in(parts, &app.sessions, app.now())?
-    {
-        Ok(())
-    } else {
-        Err(unauthorized(otherwise))
-    }
+fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<AdminName, Problem> {
+    let admin = match parts.headers.contains_key(header::AUTHORIZATION) {
+        true => None,
+        false => session::signed_in(parts, &app.sessions, app.now())?,
+    };
+    admin.ok_or_else(|| unauthorized(otherwise))
 }
 
 impl FromRequestParts<App> for Admin {
@@ -229,10 +230,10 @@ impl FromRequestParts<App> for Admin {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Some(key) = bearer(parts) else {
             return signed_in(parts, app, "Send the admin key: Authorization: Bearer KEY.")
-                .map(|()| Self);
+                .map(|name| Self { name });
         };
         match Bearer::of(key, Accepted::AdminKey, parts, app).await? {
-            Bearer::Admin => Ok(Self),
+            Bearer::Admin(name) => Ok(Self { name }),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may only read the log. Use the admin key.",
             )),
@@ -253,10 +254,10 @@ impl FromRequestParts<App> for Auditor {
                 app,
                 "Send the auditor key: Authorization: Bearer KEY.",
             )
-            .map(|()| Self);
+            .map(|_| Self);
         };
         match Bearer::of(key, Accepted::AnyKey, parts, app).await? {
-            Bearer::Admin | Bearer::Auditor => Ok(Self),
+            Bearer::Admin(_) | Bearer::Auditor => Ok(Self),
             Bearer::Buyer(_) => Err(forbidden(
                 "A buyer's token does not allow reading the log. Use the auditor key.",
             )),
@@ -281,7 +282,7 @@ impl Caller {
         let token = bearer(parts)
             .ok_or_else(|| unauthorized("Send the buyer's token: Authorization: Bearer TOKEN."))?;
         match Bearer::of(token, Accepted::Token, parts, app).await? {
-            Bearer::Admin => Ok(Self::Trusted),
+            Bearer::Admin(_) => Ok(Self::Trusted),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may only read the log. Use the buyer's token.",
             )),
@@ -335,7 +336,8 @@ impl FromRequestParts<App> for Visitor {
         };
         let Some(key) = bearer_key(parts, app) else {
             let is_admin = !parts.headers.contains_key(header::AUTHORIZATION)
-                && is_signed_in(parts, &app.sessions, app.now()).unwrap_or(false);
+                && session::signed_in(parts, &app.sessions, app.now())
+                    .is_ok_and(|admin| admin.is_some());
             return Ok(match is_admin {
                 true => Self {
                     is_admin,
@@ -346,7 +348,7 @@ impl FromRequestParts<App> for Visitor {
             });
         };
         let attempt = app.limiter.attempt(origin, AttemptKind::Key)?;
-        if app.keys.admin.matches(key) {
+        if app.keys.admin(key).is_some() {
             attempt.succeeded();
             return Ok(Self {
                 is_admin: true,

@@ -7,6 +7,7 @@ mod of_catalogue;
 pub(crate) mod picture;
 pub(crate) mod purchases;
 pub(crate) mod refunds;
+pub(crate) mod sale;
 pub(crate) mod terms;
 
 use std::cmp::Reverse;
@@ -51,7 +52,7 @@ pub(crate) const MOST_LISTED: usize = 100;
 /// `POST /v1/drops`
 pub(crate) async fn create(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     key: IdempotencyKey,
     Body(new): Body<NewDrop, MAX_TERMS_BODY>,
 ) -> Result<Response, Problem> {
@@ -62,7 +63,7 @@ pub(crate) async fn create(
         terms: Box::new(terms),
         total_stock,
     };
-    let answer = app.engine.schedule_drop(request).await?;
+    let answer = app.engine.by(name).schedule_drop(request).await?;
     let mut response = drop_now(&app, StatusCode::CREATED, answer.drop_id)?;
     insert(
         &mut response,
@@ -256,7 +257,7 @@ pub(crate) async fn read(
 /// `PATCH /v1/drops/{id}`
 pub(crate) async fn edit(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     Body(edited): Body<EditedDrop, MAX_TERMS_BODY>,
@@ -268,7 +269,7 @@ pub(crate) async fn edit(
         expected_version,
         patch,
     };
-    let answer = app.engine.reschedule_drop(request).await?;
+    let answer = app.engine.by(name).reschedule_drop(request).await?;
     let response = drop_now(&app, StatusCode::OK, drop_id)?;
     Ok(positioned(response, &answer))
 }
@@ -314,19 +315,28 @@ pub(crate) struct Cancellation {}
 /// `POST /v1/drops/{id}/cancel`
 pub(crate) async fn cancel(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
-    must_match(&app, drop_id, &headers)?;
-    let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
+    must_match(&app, drop_id, &headers, |row| row.cancelled_at.is_some())?;
+    let answer = app
+        .engine
+        .by(name)
+        .cancel_drop(CancelDrop { drop_id })
+        .await?;
     Ok(recorded(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
-/// Rejects an `If-Match` that names other versions of the drop than the present one. A drop that is
-/// cancelled already passes: the request may be a retry, and changes nothing.
-fn must_match(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<(), Problem> {
+/// Rejects an `If-Match` that names other versions of the drop than the present one. A drop of
+/// which `is_done` is true passes: the request may be a retry, and changes nothing.
+fn must_match(
+    app: &App,
+    drop_id: DropId,
+    headers: &HeaderMap,
+    is_done: impl Fn(&LiveStockRow) -> bool,
+) -> Result<(), Problem> {
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(());
     }
@@ -334,8 +344,7 @@ fn must_match(app: &App, drop_id: DropId, headers: &HeaderMap) -> Result<(), Pro
         return Ok(());
     };
     let present = app.views.drop(drop_id);
-    let is_stale =
-        |drop: &DropView| drop.row.cancelled_at.is_none() && drop.row.terms_version != expected;
+    let is_stale = |drop: &DropView| !is_done(&drop.row) && drop.row.terms_version != expected;
     let Some(version) = present.filter(is_stale).map(|drop| drop.row.terms_version) else {
         return Ok(());
     };
@@ -387,7 +396,7 @@ pub(crate) struct AdjustmentBody {
 /// `POST /v1/drops/{id}/stock-adjustments`
 pub(crate) async fn adjust(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     key: IdempotencyKey,
     headers: HeaderMap,
@@ -401,7 +410,7 @@ pub(crate) async fn adjust(
         delta: new.delta,
         reason: new.reason.0,
     };
-    let answer = app.engine.adjust_stock(request).await?;
+    let answer = app.engine.by(name).adjust_stock(request).await?;
     let drop = find(&app, drop_id)?;
     let adjustment = app.views.adjustment(answer.subject);
     let adjustment = adjustment.ok_or_else(Problem::declared_void)?;
@@ -424,7 +433,7 @@ pub(crate) struct CountedStock {
 /// `PUT /v1/drops/{id}/stock`
 pub(crate) async fn set_stock(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
     Body(counted): Body<CountedStock>,
@@ -439,7 +448,7 @@ pub(crate) async fn set_stock(
         total: counted.total,
         reason: counted.reason.0,
     };
-    let answer = app.engine.set_stock(request).await?;
+    let answer = app.engine.by(name).set_stock(request).await?;
     let response = drop_now(&app, StatusCode::OK, drop_id)?;
     Ok(positioned(response, &answer))
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Health;
-use infrastructure::erasure::erase;
+use infrastructure::erasure::erase_by;
 use infrastructure::error::LogError;
 use tracing::warn;
 
@@ -16,11 +16,13 @@ use crate::problem::Problem;
 /// `DELETE /v1/admin/buyers/{buyer_id}`: 204, even if the buyer is unknown.
 pub(crate) async fn delete(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     BuyerIdPath(buyer_id): BuyerIdPath,
 ) -> Result<Response, Problem> {
     check_log_accepted(&app)?;
-    let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;
+    let erased = erase_by(app.log.pool(), &buyer_id, Some(name))
+        .await
+        .map_err(failed)?;
     app.notification_hub.end(&buyer_id);
     let Some(erasure) = erased else {
         return Ok(StatusCode::NO_CONTENT.into_response());

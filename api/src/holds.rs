@@ -180,12 +180,12 @@ pub(crate) struct Extension {
 /// `POST /v1/holds/{id}/extend`
 pub(crate) async fn extend(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     HoldPath(hold_id): HoldPath,
     Body(Extension { seconds }): Body<Extension>,
 ) -> Result<Response, Problem> {
     let request = ExtendHold { hold_id, seconds };
-    let answer = app.engine.extend_hold(request).await?;
+    let answer = app.engine.by(name).extend_hold(request).await?;
     Ok(positioned(hold_now(&app, hold_id)?, &answer))
 }
 

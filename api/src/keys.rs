@@ -1,5 +1,6 @@
 //! The keys of administrators and auditors.
 
+use domain::values::AdminName;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -35,17 +36,61 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
+/// The key of an administrator.
+#[derive(Clone)]
+pub struct AdminKey {
+    /// Its holder. Several keys may have one name, for example while a key is replaced.
+    pub name: AdminName,
+    pub key: Key,
+}
+
 #[derive(Clone)]
 pub struct Keys {
-    /// Grants everything.
-    pub admin: Key,
+    /// Each grants everything.
+    pub admins: Vec<AdminKey>,
     /// Grants reading the log.
     pub auditor: Key,
+}
+
+impl Keys {
+    /// Returns the holder of an admin key. Compares with every key, so that the time does not
+    /// depend on which one is right.
+    #[must_use]
+    pub fn admin(&self, guess: &str) -> Option<&AdminKey> {
+        let mut found = None;
+        for admin in &self.admins {
+            if admin.key.matches(guess) {
+                found = Some(admin);
+            }
+        }
+        found
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_admin_key_names_its_holder() {
+        let admin = |name, key| AdminKey {
+            name: AdminName::new(name).unwrap(),
+            key: Key::new(key).unwrap(),
+        };
+        let keys = Keys {
+            admins: vec![
+                admin("ops-1", "old"),
+                admin("ops-2", "other"),
+                admin("ops-1", "new"),
+            ],
+            auditor: Key::new("auditor").unwrap(),
+        };
+        let holder = |guess| keys.admin(guess).map(|admin| admin.name.to_string());
+        for (guess, name) in [("old", "ops-1"), ("other", "ops-2"), ("new", "ops-1")] {
+            assert_eq!(holder(guess).as_deref(), Some(name));
+        }
+        assert_eq!(holder("auditor"), None);
+    }
 
     #[test]
     fn a_key_is_visible_ascii_of_any_length() {

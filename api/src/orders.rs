@@ -250,7 +250,7 @@ pub(crate) struct OrderPatch {
 pub(crate) async fn fulfil(
     State(app): State<App>,
     OrderPath(order_id): OrderPath,
-    _: Admin,
+    Admin { name }: Admin,
     Body(patch): Body<OrderPatch>,
 ) -> Result<Response, Problem> {
     let request = FulfilOrder {
@@ -258,7 +258,7 @@ pub(crate) async fn fulfil(
         fulfilment: patch.fulfilment,
         tracking: patch.tracking.map(|Entered(tracking)| tracking),
     };
-    let answer = app.engine.fulfil_order(request).await?;
+    let answer = app.engine.by(name).fulfil_order(request).await?;
     order_now(&app, &answer, true)
 }
 

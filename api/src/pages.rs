@@ -91,7 +91,7 @@ pub(crate) async fn drop_page(
     };
     let mut response = page(&headers, "drop.html", status);
     // A drop that is not in the shop's own lists is not for those of search engines either.
-    if terms.is_some_and(|terms| !terms.visibility.is_listed()) {
+    if terms.is_some_and(|terms| !terms.are_listed()) {
         let unlisted = HeaderValue::from_static("noindex");
         let robots = HeaderName::from_static("x-robots-tag");
         response.headers_mut().insert(robots, unlisted);
@@ -116,10 +116,11 @@ pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Res
 }
 
 /// The rooms of the dashboard: the last segment of the path, and the file.
-const ROOMS: [(&str, &str); 5] = [
+const ROOMS: [(&str, &str); 6] = [
     ("orders", "rooms/orders.html"),
     ("revenue", "rooms/revenue.html"),
     ("buyers", "rooms/buyers.html"),
+    ("catalogue", "rooms/catalogue.html"),
     ("webhooks", "rooms/webhooks.html"),
     ("attention", "rooms/attention.html"),
 ];

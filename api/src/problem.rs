@@ -132,6 +132,10 @@ codes! {
     LimitReached = "limit_reached", CONFLICT, "A limit of units is reached";
     /// The drop is scheduled: nothing is sold before `starts_at`.
     NotLive = "not_live", CONFLICT, "The drop has not started";
+    /// An administrator interrupted the sale: nothing is held until it is resumed.
+    Paused = "paused", CONFLICT, "The drop is paused";
+    /// The drop is not published. Callers that are no administrators get `drop_not_found`.
+    Draft = "draft", CONFLICT, "The drop is a draft";
     /// The drop reached its end, or was cancelled.
     Ended = "ended", CONFLICT, "The drop has ended";
     /// All uses of the access code are taken.
@@ -597,6 +601,10 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         Refusal::NotLive { starts_at } => {
             problem(Code::NotLive).with("starts_at", starts_at.to_string())
         }
+        Refusal::Paused { paused_at } => {
+            problem(Code::Paused).with("paused_at", paused_at.to_string())
+        }
+        Refusal::Draft => problem(Code::Draft),
         Refusal::Ended {
             ended_at,
             cancelled,

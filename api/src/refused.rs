@@ -60,6 +60,8 @@ impl Reason {
             | Refusal::AlreadyScheduled
             | Refusal::IdempotencyKeyReused
             | Refusal::NotLive { .. }
+            | Refusal::Paused { .. }
+            | Refusal::Draft
             | Refusal::Ended { .. }
             | Refusal::CodeRequired
             | Refusal::CodeInvalid

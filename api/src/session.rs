@@ -5,7 +5,7 @@
 //! server's own pages: it is `HttpOnly` and `SameSite=Strict`, and a request that changes something
 //! must have headers, which no page can forge, that show the same origin. Limit: signing out ends
 //! the session in this process. Other processes of the same log, or this one after a restart, still
-//! accept a stolen copy until it expires; changing the admin key ends every session everywhere.
+//! accept a stolen copy until it expires; changing an admin key ends its sessions everywhere.
 
 pub(crate) mod routes;
 
@@ -14,12 +14,12 @@ use std::sync::{Mutex, PoisonError};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
-use domain::values::Timestamp;
+use domain::values::{AdminName, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokens::jws::Hs256;
 use uuid::Uuid;
 
-use crate::keys::Key;
+use crate::keys::AdminKey;
 use crate::problem::{Code, Problem};
 
 /// Lifetime of a session in seconds: a working day.
@@ -29,7 +29,8 @@ pub(crate) const COOKIE: &str = "holdfast_admin";
 
 /// Signs sessions and stores which were ended.
 pub struct Sessions {
-    key: Hs256,
+    /// For each admin key, the key that signs its sessions. It proves who signed in.
+    keys: Vec<(AdminName, Hs256)>,
     /// Sessions that were ended early, with their original expiry in seconds since the Unix epoch.
     ended: Mutex<HashMap<Uuid, i64>>,
 }
@@ -43,24 +44,30 @@ struct Claims {
 }
 
 impl Sessions {
-    /// Sessions for `admin`. `secret` comes from the log, so that every process of one log accepts
-    /// them.
+    /// Sessions for `admins`. `secret` comes from the log, so that every process of one log accepts
+    /// them. A key that is removed ends its sessions at the next start.
     #[must_use]
-    pub fn new(admin: &Key, secret: &[u8]) -> Self {
-        let key = admin.derive(b"holdfast admin session", secret);
+    pub fn new(admins: &[AdminKey], secret: &[u8]) -> Self {
+        let keys = admins.iter().map(|admin| (admin.name, of(admin, secret)));
         Self {
-            key: Hs256::new(&key),
+            keys: keys.collect(),
             ended: Mutex::default(),
         }
     }
 
-    fn open(&self, now: Timestamp) -> Result<(String, Timestamp), Problem> {
+    /// Opens a session of the holder of `admin`, which is one of the keys.
+    fn open(
+        &self,
+        admin: &AdminKey,
+        secret: &[u8],
+        now: Timestamp,
+    ) -> Result<(String, Timestamp), Problem> {
         let expires_at = now.plus_seconds(LASTS_SECONDS);
         let claims = Claims {
             jti: Uuid::new_v4(),
             exp: expires_at.millis().div_euclid(1000),
         };
-        self.key
+        of(admin, secret)
             .sign(&claims)
             .map(|token| (token, expires_at))
             .map_err(|error| Problem::internal(&error))
@@ -69,15 +76,19 @@ impl Sessions {
     /// Returns true if the request has the cookie of an active session.
     #[must_use]
     pub fn is_open(&self, headers: &HeaderMap, now: Timestamp) -> bool {
-        let Some(claims) = self.claims(headers, now) else {
-            return false;
-        };
+        self.admin(headers, now).is_some()
+    }
+
+    /// Returns the administrator of the active session whose cookie the request has.
+    #[must_use]
+    pub fn admin(&self, headers: &HeaderMap, now: Timestamp) -> Option<AdminName> {
+        let (name, claims) = self.claims(headers, now)?;
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        !ended.contains_key(&claims.jti)
+        (!ended.contains_key(&claims.jti)).then_some(name)
     }
 
     fn end(&self, headers: &HeaderMap, now: Timestamp) {
-        let Some(claims) = self.claims(headers, now) else {
+        let Some((_, claims)) = self.claims(headers, now) else {
             return;
         };
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,15 +97,22 @@ impl Sessions {
         ended.insert(claims.jti, claims.exp);
     }
 
-    fn claims(&self, headers: &HeaderMap, now: Timestamp) -> Option<Claims> {
+    fn claims(&self, headers: &HeaderMap, now: Timestamp) -> Option<(AdminName, Claims)> {
         let seconds = now.millis().div_euclid(1000);
-        let open = |token| {
-            let claims = self.key.verify(token).ok()?;
+        let open = |token: &str| {
+            let verified =
+                |(name, key): &(AdminName, Hs256)| Some((*name, key.verify(token).ok()?));
+            let (name, claims) = self.keys.iter().find_map(verified)?;
             let claims: Claims = serde_json::from_value(claims.into()).ok()?;
-            (claims.exp > seconds).then_some(claims)
+            (claims.exp > seconds).then_some((name, claims))
         };
         cookies(headers).find_map(open)
     }
+}
+
+/// The key that signs the sessions of the holder of `admin`.
+fn of(admin: &AdminKey, secret: &[u8]) -> Hs256 {
+    Hs256::new(&admin.key.derive(b"holdfast admin session", secret))
 }
 
 /// Returns every cookie of this name: a browser may also send those of other paths or programs.
@@ -106,20 +124,20 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Returns true if the request has a session and may use it.
+/// Returns the administrator of the session that the request has and may use.
 ///
 /// # Errors
 /// 403 when it comes from another origin.
-pub(crate) fn is_signed_in(
+pub(crate) fn signed_in(
     parts: &Parts,
     sessions: &Sessions,
     now: Timestamp,
-) -> Result<bool, Problem> {
-    if !sessions.is_open(&parts.headers, now) {
-        return Ok(false);
-    }
+) -> Result<Option<AdminName>, Problem> {
+    let Some(admin) = sessions.admin(&parts.headers, now) else {
+        return Ok(None);
+    };
     if is_same_origin(&parts.method, &parts.headers) == Some(true) {
-        return Ok(true);
+        return Ok(Some(admin));
     }
     Err(Problem::new(
         Code::Forbidden,
@@ -155,6 +173,7 @@ pub(crate) fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Key;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&'static str, &str)| {
@@ -166,8 +185,28 @@ mod tests {
         pairs.iter().map(pair).collect()
     }
 
-    fn sessions(admin: &str) -> Sessions {
-        Sessions::new(&Key::new(admin).unwrap(), b"secret of the log")
+    const SECRET: &[u8] = b"secret of the log";
+
+    fn admin(name: &str) -> AdminKey {
+        AdminKey {
+            name: AdminName::new(name).unwrap(),
+            key: Key::new(name).unwrap(),
+        }
+    }
+
+    fn sessions(name: &str) -> Sessions {
+        Sessions::new(&[admin(name), admin("ops-2")], SECRET)
+    }
+
+    #[test]
+    fn session_has_the_name_of_its_key_and_ends_with_it() {
+        let (token, _) = sessions("ops-1")
+            .open(&admin("ops-2"), SECRET, now())
+            .unwrap();
+        let found = sessions("ops-1").admin(&cookie(&token), now());
+        assert_eq!(found, Some(admin("ops-2").name));
+        let without = Sessions::new(&[admin("ops-1")], SECRET);
+        assert_eq!(without.admin(&cookie(&token), now()), None);
     }
 
     fn cookie(token: &str) -> HeaderMap {
@@ -181,28 +220,34 @@ mod tests {
     #[test]
     fn session_is_active_until_it_is_ended_or_expires() {
         let sessions = sessions("admin");
-        let (token, _) = sessions.open(now()).unwrap();
+        let (token, _) = sessions.open(&admin("admin"), SECRET, now()).unwrap();
         assert!(sessions.is_open(&cookie(&token), now()));
         sessions.end(&cookie(&token), now());
         assert!(!sessions.is_open(&cookie(&token), now()));
-        let (other, _) = sessions.open(now()).unwrap();
+        let (other, _) = sessions.open(&admin("admin"), SECRET, now()).unwrap();
         assert!(
             sessions.is_open(&cookie(&other), now()),
             "another session stays active"
         );
         let lasts = i64::from(LASTS_SECONDS) * 1000;
-        let (old, _) = sessions.open(now().plus_millis(-lasts - 1000)).unwrap();
+        let (old, _) = sessions
+            .open(&admin("admin"), SECRET, now().plus_millis(-lasts - 1000))
+            .unwrap();
         assert!(!sessions.is_open(&cookie(&old), now()));
-        let (nearly, _) = sessions.open(now().plus_millis(-lasts + 60_000)).unwrap();
+        let (nearly, _) = sessions
+            .open(&admin("admin"), SECRET, now().plus_millis(-lasts + 60_000))
+            .unwrap();
         assert!(sessions.is_open(&cookie(&nearly), now()));
     }
 
     #[test]
     fn session_of_another_key_or_altered_session_is_rejected() {
-        let (token, _) = sessions("another").open(now()).unwrap();
+        let (token, _) = sessions("another")
+            .open(&admin("another"), SECRET, now())
+            .unwrap();
         let sessions = sessions("admin");
         assert!(!sessions.is_open(&cookie(&token), now()));
-        let (token, _) = sessions.open(now()).unwrap();
+        let (token, _) = sessions.open(&admin("admin"), SECRET, now()).unwrap();
         assert!(!sessions.is_open(&cookie(&format!("{token}x")), now()));
         assert!(!sessions.is_open(&cookie(""), now()));
         assert!(!sessions.is_open(&HeaderMap::new(), now()));

@@ -24,12 +24,12 @@ pub(crate) enum Viewer {
 impl Viewer {
     /// Returns true if the drop exists for this reader: its state, page, stream and purchasers.
     pub(crate) fn finds(self, terms: &DropTerms) -> bool {
-        self == Self::Staff || terms.visibility.is_found()
+        self == Self::Staff || terms.are_found()
     }
 
     /// Returns true if the drop is in this reader's lists.
     pub(crate) fn lists(self, terms: &DropTerms) -> bool {
-        self == Self::Staff || terms.visibility.is_listed()
+        self == Self::Staff || terms.are_listed()
     }
 
     /// Returns true if this reader sees how many units there are.

@@ -219,6 +219,10 @@ fn label(event_type: &'static str) -> &'static str {
     match event_type {
         "DropScheduled" => "scheduled",
         "DropRescheduled" => "terms changed",
+        "DropDrafted" => "drafted",
+        "DropPublished" => "published",
+        "DropPaused" => "paused",
+        "DropResumed" => "resumed",
         "DropCancelled" => "cancelled",
         "DropStarted" => "started",
         "DropEnded" => "ended",

@@ -130,7 +130,10 @@ async fn read(
             let Some(recorded) = reading.decode(stored)? else {
                 continue;
             };
-            if matches!(recorded.event, DropEvent::DropScheduled(_)) {
+            if matches!(
+                recorded.event,
+                DropEvent::DropScheduled(_) | DropEvent::DropDrafted(_)
+            ) {
                 drops.insert(recorded.drop_id, (recorded, body(stored)));
                 continue;
             }
@@ -170,9 +173,13 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
         // The id is assigned when the buyer joins the waitlist.
         DropEvent::WaitlistJoined(event) => Some(event.hold_id),
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistLeft(_)
@@ -187,7 +194,10 @@ impl History {
         let is_about_its_drop = self.is_open
             && matches!(
                 recorded.event,
-                DropEvent::DropCancelled(_) | DropEvent::DropRescheduled(_)
+                DropEvent::DropCancelled(_)
+                    | DropEvent::DropRescheduled(_)
+                    | DropEvent::DropPaused(_)
+                    | DropEvent::DropResumed(_)
             );
         if is_its_own {
             self.is_open = matches!(
@@ -213,9 +223,13 @@ impl History {
             DropEvent::HoldReleased(_) => Some("released"),
             DropEvent::PurchaseConfirmed(_) => Some("purchased"),
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)
@@ -231,7 +245,8 @@ impl History {
     fn to_text(&self) -> String {
         let all = self.scheduled.iter().chain(&self.events);
         let mut lines: Vec<String> = all
-            .map(|(recorded, _)| {
+            .map(|(recorded, body)| {
+                let by = body["metadata"]["admin"].as_str();
                 let RecordedEvent {
                     recorded_at,
                     position,
@@ -239,8 +254,9 @@ impl History {
                     ..
                 } = recorded;
                 format!(
-                    "{recorded_at}  position {position}: {}",
-                    sentences::sentence(event)
+                    "{recorded_at}  position {position}: {}{}",
+                    sentences::sentence(event),
+                    by.map_or_else(String::new, |name| format!(" (by {name})"))
                 )
             })
             .collect();

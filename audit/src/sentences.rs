@@ -10,14 +10,27 @@ use domain::values::{CodeDigest, DropName, FailureCode, Pseudonym, Quantity};
 #[must_use]
 pub fn sentence(event: &DropEvent) -> String {
     match event {
-        DropEvent::DropScheduled(event) => format!(
-            "{} was scheduled: {} at {}, from {}{}",
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => format!(
+            "{} was {}: {} at {}, from {}{}",
             quoted(&event.terms),
+            if event.terms.draft {
+                "drafted"
+            } else {
+                "scheduled"
+            },
             number_of_units(event.total_stock.get()),
             event.terms.price,
             event.terms.starts_at,
             until(&event.terms),
         ),
+        DropEvent::DropPublished(event) => {
+            format!(
+                "the drop was published, to start at {}",
+                event.terms.starts_at
+            )
+        }
+        DropEvent::DropPaused(event) => format!("the drop was paused at {}", event.paused_at),
+        DropEvent::DropResumed(event) => format!("the drop was resumed at {}", event.resumed_at),
         DropEvent::DropRescheduled(event) => format!(
             "the terms of {} were changed: {} a unit, from {}{}",
             quoted(&event.terms),

@@ -128,9 +128,13 @@ impl State {
             DropEvent::HoldReleased(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::PurchaseConfirmed(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
@@ -313,6 +317,8 @@ fn status(view: &DropView, at: Timestamp) -> &'static str {
         DropStatus::Scheduled => "has not started",
         DropStatus::Live => "is on sale",
         DropStatus::SoldOut => "is sold out",
+        DropStatus::Paused => "is paused",
+        DropStatus::Draft => "is a draft",
         DropStatus::Ended => "has ended",
         DropStatus::Cancelled => "was cancelled",
     }

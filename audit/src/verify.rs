@@ -16,6 +16,7 @@ mod closing;
 mod codes;
 mod foreign;
 mod ledger;
+mod pauses;
 mod persons;
 mod refunds;
 

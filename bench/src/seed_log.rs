@@ -244,6 +244,7 @@ pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue
         product_id: None,
         variant_id: None,
         creator_id: None,
+        draft: false,
         max_per_buyer: None,
         throttle: None,
     })

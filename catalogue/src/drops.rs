@@ -73,11 +73,14 @@ impl DropsOf {
 /// Returns the terms that an event sets.
 pub(crate) const fn terms_in(event: &DropEvent) -> Option<&DropTerms> {
     match event {
-        DropEvent::DropScheduled(event) => Some(&event.terms),
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => Some(&event.terms),
         DropEvent::DropRescheduled(event) => Some(&event.terms),
+        DropEvent::DropPublished(event) => Some(&event.terms),
         DropEvent::DropCancelled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)
@@ -98,7 +101,9 @@ impl State {
             return;
         };
         let before = self.remove(recorded.drop_id);
-        let scheduled_at = if let DropEvent::DropScheduled(event) = &recorded.event {
+        let scheduled_at = if let DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) =
+            &recorded.event
+        {
             event.scheduled_at
         } else if let Some(before) = before {
             before.scheduled_at
@@ -107,14 +112,8 @@ impl State {
         };
         let drop = Listed {
             scheduled_at,
-            product_id: terms
-                .product_id
-                .clone()
-                .filter(|_| terms.visibility.is_listed()),
-            creator_id: terms
-                .creator_id
-                .clone()
-                .filter(|_| terms.visibility.is_listed()),
+            product_id: terms.product_id.clone().filter(|_| terms.are_listed()),
+            creator_id: terms.creator_id.clone().filter(|_| terms.are_listed()),
         };
         let key = Reverse((drop.scheduled_at, recorded.drop_id));
         if let Some(id) = &drop.product_id {

@@ -337,11 +337,8 @@ impl State {
     fn apply(&mut self, recorded: &RecordedEvent, notices: &Notices) {
         if let Some(terms) = terms_in(&recorded.event) {
             let announced = Announced {
-                creator_id: terms
-                    .creator_id
-                    .clone()
-                    .filter(|_| terms.visibility.is_listed()),
-                is_found: terms.visibility.is_found(),
+                creator_id: terms.creator_id.clone().filter(|_| terms.are_listed()),
+                is_found: terms.are_found(),
                 has_exact_stock: terms.show_stock == ShowStock::Exact,
             };
             self.drops.insert(recorded.drop_id, announced);

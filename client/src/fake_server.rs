@@ -402,6 +402,7 @@ fn terms(new: &NewDropBody) -> DropTerms {
         product_id: None,
         variant_id: None,
         creator_id: None,
+        draft: false,
         max_per_buyer: None,
         throttle: None,
     }

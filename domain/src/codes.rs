@@ -14,7 +14,7 @@ use crate::decide::Decision;
 use crate::drop::{DropAggregate, Hold};
 use crate::event::{CodesCreated, DropEvent};
 use crate::refusal::Refusal;
-use crate::values::{Access, Timestamp, Visibility};
+use crate::values::{Access, Timestamp};
 
 /// The most access codes of one drop.
 pub const MAX_CODES: u32 = 100_000;
@@ -75,7 +75,7 @@ impl DropAggregate {
 
     /// Refuses every request of a caller for whom the drop does not exist.
     pub(crate) fn refuse_if_hidden(&self, pass: Pass) -> Result<(), Refusal> {
-        let is_hidden = self.existing_terms()?.visibility == Visibility::Hidden;
+        let is_hidden = !self.existing_terms()?.are_found();
         match is_hidden && !pass.sees_hidden {
             true => Err(Refusal::DropNotFound),
             false => Ok(()),
@@ -88,6 +88,7 @@ impl DropAggregate {
         self.refuse_if_hidden(pass)?;
         let terms = self.existing_terms()?;
         self.refuse_if_over(at)?;
+        self.refuse_if_draft()?;
         let Some(digest) = pass.code else {
             return match terms.access {
                 Access::Code => Err(Refusal::CodeRequired),
@@ -116,7 +117,8 @@ impl DropAggregate {
         if terms.access == Access::Code && self.code_of(hold.id).is_none() {
             return Err(Refusal::CodeRequired);
         }
-        self.refuse_before(self.opened_for(hold, terms.starts_at), at)
+        self.refuse_before(self.opened_for(hold, terms.starts_at), at)?;
+        self.refuse_if_paused()
     }
 
     pub(crate) fn refuse_before(&self, starts_at: Timestamp, at: Timestamp) -> Result<(), Refusal> {

@@ -14,6 +14,12 @@ pub enum DropCommand {
     ScheduleDrop(ScheduleDrop),
     /// Edits the terms.
     RescheduleDrop(RescheduleDrop),
+    /// Publishes a draft.
+    PublishDrop(PublishDrop),
+    /// Interrupts the sale.
+    PauseDrop(PauseDrop),
+    /// Continues the sale.
+    ResumeDrop(ResumeDrop),
     /// Cancels the drop: nothing can be held or purchased afterwards.
     CancelDrop(CancelDrop),
     /// Adds or removes units.
@@ -62,6 +68,23 @@ pub struct RescheduleDrop {
     /// The version of the terms that the caller has seen; `None` accepts any.
     pub expected_version: Option<u32>,
     pub patch: TermsPatch,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishDrop {
+    /// The start of the sale; `None`: that of the terms. A start in the past becomes `at`.
+    pub starts_at: Option<Timestamp>,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PauseDrop {
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResumeDrop {
     pub at: Timestamp,
 }
 

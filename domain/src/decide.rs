@@ -104,6 +104,9 @@ impl DropAggregate {
         let decision = match command {
             DropCommand::ScheduleDrop(command) => self.schedule(command)?.about(drop),
             DropCommand::RescheduleDrop(command) => self.reschedule(command)?.about(drop),
+            DropCommand::PublishDrop(command) => self.publish(command)?.about(drop),
+            DropCommand::PauseDrop(command) => self.pause(command)?.about(drop),
+            DropCommand::ResumeDrop(command) => self.resume(command)?.about(drop),
             DropCommand::CancelDrop(command) => self.cancel(command)?.about(drop),
             DropCommand::AdjustStock(command) => {
                 self.adjust_stock(command)?.about(Subject::Adjustment)
@@ -157,9 +160,13 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         check_schedule(&command.terms)?;
+        let event = match command.terms.draft {
+            true => DropEvent::DropDrafted,
+            false => DropEvent::DropScheduled,
+        };
         Ok(Decision::one(
             (),
-            DropEvent::DropScheduled(DropScheduled {
+            event(DropScheduled {
                 key: command.key,
                 terms: command.terms.clone(),
                 total_stock: command.total_stock,
@@ -376,6 +383,7 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_without_access(command.pass, command.at)?;
+        self.refuse_if_paused()?;
         self.refuse_above_limits(command.buyer, command.quantity, ordered)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
         let (requested, available) = (

@@ -14,6 +14,7 @@ mod first_fit;
 mod group;
 mod indexes;
 mod packed;
+mod pauses;
 pub mod refunds;
 mod revert;
 mod stored;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use self::codes::Codes;
 use self::indexes::{Keyed, PackedKeyed};
 use self::packed::PackedHold;
+use self::pauses::Pauses;
 use self::refunds::{Refund, Refunded};
 use self::stored::StoredAggregate;
 use self::waitlist::{Waitlist, WaitlistEntry};
@@ -124,6 +126,8 @@ pub struct DropAggregate {
     /// The sale under each version of the terms.
     sales: Vec<Sale>,
     cancelled_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Pauses::is_empty")]
+    pauses: Pauses,
     stock: Stock,
     holds: Chunks<PackedHold>,
     /// Index of the first unresolved hold; the number of holds if all are resolved.
@@ -164,6 +168,7 @@ impl PartialEq for DropAggregate {
             && self.terms == other.terms
             && self.sales == other.sales
             && self.cancelled_at == other.cancelled_at
+            && self.pauses == other.pauses
             && self.stock == other.stock
             && self.holds == other.holds
             && self.first_held == other.first_held
@@ -206,19 +211,19 @@ impl DropAggregate {
         self.terms.first()
     }
 
-    /// Returns the version of the terms: 1 after scheduling, plus one for each edit and for the
-    /// cancellation.
+    /// Returns the version of the terms: 1 after scheduling, plus one for each edit, for the
+    /// publication and for the cancellation.
     #[must_use]
     pub fn terms_version(&self) -> u32 {
         index_of(self.terms.len()) + u32::from(self.cancelled_at.is_some())
     }
 
     /// Returns the start or the end of the drop that is recorded next; `None` if there is none, as
-    /// in a cancelled drop.
+    /// in a draft and in a cancelled drop.
     #[must_use]
     pub fn next_sale_fact(&self) -> Option<SaleFact> {
         let sale = self.sales.last().filter(|_| self.cancelled_at.is_none());
-        sale?.next()
+        sale.filter(|_| !self.is_draft())?.next()
     }
 
     /// Returns the event of the start or the end that is true at `at` and not recorded yet.
@@ -419,7 +424,11 @@ impl DropAggregate {
     /// unknown object.
     pub fn evolve(&mut self, event: &DropEvent) {
         match event {
-            DropEvent::DropScheduled(event) => self.scheduled(event),
+            DropEvent::DropScheduled(event) => self.scheduled(event, false),
+            DropEvent::DropDrafted(event) => self.scheduled(event, true),
+            DropEvent::DropPublished(event) => self.published(event),
+            DropEvent::DropPaused(event) => self.paused(*event),
+            DropEvent::DropResumed(event) => self.resumed(*event),
             DropEvent::DropRescheduled(event) => self.rescheduled(event),
             DropEvent::DropCancelled(event) => self.cancelled(event),
             DropEvent::DropStarted(event) => self.started(*event),
@@ -444,8 +453,12 @@ impl DropAggregate {
         self.sequence = self.sequence.max(sequence);
     }
 
-    fn scheduled(&mut self, event: &DropScheduled) {
+    fn scheduled(&mut self, event: &DropScheduled, is_draft: bool) {
         assert!(self.origin.is_none(), "a drop was scheduled twice");
+        assert!(
+            event.terms.draft == is_draft,
+            "the terms of a drop are those of a draft, and it is none, or the reverse"
+        );
         let total = event.total_stock.get();
         self.origin = Some(Origin {
             key: event.key,
@@ -466,6 +479,10 @@ impl DropAggregate {
         assert!(
             self.cancelled_at.is_none(),
             "a cancelled drop was rescheduled"
+        );
+        assert!(
+            event.terms.draft == self.is_draft(),
+            "an edit published a draft, or made a drop a draft"
         );
         self.terms.push(event.terms.clone());
         let sale = self.sales.last().copied();
@@ -520,6 +537,7 @@ impl DropAggregate {
             self.cancelled_at.is_none(),
             "a hold was placed in a cancelled drop"
         );
+        self.assert_is_selling("a hold was placed");
         self.stock.hold(event.quantity.get());
         let index = index_of(self.holds.len());
         let buyer = self.intern_buyer(event.buyer);

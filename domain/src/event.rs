@@ -23,8 +23,17 @@ pub const MAX_AHEAD_MS: i64 = 2_000;
 pub enum DropEvent {
     /// The drop was created.
     DropScheduled(DropScheduled),
+    /// The drop was created as a draft: only the shop knows it, and nothing can be held. It is an
+    /// event type of its own, so that a server of an earlier release does not sell drafts.
+    DropDrafted(DropScheduled),
+    /// The drop is no draft any more.
+    DropPublished(DropPublished),
     /// The drop's terms changed.
     DropRescheduled(DropRescheduled),
+    /// The sale of the drop was interrupted.
+    DropPaused(DropPaused),
+    /// The sale of the drop continues.
+    DropResumed(DropResumed),
     /// The drop was cancelled; nothing more is held or sold.
     DropCancelled(DropCancelled),
     /// Its start was reached: holds can be placed.
@@ -68,6 +77,34 @@ pub struct DropScheduled {
     pub total_stock: StockCount,
     /// When it was scheduled.
     pub scheduled_at: Timestamp,
+}
+
+/// See [`DropEvent::DropPublished`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DropPublished {
+    /// The complete terms from now on.
+    pub terms: DropTerms,
+    /// The number of units offered.
+    pub total_stock: StockCount,
+    /// When the drop was published.
+    pub published_at: Timestamp,
+}
+
+/// See [`DropEvent::DropPaused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DropPaused {
+    /// When the drop was paused.
+    pub paused_at: Timestamp,
+}
+
+/// See [`DropEvent::DropResumed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DropResumed {
+    /// When the drop was resumed.
+    pub resumed_at: Timestamp,
 }
 
 /// See [`DropEvent::DropRescheduled`].
@@ -394,7 +431,11 @@ impl DropEvent {
     /// The event types, as stored in the log.
     pub const TYPES: &'static [&'static str] = &[
         "DropScheduled",
+        "DropDrafted",
+        "DropPublished",
         "DropRescheduled",
+        "DropPaused",
+        "DropResumed",
         "DropCancelled",
         "DropStarted",
         "DropEnded",
@@ -416,6 +457,10 @@ impl DropEvent {
     pub const fn event_type(&self) -> &'static str {
         match self {
             Self::DropScheduled(_) => "DropScheduled",
+            Self::DropDrafted(_) => "DropDrafted",
+            Self::DropPublished(_) => "DropPublished",
+            Self::DropPaused(_) => "DropPaused",
+            Self::DropResumed(_) => "DropResumed",
             Self::DropRescheduled(_) => "DropRescheduled",
             Self::DropCancelled(_) => "DropCancelled",
             Self::DropStarted(_) => "DropStarted",
@@ -440,9 +485,13 @@ impl DropEvent {
     pub const fn event_version(&self) -> &'static str {
         match self {
             Self::DropScheduled(_)
+            | Self::DropDrafted(_)
             | Self::DropRescheduled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::DropCancelled(_)
             | Self::HoldPlaced(_)
             | Self::HoldExtended(_)
@@ -478,9 +527,13 @@ impl DropEvent {
             Self::WaitlistJoined(event) => Some(event.buyer),
             Self::WaitlistLeft(event) => Some(event.buyer),
             Self::DropScheduled(_)
+            | Self::DropDrafted(_)
             | Self::DropRescheduled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::DropCancelled(_)
             | Self::StockAdjusted(_)
             | Self::CodesCreated(_) => None,
@@ -491,7 +544,7 @@ impl DropEvent {
     #[must_use]
     pub const fn key(&self) -> Option<KeyDigest> {
         match self {
-            Self::DropScheduled(event) => event.key,
+            Self::DropScheduled(event) | Self::DropDrafted(event) => event.key,
             Self::HoldPlaced(event) => event.key,
             Self::PurchaseRefunded(event) => event.key,
             Self::StockAdjusted(event) => event.key,
@@ -500,6 +553,9 @@ impl DropEvent {
             Self::DropRescheduled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::DropCancelled(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)
@@ -516,9 +572,12 @@ impl DropEvent {
     #[must_use]
     pub const fn decided_at(&self) -> Option<Timestamp> {
         match self {
-            Self::DropScheduled(event) => Some(event.scheduled_at),
+            Self::DropScheduled(event) | Self::DropDrafted(event) => Some(event.scheduled_at),
             Self::DropRescheduled(event) => Some(event.rescheduled_at),
             Self::DropCancelled(event) => Some(event.cancelled_at),
+            Self::DropPublished(event) => Some(event.published_at),
+            Self::DropPaused(event) => Some(event.paused_at),
+            Self::DropResumed(event) => Some(event.resumed_at),
             Self::DropStarted(_) | Self::DropEnded(_) => None,
             Self::HoldPlaced(event) => Some(event.placed_at),
             Self::HoldExtended(event) => Some(event.extended_at),
@@ -549,9 +608,13 @@ impl DropEvent {
             Self::DropCancelled(event) => event.cancelled_at,
             Self::HoldExpired(event) => event.expired_at,
             Self::DropScheduled(_)
+            | Self::DropDrafted(_)
             | Self::DropRescheduled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::HoldPlaced(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)
@@ -574,9 +637,13 @@ impl DropEvent {
             Self::PurchaseConfirmed(event) => event.commitment,
             Self::WaitlistJoined(event) => event.commitment,
             Self::DropScheduled(_)
+            | Self::DropDrafted(_)
             | Self::DropRescheduled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::DropCancelled(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)

@@ -32,6 +32,7 @@ pub mod incident;
 pub mod lookup;
 pub mod order;
 pub mod packed;
+mod pauses;
 pub mod private;
 mod refunds;
 pub mod refusal;

@@ -64,6 +64,13 @@ pub enum Refusal {
     /// The drop has not started.
     #[error("the drop starts at {starts_at}")]
     NotLive { starts_at: Timestamp },
+    /// The sale is interrupted, so no units are held.
+    #[error("the drop has been paused since {paused_at}; wait until it is resumed")]
+    Paused { paused_at: Timestamp },
+    /// The drop is not published. Only administrators receive this refusal: for others, it does not
+    /// exist.
+    #[error("the drop is a draft; publish it first")]
+    Draft,
     #[error("the drop ended at {ended_at}")]
     Ended {
         ended_at: Timestamp,

@@ -13,12 +13,12 @@ use crate::event::DropEvent;
 use crate::incident::{self, LogEvent};
 use crate::order::{self, OrderEvent};
 use crate::values::{
-    AccessCode, AdjustmentId, BuyerId, BuyerLimit, CatalogueId, CodeCount, CodeDigest, CodeUses,
-    Commitment, Currency, Description, Difficulty, DisplayName, DropId, DropName, EndpointLabel,
-    Entered, FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest, KeyDigest, LimitGroup,
-    LowStock, MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference, Position,
-    ProviderName, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence, StockCount,
-    ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
+    AccessCode, AdjustmentId, AdminName, BuyerId, BuyerLimit, CatalogueId, CodeCount, CodeDigest,
+    CodeUses, Commitment, Currency, Description, Difficulty, DisplayName, DropId, DropName,
+    EndpointLabel, Entered, FailureCode, HoldId, HoldSeconds, ImageUrl, IntentDigest, KeyDigest,
+    LimitGroup, LowStock, MaxHoldSeconds, OfferSeconds, OrderId, PaymentId, PaymentReference,
+    Position, ProviderName, Pseudonym, PurchaseId, Quantity, Reason, RefundId, Sequence,
+    StockCount, ThrottleHolds, ThrottleSeconds, Timestamp, Tracking, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -251,6 +251,7 @@ described! {
     Tracking: some_text(Tracking::MAX_CHARS);
     CatalogueId: some_ascii(CatalogueId::MAX_CHARS, "[A-Za-z0-9._-]");
     LimitGroup: some_ascii(LimitGroup::MAX_CHARS, "[!-~]");
+    AdminName: some_ascii(AdminName::MAX_CHARS, "[A-Za-z0-9._-]");
     EndpointLabel: text(EndpointLabel::MAX_CHARS);
     Position: log_number();
     Sequence: log_number();

@@ -73,9 +73,25 @@ pub struct DropTerms {
     /// The creator in whose name the drop is offered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creator_id: Option<CatalogueId>,
+    /// True until the drop is published: it exists for administrators and auditors only, and
+    /// nothing can be held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draft: bool,
 }
 
 impl DropTerms {
+    /// Returns true if the public finds the drop by its id. See [`Visibility::is_found`].
+    #[must_use]
+    pub const fn are_found(&self) -> bool {
+        !self.draft && self.visibility.is_found()
+    }
+
+    /// Returns true if the drop is in the lists of the public. See [`Visibility::is_listed`].
+    #[must_use]
+    pub const fn are_listed(&self) -> bool {
+        !self.draft && self.visibility.is_listed()
+    }
+
     /// Returns true if holds may be placed at `at`: from the start on, and before the end.
     #[must_use]
     pub fn are_on_sale_at(&self, at: Timestamp) -> bool {
@@ -179,6 +195,7 @@ impl TermsPatch {
             product_id: self.product_id.unwrap_or(old.product_id),
             variant_id: self.variant_id.unwrap_or(old.variant_id),
             creator_id: self.creator_id.unwrap_or(old.creator_id),
+            draft: old.draft,
         }
     }
 }

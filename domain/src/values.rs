@@ -5,6 +5,7 @@
 //! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
 mod access_code;
+mod admin;
 mod challenge;
 mod characters;
 mod codes;
@@ -19,6 +20,7 @@ mod time;
 mod visitor;
 
 pub use self::access_code::AccessCode;
+pub use self::admin::AdminName;
 pub use self::challenge::{Challenge, ChallengeKind};
 pub use self::codes::{FailureCode, ProviderName};
 pub use self::digests::{CodeDigest, Commitment, IntentDigest, KeyDigest, Salt};

@@ -4,8 +4,8 @@
 //! offer per decision. Until all offers are made, a direct hold never gets a unit that a waiting
 //! entry could use. An entry that requests more units than are available stays waiting and is
 //! skipped: units that no entry can use may be held directly. No decision scans the waitlist.
-//! Limit: an offer is made while the drop is on sale and within the limits of its buyer. A throttle
-//! limits requests, so it applies to joining but not to offers.
+//! Limit: an offer is made while the drop is on sale, not paused, and within the limits of its
+//! buyer. A throttle limits requests, so it applies to joining but not to offers.
 //!
 //! Source: docs/decisions/0012-the-waitlist-is-first-come-first-fit.md,
 //! 0029-consequences-are-due-work.md.
@@ -49,6 +49,8 @@ impl DropAggregate {
             self.available_for_direct_holds(command.at),
         );
         if requested <= available {
+            // There is nothing to wait for but the end of the pause.
+            self.refuse_if_paused()?;
             return Err(Refusal::NotSoldOut {
                 requested,
                 available,
@@ -147,6 +149,12 @@ impl DropAggregate {
     /// request more are skipped.
     #[must_use]
     pub fn next_entry_to_offer(&self, at: Timestamp) -> Option<&WaitlistEntry> {
+        let is_selling = self.paused_at().is_none();
+        self.first_that_fits(at).filter(|_| is_selling)
+    }
+
+    /// [`DropAggregate::next_entry_to_offer`], were the drop not paused.
+    fn first_that_fits(&self, at: Timestamp) -> Option<&WaitlistEntry> {
         let available = self.stock().available;
         if available == 0 || self.waitlist().is_empty() || self.cancelled_at().is_some() {
             return None;
@@ -164,7 +172,7 @@ impl DropAggregate {
     #[must_use]
     pub fn available_for_direct_holds(&self, at: Timestamp) -> u32 {
         let available = self.stock().available;
-        if self.next_entry_to_offer(at).is_none() {
+        if self.first_that_fits(at).is_none() {
             return available;
         }
         let wanted = u32::try_from(self.waitlist().wanted()).unwrap_or(u32::MAX);

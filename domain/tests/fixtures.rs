@@ -26,6 +26,10 @@ fn every_event() -> BTreeMap<String, DropEvent> {
         drop_scheduled(long_holds(), 1),
         drop_scheduled(low_on_stock(), 1),
         drop_scheduled(listed(), 1),
+        drop_drafted(terms(), 1),
+        drop_published(terms(), 1),
+        drop_paused(),
+        drop_resumed(),
         drop_rescheduled(terms()),
         drop_cancelled(),
         drop_started(0),
@@ -103,10 +107,26 @@ fn file_of(event: &DropEvent) -> String {
     let variant = match event {
         // A field that was added later has its own file: the first file is as old logs have it.
         DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => "-offered",
-        DropEvent::DropScheduled(event) if event.terms.offer_seconds.is_some() => "-long-holds",
-        DropEvent::DropScheduled(event) if event.terms.low_stock_at.is_some() => "-low-stock",
-        DropEvent::DropScheduled(event) if event.terms.limit_group.is_some() => "-listed",
-        DropEvent::DropScheduled(event) if event.terms.challenge.is_some() => "-challenge",
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event)
+            if event.terms.offer_seconds.is_some() =>
+        {
+            "-long-holds"
+        }
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event)
+            if event.terms.low_stock_at.is_some() =>
+        {
+            "-low-stock"
+        }
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event)
+            if event.terms.limit_group.is_some() =>
+        {
+            "-listed"
+        }
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event)
+            if event.terms.challenge.is_some() =>
+        {
+            "-challenge"
+        }
         DropEvent::HoldPlaced(event) if event.order_id.is_some() => "-ordered",
         DropEvent::HoldPlaced(event) if event.code.is_some() => "-code",
         DropEvent::WaitlistJoined(event) if event.code.is_some() => "-code",
@@ -114,9 +134,13 @@ fn file_of(event: &DropEvent) -> String {
         // And so has a cause that was added later.
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::OrderCancelled => "-order",
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
@@ -214,7 +238,7 @@ fn all_fixtures() -> BTreeMap<String, String> {
 #[test]
 fn every_event_type_and_version_has_a_fixture() {
     let (events, fixtures) = (every_event(), fixtures());
-    assert_eq!(events.len(), 26);
+    assert_eq!(events.len(), 30);
     assert!(events.keys().eq(fixtures.keys()), "{:?}", fixtures.keys());
 }
 
@@ -267,13 +291,13 @@ fn stored_events_contain_no_personal_data() {
     // code. An intent is a digest.
     let harmless: BTreeSet<&str> = "
         access adjusted_at adjustment_id amount arrived_at available buyer cancelled_at cause challenge
-        changed_at code commitment created_at creator_id currency cut_at delta description difficulty digests drop_id ended_at ends_at
+        changed_at code commitment created_at creator_id currency cut_at delta description difficulty digests draft drop_id ended_at ends_at
         entry_id events expired_at expires_at extended_at failed_at first fulfilled_at fulfilment held hold_id
         hold_seconds holds image_url intent items joined_at key kind late left_at limit_group
-        low_stock_at max_hold_seconds max_per_buyer max_per_hold name of offer_seconds opens_at order_id outcome paid_at
+        low_stock_at max_hold_seconds max_per_buyer max_per_hold name of offer_seconds opens_at order_id outcome paid_at paused_at
         payment_id placed_at position previous_expires_at previous_quantity price product_id provider
-        purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at
-        removed_head requested_at rescheduled_at restocked scheduled_at settled_at show_stock sold started_at
+        published_at purchase_id purchased_at purchases quantity reason refund_id refunded_at released_at
+        removed_head requested_at rescheduled_at restocked resumed_at scheduled_at settled_at show_stock sold started_at
         starts_at stock succeeded_at terms throttle total total_stock uses variant_id visibility voided_at waitlist_entry
         window_seconds
     "

@@ -12,6 +12,7 @@ mod holds;
 mod idempotency;
 mod limits;
 mod orders;
+mod pauses;
 mod payments;
 mod properties;
 mod purchases;

@@ -201,6 +201,7 @@ fn every_term_can_be_edited_and_optional_terms_removed() {
         product_id: Some(catalogue_id("chair")),
         variant_id: Some(catalogue_id("oak")),
         creator_id: Some(catalogue_id("Ann_1.a-b")),
+        draft: false,
     };
     let fill = TermsPatch {
         name: Some(full.name.clone()),

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use domain::order::MAX_ITEMS;
 use domain::order::pay::LatePayments;
 use domain::private::Private;
-use domain::values::{DropId, OrderId, Position, Salt, Sequence, Timestamp};
+use domain::values::{AdminName, DropId, OrderId, Position, Salt, Sequence, Timestamp};
 use domain::{DropEvent, OrderEvent};
-use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, encode, encode_order};
+use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, encode, encode_order, metadata_of};
 use infrastructure::feed::Committed;
 use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
 use infrastructure::ports::Ids;
@@ -53,6 +53,7 @@ pub(super) struct Entry {
     /// For the items of an order; empty for other requests.
     item_ids: Vec<CandidateIds>,
     arrived: Timestamp,
+    author: Option<AdminName>,
 }
 
 /// The limits of [`super::EngineConfig`] that decisions need.
@@ -84,7 +85,11 @@ struct CandidateIds {
 
 impl Entry {
     pub(super) fn new(submission: Submission, ids: &mut impl Ids) -> Self {
-        let Submission { request, arrived } = submission;
+        let Submission {
+            request,
+            arrived,
+            author,
+        } = submission;
         let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
         let is_payment = matches!(request, AnyRequest::RecordPayment(_));
         let items = if let AnyRequest::PlaceOrder(submitted) = &request {
@@ -115,6 +120,7 @@ impl Entry {
             ids,
             item_ids,
             arrived,
+            author,
         }
     }
 
@@ -172,6 +178,8 @@ pub(super) struct Draft {
     due: usize,
     /// Events that followed from a request's own.
     followed: usize,
+    /// The administrator of the request whose events are added; `None`: of no administrator.
+    author: Option<AdminName>,
 }
 
 impl Draft {
@@ -242,23 +250,28 @@ impl Draft {
             max_waiting: bounds.max_waitlist,
             late_payments: bounds.late_payments,
         };
+        let author = entry.author;
         match entry.request.decide(&context) {
             Some(NewEvents::Drop {
                 drop_id,
                 events,
                 private,
             }) if !events.is_empty() => {
+                self.author = author;
                 self.apply(state, drop_id, events, private, now);
+                self.author = None;
                 self.follow_up(state, drop_id, now, bounds.due_events);
             }
             Some(NewEvents::Order(new)) => {
                 let drops: Vec<DropId> = new.drops.iter().map(|(drop_id, ..)| *drop_id).collect();
+                self.author = author;
                 for (event, private) in new.orders {
                     self.apply_order(state, new.order_id, event, private, now);
                 }
                 for (drop_id, event, private) in new.drops {
                     self.apply(state, drop_id, vec![event], private, now);
                 }
+                self.author = None;
                 for drop_id in drops {
                     self.follow_up(state, drop_id, now, bounds.due_events);
                 }
@@ -302,6 +315,9 @@ impl Draft {
     }
 
     fn push(&mut self, mut stored: StoredEvent, pending: Pending) {
+        if let Some(author) = self.author {
+            stored.metadata = metadata_of(author).into();
+        }
         let _head = self.head().append_to_chain(&mut stored);
         self.bytes += stored.size();
         self.stored.push(stored);

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use domain::decide::Standing;
 use domain::values::{
-    AdjustmentId, HoldId, OrderId, PaymentId, Position, RefundId, Timestamp, WaitlistId,
+    AdjustmentId, AdminName, HoldId, OrderId, PaymentId, Position, RefundId, Timestamp, WaitlistId,
 };
 use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold,
-    PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
+    ConfirmPurchase, CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase,
+    ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 use super::skew::{ClockFault, ClockSkew};
 use super::submission::{AnyRequest, Decide, Submission, Submitted};
@@ -114,9 +114,21 @@ pub struct EngineHandle {
     pub(super) wake_every: usize,
     pub(super) response_timeout: Duration,
     pub(super) stamp: Stamp,
+    /// See [`EngineHandle::by`].
+    pub(super) author: Option<AdminName>,
 }
 
 impl EngineHandle {
+    /// Returns a handle whose requests are those of this administrator: the name is stored in the
+    /// metadata of the events that they record.
+    #[must_use]
+    pub fn by(&self, author: AdminName) -> Self {
+        Self {
+            author: Some(author),
+            ..self.clone()
+        }
+    }
+
     /// Schedules a drop; the outcome has its id.
     ///
     /// # Errors
@@ -135,6 +147,17 @@ impl EngineHandle {
     pub fn reschedule_drop(
         &self,
         request: RescheduleDrop,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Publishes a draft, or interrupts or continues a sale.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn change_sale(
+        &self,
+        request: ChangeSale,
     ) -> impl Future<Output = Result<Accepted, CommandError>> {
         self.submit(request)
     }
@@ -384,6 +407,7 @@ impl EngineHandle {
         let submission = Submission {
             request: submitted.into(),
             arrived: self.stamp.now(),
+            author: self.author,
         };
         self.queue
             .try_send(submission)

@@ -38,10 +38,11 @@ use tokio_util::sync::CancellationToken;
 use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::request::{
-    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms,
-    OrderedItem, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase,
-    ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
+    ConfirmPurchase, CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, NewTerms, OrderedItem, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment,
+    RefundOrder, RefundPurchase, ReleaseHold, RescheduleDrop, SaleChange, ScheduleDrop, SetStock,
+    SettleRefund, StartPayment,
 };
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};
@@ -120,6 +121,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         wake_every: config.requests_per_wake,
         response_timeout: config.response_timeout,
         stamp: stamp.clone(),
+        author: None,
     };
     let mut engine = Engine::new(
         log,

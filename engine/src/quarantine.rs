@@ -90,7 +90,7 @@ impl State {
             DropEvent::WaitlistJoined(event) if event.entry_id.prefix() != drop_id.prefix() => {
                 self.stray_entries.insert(event.entry_id, slot);
             }
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 if let Some(key) = event.key {
                     self.schedule_keys.entry(key).or_insert(drop_id);
                 }
@@ -101,6 +101,9 @@ impl State {
             DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)
@@ -144,9 +147,13 @@ impl State {
             DropEvent::HoldPlaced(event) => self.owner_of_hold(event.hold_id),
             DropEvent::WaitlistJoined(event) => self.owner_of_entry(event.entry_id),
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)
@@ -201,6 +208,7 @@ impl State {
         let drop_id = match request {
             AnyRequest::ScheduleDrop(submitted) => self.scheduled_with(submitted.request.key?)?,
             AnyRequest::RescheduleDrop(submitted) => submitted.request.drop_id,
+            AnyRequest::ChangeSale(submitted) => submitted.request.drop_id,
             AnyRequest::CancelDrop(submitted) => submitted.request.drop_id,
             AnyRequest::AdjustStock(submitted) => submitted.request.drop_id,
             AnyRequest::SetStock(submitted) => submitted.request.drop_id,
@@ -268,6 +276,7 @@ impl State {
             }
             AnyRequest::ScheduleDrop(_)
             | AnyRequest::RescheduleDrop(_)
+            | AnyRequest::ChangeSale(_)
             | AnyRequest::CancelDrop(_)
             | AnyRequest::AdjustStock(_)
             | AnyRequest::SetStock(_)
@@ -310,6 +319,7 @@ impl State {
             }
             AnyRequest::ScheduleDrop(_)
             | AnyRequest::RescheduleDrop(_)
+            | AnyRequest::ChangeSale(_)
             | AnyRequest::CancelDrop(_)
             | AnyRequest::SetStock(_)
             | AnyRequest::ExtendHold(_)

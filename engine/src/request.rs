@@ -38,6 +38,22 @@ pub struct RescheduleDrop {
     pub patch: Box<TermsPatch>,
 }
 
+/// Publishes a draft, or interrupts or continues a sale.
+#[derive(Debug, Clone)]
+pub struct ChangeSale {
+    pub drop_id: DropId,
+    pub change: SaleChange,
+}
+
+/// See [`ChangeSale`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SaleChange {
+    /// Publishes a draft, to start at this time; `None`: as its terms say, or at once.
+    Publish(Option<Timestamp>),
+    Pause,
+    Resume,
+}
+
 /// Cancels a drop.
 #[derive(Debug, Clone)]
 pub struct CancelDrop {

@@ -383,7 +383,7 @@ impl State {
         drop.aggregate.evolve(event);
         self.orders.note(event);
         match event {
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 if let Some(key) = event.key {
                     self.schedule_keys.entry(key).or_insert(drop_id);
                 }
@@ -430,7 +430,7 @@ impl State {
                 self.check_waitlist(slot);
                 Undo::default()
             }
-            DropEvent::DropStarted(_) | DropEvent::DropEnded(_) => {
+            DropEvent::DropStarted(_) | DropEvent::DropEnded(_) | DropEvent::DropPublished(_) => {
                 self.check_sale(slot);
                 Undo::default()
             }
@@ -450,7 +450,11 @@ impl State {
                 drop.leaving.remove(&event.entry_id);
                 Undo::default()
             }
-            DropEvent::CodesCreated(_) => Undo::default(),
+            DropEvent::DropResumed(_) => {
+                self.check_waitlist(slot);
+                Undo::default()
+            }
+            DropEvent::DropPaused(_) | DropEvent::CodesCreated(_) => Undo::default(),
         }
     }
 
@@ -508,7 +512,7 @@ impl State {
         let drop = &mut self.drops[slot.0 as usize];
         drop.aggregate.revert(event);
         match event {
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 if let Some(key) = event.key {
                     self.schedule_keys.remove(&key);
                 }
@@ -544,12 +548,16 @@ impl State {
                 self.check_soon(slot);
                 self.check_leaving(slot, event.buyer);
             }
-            DropEvent::DropRescheduled(_) | DropEvent::DropStarted(_) | DropEvent::DropEnded(_) => {
-                self.check_sale(slot)
-            }
+            DropEvent::DropRescheduled(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropStarted(_)
+            | DropEvent::DropEnded(_) => self.check_sale(slot),
+            // Offers that were due may have been passed over.
+            DropEvent::DropPaused(_) => self.check_waitlist(slot),
             DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::StockAdjusted(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::CodesCreated(_) => {}
         }
     }

@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use domain::decide::Decision;
 use domain::private::Private;
-use domain::values::{DropId, OrderId, Timestamp};
+use domain::values::{AdminName, DropId, OrderId, Timestamp};
 use domain::{DropEvent, OrderEvent, Refusal};
 use infrastructure::feed::Committed;
 use tokio::sync::oneshot;
 
 use super::draft::Context;
 use super::request::{
-    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, CommandError, ConfirmPurchase,
-    CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist, LookUpBuyer, PlaceHold,
-    PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
+    Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
+    ConfirmPurchase, CreateCodes, ExtendHold, FulfilOrder, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, PlaceHold, PlaceOrder, PurchaseOrder, RecordPayment, RefundOrder, RefundPurchase,
+    ReleaseHold, RescheduleDrop, ScheduleDrop, SetStock, SettleRefund, StartPayment,
 };
 
 /// A request of any kind: of one drop ([`Request`]), or of an order and its drops.
@@ -108,6 +108,8 @@ pub(super) struct Submission {
     pub(super) request: AnyRequest,
     /// The arrival time, which decides if the request has to wait.
     pub(super) arrived: Timestamp,
+    /// Its administrator, if it has one.
+    pub(super) author: Option<AdminName>,
 }
 
 /// A request, its caller, and the last decision about it, which is final once the batch that it is
@@ -219,6 +221,7 @@ macro_rules! requests {
 requests! {
     ScheduleDrop,
     RescheduleDrop,
+    ChangeSale,
     CancelDrop,
     AdjustStock,
     SetStock,

@@ -87,10 +87,14 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
                 released.push(event.hold_id);
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropCancelled(_) => {}
             other @ (DropEvent::DropRescheduled(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)
             | DropEvent::HoldExpired(_)

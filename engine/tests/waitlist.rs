@@ -55,9 +55,13 @@ impl Queue {
             let served = match &recorded.event {
                 DropEvent::HoldPlaced(placed) => placed.waitlist_entry,
                 DropEvent::DropScheduled(_)
+                | DropEvent::DropDrafted(_)
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropStarted(_)
                 | DropEvent::DropEnded(_)
+                | DropEvent::DropPublished(_)
+                | DropEvent::DropPaused(_)
+                | DropEvent::DropResumed(_)
                 | DropEvent::DropCancelled(_)
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)

@@ -203,7 +203,7 @@ pub(crate) fn announce(settings: &Settings, server: &Server) {
         server.address(),
         server.database()
     );
-    if settings.keys.admin_key.is_none() {
+    if settings.keys.admin_key.is_none() && settings.keys.admin_keys.is_none() {
         text += &format!("\nadmin key in {}", admin_key_file(data_dir).display());
     }
     if settings.keys.auditor_key.is_none() {

@@ -18,12 +18,15 @@ use tracing::warn;
 
 pub use self::buyers::{BuyerSettings, BuyersError};
 
+use crate::admin_keys::{self, AdminKeysError};
 use crate::push_settings::PushSettings;
+use api::keys::AdminKey;
 use api::keys::{Key, Keys};
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
 use api::limiter::settings::{Bound, Bounds, Count, Rate};
 use api::origins::PermittedOrigins;
+use domain::values::AdminName;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
 
@@ -320,6 +323,17 @@ pub struct KeySettings {
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
 
+    /// Bearer keys of several administrators: pairs NAME=KEY, separated by spaces, or @FILE with
+    /// one pair on each line. The name stands in the log next to each change, so use a role or a
+    /// pseudonym. The holder of --admin-key has the name `admin`. The same rules apply to each key.
+    #[arg(
+        long,
+        env = "HOLDFAST_ADMIN_KEYS",
+        hide_env_values = true,
+        value_name = "NAME=KEY…"
+    )]
+    pub admin_keys: Option<String>,
+
     /// Bearer key of auditors; the same rules apply as for the admin key.
     #[arg(long, env = "HOLDFAST_AUDITOR_KEY", hide_env_values = true)]
     pub auditor_key: Option<String>,
@@ -341,7 +355,10 @@ pub enum ConfigError {
     KeysRequired { listen: SocketAddr },
     /// A key that cannot be sent in a header.
     #[error("{name} must be visible ASCII, at least one character")]
-    NoKey { name: &'static str },
+    NoKey { name: String },
+    /// The keys of several administrators.
+    #[error(transparent)]
+    AdminKeys(#[from] AdminKeysError),
     /// A key short enough to be found by trying.
     #[error(
         "{name} has {}, and other machines can reach {listen}: it can be guessed. \
@@ -349,7 +366,7 @@ pub enum ConfigError {
         counted(*.characters, "character")
     )]
     ShortKey {
-        name: &'static str,
+        name: String,
         characters: usize,
         listen: SocketAddr,
     },
@@ -385,12 +402,12 @@ const ADVISED_KEY: usize = 16;
 const SHORTEST_KEY: usize = 5;
 
 /// Rejects a short key where other machines can reach the server; elsewhere logs a warning.
-fn advise(name: &'static str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> {
+fn advise(name: &str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> {
     let (is_reached, characters) = (!listen.ip().is_loopback(), key.len());
     if characters < SHORTEST_KEY {
         if is_reached {
             return Err(ConfigError::ShortKey {
-                name,
+                name: name.to_owned(),
                 characters,
                 listen,
             });
@@ -418,22 +435,46 @@ pub fn load_keys(
     data_dir: &Path,
     listen: SocketAddr,
 ) -> Result<Keys, ConfigError> {
-    let given = settings.admin_key.is_some() && settings.auditor_key.is_some();
+    let named = settings.admin_keys.as_deref().map(admin_keys::parse);
+    let named = named.transpose()?.unwrap_or_default();
+    let has_admin = settings.admin_key.is_some() || !named.is_empty();
+    let given = has_admin && settings.auditor_key.is_some();
     if !given && !listen.ip().is_loopback() {
         return Err(ConfigError::KeysRequired { listen });
     }
-    let admin = given_or_kept(settings.admin_key.as_deref(), &admin_key_file(data_dir))?;
+    // With named administrators, no other key is generated.
+    let admin = match settings.admin_key.is_none() && !named.is_empty() {
+        true => None,
+        false => Some(given_or_kept(
+            settings.admin_key.as_deref(),
+            &admin_key_file(data_dir),
+        )?),
+    };
     let auditor = given_or_kept(settings.auditor_key.as_deref(), &auditor_key_file(data_dir))?;
-    if admin == auditor {
+    if admin.as_ref() == Some(&auditor) || named.iter().any(|pair| pair.key == auditor) {
         return Err(ConfigError::SameKeys);
     }
-    let key = |name, text: &str| {
-        let key = Key::new(text).ok_or(ConfigError::NoKey { name })?;
+    let key = |name: &str, text: &str| {
+        let no_key = || ConfigError::NoKey {
+            name: name.to_owned(),
+        };
+        let key = Key::new(text).ok_or_else(no_key)?;
         advise(name, text, listen)?;
-        Ok(key)
+        Ok::<_, ConfigError>(key)
     };
+    let mut admins = vec![];
+    if let Some(admin) = &admin {
+        admins.push(AdminKey {
+            name: AdminName::default(),
+            key: key("the admin key", admin)?,
+        });
+    }
+    for pair in &named {
+        advise(&format!("the key of {}", pair.name), &pair.key, listen)?;
+        admins.extend(admin_keys::key_of(pair));
+    }
     Ok(Keys {
-        admin: key("the admin key", &admin)?,
+        admins,
         auditor: key("the auditor key", &auditor)?,
     })
 }
@@ -489,6 +530,7 @@ mod tests {
 
     const NONE: KeySettings = KeySettings {
         admin_key: None,
+        admin_keys: None,
         auditor_key: None,
     };
 
@@ -499,20 +541,43 @@ mod tests {
         let listen = "127.0.0.1:0".parse().unwrap();
         let made = load_keys(&NONE, &directory, listen).unwrap();
         let kept = fs::read_to_string(admin_key_file(&directory)).unwrap();
-        assert!(made.admin.matches(kept.trim()));
+        assert!(made.admin(kept.trim()).is_some());
         assert!(!made.auditor.matches(kept.trim()));
-        assert!(
-            load_keys(&NONE, &directory, listen)
-                .unwrap()
-                .admin
-                .matches(kept.trim())
-        );
+        let again = load_keys(&NONE, &directory, listen).unwrap();
+        assert!(again.admin(kept.trim()).is_some());
         let everywhere = "0.0.0.0:0".parse().unwrap();
         assert!(matches!(
             load_keys(&NONE, &directory, everywhere),
             Err(ConfigError::KeysRequired { .. })
         ));
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn named_administrators_replace_the_generated_key() {
+        let directory =
+            std::env::temp_dir().join(format!("holdfast-keys-{}", uuid::Uuid::new_v4()));
+        let with = |admin: Option<&str>, named: &str| KeySettings {
+            admin_key: admin.map(str::to_owned),
+            admin_keys: Some(named.to_owned()),
+            auditor_key: Some("auditor-key".to_owned()),
+        };
+        let everywhere = "0.0.0.0:0".parse().unwrap();
+        let load = |settings: &KeySettings| load_keys(settings, &directory, everywhere);
+        let keys = load(&with(None, "ops-1=first-key ops-2=second-key")).unwrap();
+        assert_eq!(keys.admins.len(), 2);
+        assert!(!admin_key_file(&directory).exists());
+        let keys = load(&with(Some("the-admin-key"), "ops-1=first-key")).unwrap();
+        let name = |guess| keys.admin(guess).map(|admin| admin.name.to_string());
+        assert_eq!(name("the-admin-key").as_deref(), Some("admin"));
+        assert_eq!(name("first-key").as_deref(), Some("ops-1"));
+        let short = load(&with(None, "ops-1=abcd")).err().unwrap().to_string();
+        assert!(
+            short.starts_with("the key of ops-1 has 4 characters"),
+            "{short}"
+        );
+        let same = load(&with(None, "ops-1=auditor-key"));
+        assert!(matches!(same, Err(ConfigError::SameKeys)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use domain::values::DropId;
 use terminal::print_line;
 
 use self::receiver::Receiver;
+use crate::admin_keys;
 use crate::cli::{announce, on_signal};
 use crate::config::buyers::with_demo_sign_in;
 use crate::config::{ConfigError, Settings, admin_key_file};
@@ -132,9 +133,16 @@ async fn set_up(
     args: &DemoArgs,
     address: SocketAddr,
 ) -> Result<(Client, Vec<DropView>), ClientError> {
-    let key = match &args.settings.keys.admin_key {
-        Some(key) => AccessKey::new(key)?,
-        None => AccessKey::read(&admin_key_file(&args.settings.database.data_dir))?,
+    let keys = &args.settings.keys;
+    let named = keys
+        .admin_keys
+        .as_deref()
+        .and_then(|named| admin_keys::parse(named).ok());
+    let named = named.and_then(|pairs| pairs.into_iter().next());
+    let key = match (&keys.admin_key, named) {
+        (Some(key), _) => AccessKey::new(key)?,
+        (None, Some(named)) => AccessKey::new(&named.key)?,
+        (None, None) => AccessKey::read(&admin_key_file(&args.settings.database.data_dir))?,
     };
     let client = Client::new(format!("http://{address}").parse()?, key)?;
     let drops = seed::seed(&client).await?;
@@ -154,9 +162,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 fn explain(args: &DemoArgs, settings: &Settings, address: SocketAddr, drops: &[DropView]) {
     let key_file = admin_key_file(&args.settings.database.data_dir);
-    let key = match &args.settings.keys.admin_key {
-        Some(_) => "$HOLDFAST_ADMIN_KEY".to_owned(),
-        None => format!("$(cat {})", key_file.display()),
+    let keys = &args.settings.keys;
+    let key = match (&keys.admin_key, &keys.admin_keys) {
+        (Some(_), _) => "$HOLDFAST_ADMIN_KEY".to_owned(),
+        (None, Some(_)) => "YOUR_ADMIN_KEY".to_owned(),
+        (None, None) => format!("$(cat {})", key_file.display()),
     };
     let drop_id = drops
         .first()

@@ -5,6 +5,7 @@
 // A closed pipe or a full disk must not make a server or a command panic: see [`terminal`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod admin_keys;
 pub mod cli;
 pub mod config;
 pub mod demo;

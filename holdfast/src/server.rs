@@ -285,7 +285,7 @@ impl Core {
                 settings.edge.max_streams_per_address,
                 exemptions(settings),
             ),
-            sessions: Sessions::new(&keys.admin, &key_secret),
+            sessions: Sessions::new(&keys.admins, &key_secret),
             keys,
             key_secret,
             buyer_tokens,

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use domain::private::Private;
-use domain::values::{DropId, OrderId, Position, Sequence, Timestamp};
+use domain::values::{AdminName, DropId, OrderId, Position, Sequence, Timestamp};
 use domain::{AGGREGATE_TYPE, DropEvent, OrderEvent, order};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -99,6 +99,23 @@ pub fn encode_order(
         hash: Hash::default(),
         private: private.map(to_json),
     }
+}
+
+/// Returns the metadata of the events that an administrator's request records.
+#[must_use]
+pub fn metadata_of(admin: AdminName) -> String {
+    // A name has no characters that JSON escapes.
+    format!("{{\"admin\":\"{admin}\"}}")
+}
+
+/// Returns the administrator whose request recorded an event, according to its metadata.
+#[must_use]
+pub fn admin_in(metadata: &str) -> Option<AdminName> {
+    if metadata == "{}" {
+        return None;
+    }
+    let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
+    AdminName::new(metadata.get("admin")?.as_str()?).ok()
 }
 
 fn to_json<T: serde::Serialize>(value: &T) -> String {

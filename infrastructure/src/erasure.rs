@@ -15,11 +15,12 @@ mod choices;
 use std::collections::{BTreeSet, HashMap};
 
 use domain::erasure::{self, BuyerErased, ErasureEvent};
-use domain::values::{BuyerId, DropId, Position, Pseudonym};
+use domain::values::{AdminName, BuyerId, DropId, Position, Pseudonym};
 use domain::{AGGREGATE_TYPE, order};
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row};
 
+use crate::codec::metadata_of;
 use crate::error::LogError;
 use crate::log::postgres::{LogPool, PostgresLog};
 use crate::log::{EventLog, Turn};
@@ -59,10 +60,22 @@ pub struct Erasure {
 /// [`LogError::Unavailable`]. Nothing is erased then, unless only the response to the commit was
 /// lost; erasing again finds out.
 pub async fn erase(pool: &LogPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
+    erase_by(pool, buyer_id, None).await
+}
+
+/// [`erase`], at the request of this administrator, whose name is stored in the event's metadata.
+///
+/// # Errors
+/// As [`erase`].
+pub async fn erase_by(
+    pool: &LogPool,
+    buyer_id: &BuyerId,
+    author: Option<AdminName>,
+) -> Result<Option<Erasure>, LogError> {
     let log = PostgresLog::new(pool.clone());
     let comparable = buyer_id.comparable();
     let erasing = tokio::spawn(async move {
-        let erased = erase_everywhere(&log, &comparable).await;
+        let erased = erase_everywhere(&log, &comparable, author).await;
         if erased.is_err() {
             // A session that waits for a lock or a standby would remain.
             log.end_sessions().await;
@@ -77,8 +90,9 @@ pub async fn erase(pool: &LogPool, buyer_id: &BuyerId) -> Result<Option<Erasure>
 async fn erase_everywhere(
     log: &PostgresLog,
     comparable: &str,
+    author: Option<AdminName>,
 ) -> Result<Option<Erasure>, LogError> {
-    let erased = erase_from(log, comparable).await?;
+    let erased = erase_from(log, comparable, author).await?;
     let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
     let mut connection = log.pool().acquire().await.map_err(failed)?;
     choices::delete(&mut connection, comparable)
@@ -87,11 +101,19 @@ async fn erase_everywhere(
     Ok(erased)
 }
 
-async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasure>, LogError> {
+async fn erase_from(
+    log: &PostgresLog,
+    comparable: &str,
+    author: Option<AdminName>,
+) -> Result<Option<Erasure>, LogError> {
     let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
     // Kept to the end, so that concurrent erasures are limited by the size of the pool.
     let mut connection = log.pool().acquire().await.map_err(failed)?;
-    let (mut found, mut seen) = (Found::default(), 0);
+    let mut found = Found {
+        author,
+        ..Found::default()
+    };
+    let mut seen = 0;
     loop {
         let head: i64 = sqlx::query_scalar("SELECT position FROM log_head")
             .fetch_one(&mut *connection)
@@ -134,6 +156,7 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
 struct Found {
     buyers: BTreeSet<Erased>,
     positions: BTreeSet<i64>,
+    author: Option<AdminName>,
 }
 
 impl Found {
@@ -282,7 +305,7 @@ impl Found {
         // As a stock program appends: the database assigns the position, the time and the hash.
         let position: i64 = sqlx::query_scalar(
             "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5::json, '{}'::json
+             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5::json, $6::json
                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2
              RETURNING position",
         )
@@ -291,6 +314,7 @@ impl Found {
         .bind(erasure::BUYER_ERASED)
         .bind(erasure::VERSION)
         .bind(payload)
+        .bind(self.author.map_or_else(|| "{}".to_owned(), metadata_of))
         .fetch_one(&mut *connection)
         .await?;
         let (drops, buyers): (Vec<_>, Vec<_>) = self

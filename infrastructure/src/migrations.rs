@@ -35,6 +35,7 @@ const FILES: &[(&str, &str)] = files![
     "0019_catalogue",
     "0021_codes",
     "0023_push",
+    "0025_pauses",
 ];
 
 /// Returns the migrations of this release.

@@ -100,9 +100,13 @@ impl Buyers {
             DropEvent::HoldPlaced(event) => event.buyer,
             DropEvent::WaitlistJoined(event) => event.buyer,
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::HoldChanged(_)

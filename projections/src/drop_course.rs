@@ -125,9 +125,13 @@ impl DropCourse {
             DropEvent::PurchaseRefunded(event) => self.refunded += event.quantity.get(),
             DropEvent::WaitlistJoined(_) => self.joined += 1,
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::CodesCreated(_)
             | DropEvent::HoldExtended(_)
@@ -148,9 +152,13 @@ impl DropCourse {
                 return;
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::CodesCreated(_)
             | DropEvent::HoldExtended(_)
@@ -194,9 +202,13 @@ impl DropCourse {
                 (event.purchased_at, Slot { sold, ..NOTHING })
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::CodesCreated(_)
             | DropEvent::HoldExtended(_)
@@ -241,7 +253,9 @@ const fn freed(freed: u32) -> Slot {
 /// Returns the units that an event is about.
 fn units_of(event: &DropEvent) -> Option<i64> {
     let quantity = match event {
-        DropEvent::DropScheduled(event) => return Some(event.total_stock.get().into()),
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
+            return Some(event.total_stock.get().into());
+        }
         DropEvent::StockAdjusted(event) => return Some(event.delta.into()),
         DropEvent::HoldPlaced(event) => event.quantity,
         DropEvent::HoldChanged(event) => event.quantity,
@@ -254,6 +268,9 @@ fn units_of(event: &DropEvent) -> Option<i64> {
         DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::CodesCreated(_)
         | DropEvent::HoldExtended(_) => return None,

@@ -62,9 +62,13 @@ impl Fold for Holds {
             DropEvent::PurchaseConfirmed(event) => event.hold_id,
             DropEvent::PurchaseRefunded(event) => event.hold_id,
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
@@ -123,9 +127,13 @@ impl Fold for Holds {
                 Ok(())
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)

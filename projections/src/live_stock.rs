@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use domain::DropEvent;
-use domain::status::DropStatus;
+use domain::status::{DropStatus, Interruption};
 use domain::stock::Stock;
 use domain::terms::DropTerms;
 use domain::values::{DropId, Timestamp};
@@ -34,6 +34,8 @@ pub struct LiveStockRow {
     pub scheduled_at: Timestamp,
     /// When the drop was cancelled, if it was.
     pub cancelled_at: Option<Timestamp>,
+    /// Since when the sale is interrupted, if it is.
+    pub paused_at: Option<Timestamp>,
     #[serde(flatten)]
     pub stock: Stock,
     /// Units that became available by expiry, in total.
@@ -50,7 +52,12 @@ impl LiveStockRow {
     /// Returns the drop's status at `now`.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> DropStatus {
-        DropStatus::at(&self.terms, self.stock, self.cancelled_at.is_some(), now)
+        let interruption = match (self.cancelled_at, self.paused_at) {
+            (Some(_), _) => Interruption::Cancelled,
+            (None, Some(_)) => Interruption::Paused,
+            (None, None) => Interruption::None,
+        };
+        DropStatus::at(&self.terms, self.stock, interruption, now)
     }
 }
 
@@ -65,7 +72,7 @@ impl Fold for LiveStock {
     }
 
     fn start(fact: Fact<'_>) -> Result<LiveStockRow, CannotApply> {
-        let DropEvent::DropScheduled(event) = fact.event else {
+        let (DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event)) = fact.event else {
             return Err(CannotApply("the drop was never scheduled"));
         };
         Ok(LiveStockRow {
@@ -73,6 +80,7 @@ impl Fold for LiveStock {
             terms_version: 1,
             scheduled_at: event.scheduled_at,
             cancelled_at: None,
+            paused_at: None,
             stock: Stock::new(event.total_stock.get()),
             expired: 0,
             released: 0,
@@ -90,6 +98,12 @@ impl Fold for LiveStock {
                 row.terms = Arc::new(event.terms.clone());
                 row.terms_version += 1;
             }
+            DropEvent::DropPublished(event) => {
+                row.terms = Arc::new(event.terms.clone());
+                row.terms_version += 1;
+            }
+            DropEvent::DropPaused(event) => row.paused_at = Some(event.paused_at),
+            DropEvent::DropResumed(_) => row.paused_at = None,
             DropEvent::DropCancelled(event) => {
                 row.cancelled_at = Some(event.cancelled_at);
                 row.terms_version += 1;
@@ -101,6 +115,7 @@ impl Fold for LiveStock {
             DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
             | DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::PurchaseConfirmed(_)
@@ -115,9 +130,12 @@ impl Fold for LiveStock {
 
 impl Table for LiveStock {
     const NAME: &'static str = "live_stock";
-    const VERSION: i32 = 2;
+    const VERSION: i32 = 3;
     fn starts(event: &DropEvent) -> bool {
-        matches!(event, DropEvent::DropScheduled(_))
+        matches!(
+            event,
+            DropEvent::DropScheduled(_) | DropEvent::DropDrafted(_)
+        )
     }
 }
 
@@ -131,6 +149,7 @@ impl Columns for LiveStockRow {
             column("terms_version", Kind::Integer),
             column("scheduled_at", Kind::Instant),
             column("cancelled_at", Kind::Instant),
+            column("paused_at", Kind::Instant),
         ];
         let came_back = [
             column("expired", Kind::Bigint),
@@ -146,6 +165,7 @@ impl Columns for LiveStockRow {
         row.integer(self.terms_version);
         row.instant(self.scheduled_at);
         row.or_null(self.cancelled_at, RowWriter::instant);
+        row.or_null(self.paused_at, RowWriter::instant);
         self.stock.write(row);
         row.bigint(self.expired);
         row.bigint(self.released);
@@ -159,6 +179,7 @@ impl Columns for LiveStockRow {
             terms_version: fields.integer()?,
             scheduled_at: fields.instant()?,
             cancelled_at: fields.or_null(Fields::instant)?,
+            paused_at: fields.or_null(Fields::instant)?,
             stock: Stock::read(fields)?,
             expired: fields.bigint()?,
             released: fields.bigint()?,
@@ -181,12 +202,15 @@ fn read_terms(text: &str) -> Option<Arc<DropTerms>> {
 /// same invariant.
 fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
     match event {
-        DropEvent::DropScheduled(_) => {
+        DropEvent::DropScheduled(_) | DropEvent::DropDrafted(_) => {
             return Err(CannotApply("the drop was scheduled already"));
         }
         DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_) => {}
         DropEvent::HoldChanged(event) => {
@@ -250,9 +274,13 @@ fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
             less(before, 1, "more entries were served than waited")
         }
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

@@ -67,11 +67,14 @@ impl Prices {
 #[must_use]
 pub const fn set_by(event: &DropEvent) -> Option<Money> {
     match event {
-        DropEvent::DropScheduled(event) => Some(event.terms.price),
+        DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => Some(event.terms.price),
         DropEvent::DropRescheduled(event) => Some(event.terms.price),
+        DropEvent::DropPublished(event) => Some(event.terms.price),
         DropEvent::DropCancelled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)

@@ -259,9 +259,13 @@ fn change_of(event: &DropEvent) -> Option<(Timestamp, Currency, RevenueSums)> {
             (event.purchased_at, event.amount, sums)
         }
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

@@ -93,9 +93,13 @@ impl Fold for SalesTimeline {
             DropEvent::PurchaseConfirmed(event) => event.purchased_at,
             DropEvent::PurchaseRefunded(event) => event.purchased_at,
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)
@@ -141,9 +145,13 @@ impl Fold for SalesTimeline {
                 moved.refunded += u64::from(event.quantity.get());
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::StockAdjusted(_)

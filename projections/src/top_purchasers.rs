@@ -48,9 +48,13 @@ impl Fold for TopPurchasers {
             DropEvent::PurchaseConfirmed(event) => event.buyer,
             DropEvent::PurchaseRefunded(event) => event.buyer,
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)
@@ -89,9 +93,13 @@ impl Fold for TopPurchasers {
                 Ok(())
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExtended(_)

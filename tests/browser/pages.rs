@@ -97,6 +97,7 @@ pages_work_in_a_real_browser![
     room,
     rooms,
     shop,
+    states,
     tokens,
     waitlist,
 ];

@@ -168,7 +168,7 @@ async fn metrics_list_drops_by_page_and_count_all_of_them() {
         &format!("search={}", "n".repeat(201)),
         "status=",
         "status=live,",
-        "status=live,live,live,live,live,live",
+        "status=live,live,live,live,live,live,live,live",
         "limit=0",
         "limit=101",
         "status=live,open",

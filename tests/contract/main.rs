@@ -3,6 +3,7 @@
 
 mod address_bounds;
 mod admin;
+mod admins;
 mod architecture;
 mod bounds;
 mod buyer;
@@ -40,6 +41,7 @@ mod roles;
 mod rules;
 mod settings;
 mod sign_in;
+mod states;
 mod stream;
 mod stream_of_orders;
 mod throttles;

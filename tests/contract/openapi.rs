@@ -349,6 +349,7 @@ const CACHES: [(&str, &str, &str); 55] = [
     ),
     ("/v1/admin/jobs", "private, no-cache", ""),
     ("/v1/admin/needs-attention", "private, no-cache", ""),
+    ("/v1/admin/session", "private, no-cache", ""),
     ("/v1/log", "private, no-cache", "Accept"),
     ("/v1/log/head", "private, no-cache", ""),
     ("/metrics", "no-store", ""),

@@ -114,6 +114,7 @@ async fn empty_variable_counts_as_not_set() {
     let names = [
         "HOLDFAST_LISTEN",
         "HOLDFAST_ADMIN_KEY",
+        "HOLDFAST_ADMIN_KEYS",
         "HOLDFAST_AUDITOR_KEY",
         "HOLDFAST_ADDRESS_LIMIT",
         "HOLDFAST_ADDRESS_HOLDS",

@@ -184,7 +184,7 @@ impl Ledger {
                 .unwrap_or_else(|| panic!("{name} is not a number: {fields}"))
         };
         match event.event_type.as_str() {
-            "DropScheduled" => {
+            "DropScheduled" | "DropDrafted" => {
                 let total = signed("total_stock");
                 let units = Units {
                     total,
@@ -234,8 +234,9 @@ impl Ledger {
                 units.total += signed("delta");
                 units.available += signed("delta");
             }
-            "DropRescheduled" | "DropCancelled" | "DropStarted" | "DropEnded"
-            | "WaitlistJoined" | "WaitlistLeft" | "HoldExtended" => {}
+            "DropRescheduled" | "DropCancelled" | "DropStarted" | "DropEnded" | "DropPaused"
+            | "DropResumed" | "DropPublished" | "WaitlistJoined" | "WaitlistLeft"
+            | "HoldExtended" => {}
             other => panic!("unknown event type {other}"),
         }
     }

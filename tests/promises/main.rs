@@ -18,6 +18,7 @@ mod notifications;
 mod order_quarantine;
 mod orders;
 mod oversell;
+mod pauses;
 mod payments;
 mod pooler;
 mod projections;

@@ -29,12 +29,16 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// `DropScheduled`.
+    /// `DropScheduled`; of a draft, `DropPublished`.
     DropScheduled = "drop.scheduled";
     /// `DropStarted`.
     DropStarted = "drop.started";
     /// `DropEnded`.
     DropEnded = "drop.ended";
+    /// `DropPaused`.
+    DropPaused = "drop.paused";
+    /// `DropResumed`.
+    DropResumed = "drop.resumed";
     /// `DropCancelled`.
     DropCancelled = "drop.cancelled";
     /// An event after which no unit is available, of a drop that is not over.

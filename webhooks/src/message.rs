@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use domain::DropEvent;
 use domain::order::OrderEvent;
-use domain::values::{Position, Timestamp};
+use domain::terms::DropTerms;
+use domain::values::{Position, StockCount, Timestamp};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -103,19 +104,39 @@ pub(crate) fn delivery_id(endpoint_id: Uuid, webhook_id: &str) -> Uuid {
     Builder::from_random_bytes(bytes).into_uuid()
 }
 
+/// The message that a drop is announced.
+fn scheduled(
+    recorded: &RecordedEvent,
+    terms: &DropTerms,
+    total_stock: StockCount,
+) -> (Kind, Value) {
+    let data = json!({
+        "drop_id": recorded.drop_id, "name": terms.name, "price": terms.price,
+        "total_stock": total_stock, "starts_at": terms.starts_at, "ends_at": terms.ends_at,
+        "position": recorded.position,
+    });
+    (Kind::DropScheduled, data)
+}
+
 /// Returns the messages of a drop's event, in the order in which they are sent.
 pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message> {
     let (drop_id, position) = (recorded.drop_id, recorded.position);
     let mut parts: Vec<(Kind, Value)> = vec![];
     let mut cause = None;
     match &recorded.event {
-        DropEvent::DropScheduled(event) => parts.push((
-            Kind::DropScheduled,
-            json!({
-                "drop_id": drop_id, "name": event.terms.name, "price": event.terms.price,
-                "total_stock": event.total_stock, "starts_at": event.terms.starts_at,
-                "ends_at": event.terms.ends_at, "position": position,
-            }),
+        DropEvent::DropScheduled(event) => {
+            parts.push(scheduled(recorded, &event.terms, event.total_stock));
+        }
+        DropEvent::DropPublished(event) => {
+            parts.push(scheduled(recorded, &event.terms, event.total_stock));
+        }
+        DropEvent::DropPaused(event) => parts.push((
+            Kind::DropPaused,
+            json!({ "drop_id": drop_id, "paused_at": event.paused_at, "position": position }),
+        )),
+        DropEvent::DropResumed(event) => parts.push((
+            Kind::DropResumed,
+            json!({ "drop_id": drop_id, "resumed_at": event.resumed_at, "position": position }),
         )),
         DropEvent::DropStarted(event) => parts.push((
             Kind::DropStarted,
@@ -199,7 +220,9 @@ pub(crate) fn messages(recorded: &RecordedEvent, notice: &Notice) -> Vec<Message
         | DropEvent::HoldExtended(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::WaitlistLeft(_)
-        | DropEvent::CodesCreated(_) => {}
+        | DropEvent::CodesCreated(_)
+        // A receiver that announces drops would announce a draft.
+        | DropEvent::DropDrafted(_) => {}
     }
     match (notice.stock, cause) {
         (Some(StockNotice::SoldOut), _) => parts.push((

@@ -59,6 +59,8 @@ struct Drop {
     available: i64,
     ends_at: Option<Timestamp>,
     is_cancelled: bool,
+    /// Not published, so nothing happens to it that concerns buyers.
+    is_draft: bool,
     /// The positions of the notices: first sold out, then restocked, and so on.
     turns: Vec<Position>,
     low_stock_at: Option<LowStock>,
@@ -83,14 +85,21 @@ impl Drop {
 
     fn apply(&mut self, recorded: &RecordedEvent) {
         let change = match &recorded.event {
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 self.ends_at = event.terms.ends_at;
                 self.low_stock_at = event.terms.low_stock_at;
+                self.is_draft = event.terms.draft;
                 i64::from(event.total_stock.get())
             }
             DropEvent::DropRescheduled(event) => {
                 self.ends_at = event.terms.ends_at;
                 self.low_stock_at = event.terms.low_stock_at;
+                0
+            }
+            DropEvent::DropPublished(event) => {
+                self.ends_at = event.terms.ends_at;
+                self.low_stock_at = event.terms.low_stock_at;
+                self.is_draft = false;
                 0
             }
             DropEvent::DropCancelled(_) => {
@@ -105,6 +114,8 @@ impl Drop {
             DropEvent::PurchaseRefunded(event) if event.restocked => event.quantity.get().into(),
             DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::PurchaseRefunded(_)
             | DropEvent::HoldExtended(_)
@@ -113,7 +124,8 @@ impl Drop {
             | DropEvent::CodesCreated(_) => 0,
         };
         self.available += change;
-        let is_over = self.is_cancelled
+        let is_over = self.is_draft
+            || self.is_cancelled
             || self
                 .ends_at
                 .is_some_and(|ends_at| recorded.recorded_at >= ends_at);

@@ -38,7 +38,7 @@ impl FromRequestParts<App> for Origin {
         // A wrong key is an attempt here as well: otherwise its sender could distinguish it from
         // the right key by the limits, any number of times.
         let attempt = app.limiter.attempt(origin, AttemptKind::Key)?;
-        if app.keys.admin.matches(key) {
+        if app.keys.admin(key).is_some() {
             attempt.succeeded();
             return Ok(Self::Unlimited);
         }

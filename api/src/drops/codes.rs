@@ -63,7 +63,7 @@ pub(crate) struct CodesBody {
 /// `POST /v1/drops/{id}/codes`
 pub(crate) async fn create(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     DropPath(drop_id): DropPath,
     key: IdempotencyKey,
     Body(new): Body<NewCodes>,
@@ -108,7 +108,7 @@ pub(crate) async fn create(
             opens_at,
             expires_at,
         };
-        let answer = app.engine.create_codes(request).await?;
+        let answer = app.engine.by(name).create_codes(request).await?;
         is_replay &= answer.is_replay();
         last = Some(answer);
         first += u32::try_from(part.len()).unwrap_or(u32::MAX);

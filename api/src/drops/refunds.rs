@@ -95,7 +95,7 @@ impl RefundBody {
 /// `POST /v1/purchases/{id}/refunds`
 pub(crate) async fn refund(
     State(app): State<App>,
-    _: Admin,
+    Admin { name }: Admin,
     PurchasePath(purchase_id): PurchasePath,
     visitor: Visitor,
     key: IdempotencyKey,
@@ -111,7 +111,7 @@ pub(crate) async fn refund(
         restock: new.restock.unwrap_or(true),
         reason: new.reason.0,
     };
-    let answer = app.engine.refund_purchase(request).await?;
+    let answer = app.engine.by(name).refund_purchase(request).await?;
     let refund = app.views.refund(answer.drop_id, answer.subject);
     let refund = refund.ok_or_else(Problem::declared_void)?;
     let order_id = app.views.order_of_hold(hold.hold_id);

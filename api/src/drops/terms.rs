@@ -89,6 +89,10 @@ pub(crate) struct NewDrop {
     variant_id: Option<Entered<CatalogueId>>,
     /// The creator in whose name the drop is offered.
     creator_id: Option<Entered<CatalogueId>>,
+    /// True creates a draft: only administrators and auditors see it, and nothing can be held until
+    /// it is published.
+    #[schemars(extend("default" = false))]
+    draft: Option<bool>,
 }
 
 /// A throttle in a request: at most `holds` holds per buyer within any `window_seconds`.
@@ -159,6 +163,7 @@ impl NewDrop {
             product_id: self.product_id.map(|Entered(id)| id),
             variant_id: self.variant_id.map(|Entered(id)| id),
             creator_id: self.creator_id.map(|Entered(id)| id),
+            draft: self.draft.unwrap_or_default(),
         };
         Ok((
             NewTerms {

@@ -221,9 +221,13 @@ impl Open {
             DropEvent::HoldReleased(event) => drop(self.resolved(event.hold_id)),
             DropEvent::PurchaseConfirmed(event) => drop(self.resolved(event.hold_id)),
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldChanged(_)
             | DropEvent::PurchaseRefunded(_)

@@ -19,6 +19,10 @@ const LATENESS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 1
 pub struct EventCounts {
     drops_scheduled: IntCounter,
     drops_rescheduled: IntCounter,
+    drops_drafted: IntCounter,
+    drops_published: IntCounter,
+    drops_paused: IntCounter,
+    drops_resumed: IntCounter,
     drops_cancelled: IntCounter,
     drops_started: IntCounter,
     drops_ended: IntCounter,
@@ -63,6 +67,13 @@ impl EventCounts {
         );
         Self {
             drops_scheduled: counter("drops_scheduled", "Drops scheduled"),
+            drops_drafted: counter("drops_drafted", "Drops created as drafts"),
+            drops_published: counter("drops_published", "Drafts published"),
+            drops_paused: counter("drops_paused", "Pauses of drops"),
+            drops_resumed: counter(
+                "drops_resumed",
+                "Pauses of drops that an administrator ended",
+            ),
             drops_rescheduled: counter("drops_rescheduled", "Edits of drops"),
             drops_cancelled: counter("drops_cancelled", "Drops cancelled"),
             drops_started: counter("drops_started", "Starts of drops"),
@@ -106,10 +117,14 @@ impl EventCounts {
     fn count(&self, recorded: &RecordedEvent) {
         match &recorded.event {
             DropEvent::DropScheduled(_) => self.drops_scheduled.inc(),
+            DropEvent::DropDrafted(_) => self.drops_drafted.inc(),
             DropEvent::DropRescheduled(_) => self.drops_rescheduled.inc(),
             DropEvent::DropCancelled(_) => self.drops_cancelled.inc(),
             DropEvent::DropStarted(_) => self.drops_started.inc(),
             DropEvent::DropEnded(_) => self.drops_ended.inc(),
+            DropEvent::DropPublished(_) => self.drops_published.inc(),
+            DropEvent::DropPaused(_) => self.drops_paused.inc(),
+            DropEvent::DropResumed(_) => self.drops_resumed.inc(),
             DropEvent::HoldPlaced(event) => {
                 self.holds_placed.inc();
                 self.units_held.inc_by(event.quantity.get().into());

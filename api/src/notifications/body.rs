@@ -93,7 +93,7 @@ impl NotificationBody {
         let is_own = !matches!(notification.audience, Audience::Drop(..));
         let drop = drop_id.and_then(|drop_id| views.drop(drop_id));
         // A drop that was hidden meanwhile may have another name.
-        let drop = drop.filter(|drop| is_own || drop.row.terms.visibility.is_found());
+        let drop = drop.filter(|drop| is_own || drop.row.terms.are_found());
         Self {
             id: notification.id(),
             kind: notification.kind.name(),

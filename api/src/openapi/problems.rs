@@ -129,6 +129,8 @@ fn members(code: Code) -> Vec<Member> {
             ]
         }
         Code::NotLive => vec![required("starts_at", time(), AT), of_item()],
+        Code::Paused => vec![required("paused_at", time(), AT), of_item()],
+        Code::Draft => vec![of_item()],
         Code::DropNotFound => vec![of_item()],
         Code::Ended => {
             let cancelled = json!({ "type": "boolean" });

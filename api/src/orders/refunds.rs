@@ -116,7 +116,7 @@ impl OrderRefundBody {
 pub(crate) async fn refund(
     State(app): State<App>,
     OrderPath(order_id): OrderPath,
-    _: Admin,
+    Admin { name }: Admin,
     key: IdempotencyKey,
     Body(new): Body<NewOrderRefund>,
 ) -> Result<Response, Problem> {
@@ -140,7 +140,7 @@ pub(crate) async fn refund(
         restock: new.restock.unwrap_or(true),
         reason: new.reason.0,
     };
-    let answer = app.engine.refund_order(request).await?;
+    let answer = app.engine.by(name).refund_order(request).await?;
     let order = app.views.order(order_id);
     let order = order.ok_or_else(Problem::declared_void)?;
     let items = order.items.iter();

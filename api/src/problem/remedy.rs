@@ -96,6 +96,10 @@ impl Code {
             }
             Self::LimitReached => "Request at most `allowance` units, or none if it is 0",
             Self::NotLive => "Repeat the request from `starts_at` on",
+            Self::Paused => {
+                "Follow the stream, and repeat the request when the drop's status is live again"
+            }
+            Self::Draft => "Publish the drop first: POST /v1/drops/{id}/publish",
             Self::Ended => "Offer the buyer another drop: nothing more is sold in this one",
             Self::HoldPurchased => "Refund the purchase instead",
             Self::PaymentReferenceConflict => {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::Timestamp;
+use domain::values::{AdminName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ use crate::problem::{Code, Problem};
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
 pub(crate) struct SessionBody {
+    /// The name of the administrator.
+    admin: AdminName,
     /// The time at which the session expires.
     expires_at: Timestamp,
 }
@@ -38,7 +40,7 @@ pub(crate) async fn sign_in(
 ) -> Result<Response, Problem> {
     refuse_other_origins(&Method::POST, &headers)?;
     let attempt = app.limiter.attempt(origin, AttemptKind::SignIn)?;
-    if !app.keys.admin.matches(key.trim()) {
+    let Some(admin) = app.keys.admin(key.trim()) else {
         return Err(if app.keys.auditor.matches(key.trim()) {
             attempt.succeeded();
             Problem::new(
@@ -49,11 +51,14 @@ pub(crate) async fn sign_in(
             Problem::new(Code::Unauthorized, "This is not the admin key.")
                 .header(header::WWW_AUTHENTICATE, "Bearer")
         });
-    }
+    };
     attempt.succeeded();
-    let (token, expires_at) = app.sessions.open(app.now())?;
+    let (token, expires_at) = app.sessions.open(admin, &app.key_secret, app.now())?;
     let cookie = set_cookie(&token, LASTS_SECONDS, &headers);
-    let body = Json(SessionBody { expires_at });
+    let body = Json(SessionBody {
+        admin: admin.name,
+        expires_at,
+    });
     Ok((StatusCode::CREATED, cookie, body).into_response())
 }
 

@@ -329,7 +329,10 @@ impl Observer for StreamHub {
         }
         for recorded in &committed.events {
             changed.drops.insert(recorded.drop_id);
-            if matches!(recorded.event, DropEvent::DropScheduled(_)) {
+            if matches!(
+                recorded.event,
+                DropEvent::DropScheduled(_) | DropEvent::DropDrafted(_)
+            ) {
                 let new_at = NewAt::Scheduled(recorded.position);
                 changed.new.insert(recorded.drop_id, new_at);
             }
@@ -434,7 +437,7 @@ impl Tick {
                 drop_id: drop.drop_id,
                 range: start..all.len(),
                 public: changed.public_frame(&drop, id, now),
-                is_listed: drop.row.terms.visibility.is_listed(),
+                is_listed: drop.row.terms.are_listed(),
             });
         }
         Self::from_parts(complete, rendered, &new, all.freeze())

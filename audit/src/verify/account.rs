@@ -18,6 +18,8 @@ pub(super) struct Account {
     pub(super) terms: Option<DropTerms>,
     /// When it is on sale, and what of that is recorded; `None`: never scheduled.
     pub(super) sale: Option<Sale>,
+    /// Since when the sale is interrupted, if it is.
+    pub(super) paused_at: Option<Timestamp>,
     /// `None`: not cancelled.
     pub(super) cancelled: Option<Cancelled>,
     /// True if a rule per buyer exists or existed.
@@ -63,8 +65,9 @@ impl Account {
 
     /// Records a start or an end, which must be the next one and not before its time.
     pub(super) fn sale_fact(&mut self, fact: SaleFact, recorded_at: Timestamp) -> Check {
-        let Some(sale) = self.sale.as_mut() else {
-            return Err("the drop was never scheduled".to_owned().into());
+        let is_draft = self.terms()?.draft;
+        let Some(sale) = self.sale.as_mut().filter(|_| !is_draft) else {
+            return Err("a draft has neither a start nor an end".to_owned().into());
         };
         let next = sale.next();
         let what = match fact {

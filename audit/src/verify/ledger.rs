@@ -39,7 +39,7 @@ use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
 use super::refunds::Refunds;
 use crate::distinct::{Distinct, Kind, key_within};
-use crate::violation::{Fault, StreamName, Violation};
+use crate::violation::{Fault, StreamName, Violation, expect};
 
 /// Tolerated difference between another program's clock and the log's, in milliseconds. The
 /// engine's own times are exact.
@@ -212,13 +212,15 @@ impl Ledger {
         self.check_due(recorded)?;
         self.note_time(recorded);
         match &recorded.event {
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 let total = i64::from(event.total_stock.get());
                 let account = self.drops.entry(drop_id).or_default();
                 if account.terms.is_some() {
                     return Err(format!("drop {drop_id} was scheduled twice").into());
                 }
                 (account.total, account.available) = (total, total);
+                let is_draft = matches!(recorded.event, DropEvent::DropDrafted(_));
+                expect("draft", is_draft, event.terms.draft)?;
                 account.set_terms(&event.terms)?;
                 if let Some((scope, name)) = account.group.zip(event.terms.limit_group.as_ref()) {
                     self.groups.entry(scope).or_insert_with(|| name.clone());
@@ -227,11 +229,15 @@ impl Ledger {
             }
             DropEvent::DropRescheduled(event) => {
                 let account = self.open_account(drop_id)?;
+                expect("draft", account.terms()?.draft, event.terms.draft)?;
                 account.set_terms(&event.terms)?;
                 let sale = account.sale;
                 account.sale =
                     sale.map(|sale| sale.rescheduled(&event.terms, event.rescheduled_at));
             }
+            DropEvent::DropPublished(event) => self.open_account(drop_id)?.published(event)?,
+            DropEvent::DropPaused(event) => self.open_account(drop_id)?.paused(*event)?,
+            DropEvent::DropResumed(_) => self.open_account(drop_id)?.resumed()?,
             DropEvent::DropStarted(event) => {
                 let fact = SaleFact::Started(event.started_at);
                 self.open_account(drop_id)?
@@ -371,9 +377,13 @@ impl Ledger {
                 self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::WaitlistLeft(_)

@@ -9,6 +9,7 @@ mod groups;
 mod impossible;
 mod noted;
 mod orders;
+mod pauses;
 mod payments;
 mod refunds;
 mod sales;

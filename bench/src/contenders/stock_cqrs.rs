@@ -102,6 +102,7 @@ impl Rival for StockCqrs {
             product_id: None,
             variant_id: None,
             creator_id: None,
+            draft: false,
             max_per_buyer: None,
             throttle: None,
         };

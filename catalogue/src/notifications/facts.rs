@@ -73,9 +73,13 @@ pub(super) fn of_drop_event(
             }
         }
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)

@@ -164,6 +164,7 @@ fn notification_belongs_to_the_creator_of_that_time_and_to_public_drops() {
     };
     let without = DropTerms {
         creator_id: None,
+        draft: false,
         ..of_nord()
     };
     let mut followed = Followed::new();

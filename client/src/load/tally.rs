@@ -78,7 +78,7 @@ impl Tally {
 
     fn apply(&mut self, event: &DropEvent, recorded_at: Timestamp) {
         match event {
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 self.units.total += i64::from(event.total_stock.get());
             }
             DropEvent::StockAdjusted(event) => self.units.total += i64::from(event.delta),
@@ -112,6 +112,9 @@ impl Tally {
             DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_)
@@ -234,6 +237,7 @@ pub(crate) mod tests {
                 product_id: None,
                 variant_id: None,
                 creator_id: None,
+                draft: false,
                 max_per_buyer: None,
                 throttle: None,
             },

@@ -58,6 +58,9 @@ impl DropAggregate {
             event.changed_at < hold.expires_at,
             "a hold was changed after it expired"
         );
+        if event.units_held() > 0 {
+            self.assert_is_selling("units were added to a hold");
+        }
         self.resize(index, &hold, event.quantity);
     }
 

@@ -20,7 +20,7 @@ impl DropAggregate {
     /// If `event` is not the last one applied.
     pub fn revert(&mut self, event: &DropEvent) {
         match event {
-            DropEvent::DropScheduled(_) => {
+            DropEvent::DropScheduled(_) | DropEvent::DropDrafted(_) => {
                 *self = Self {
                     sequence: self.sequence,
                     ..Self::default()
@@ -34,6 +34,12 @@ impl DropAggregate {
             DropEvent::DropCancelled(_) => self.cancelled_at = None,
             DropEvent::DropStarted(_) => self.sale().is_started = false,
             DropEvent::DropEnded(_) => self.sale().is_ended = false,
+            DropEvent::DropPublished(_) => {
+                self.terms.pop();
+                self.sales.pop();
+            }
+            DropEvent::DropPaused(_) => self.unpause(),
+            DropEvent::DropResumed(_) => self.unresume(),
             DropEvent::HoldPlaced(event) => self.unplace(event),
             DropEvent::HoldExtended(event) => self.unextend(event),
             DropEvent::HoldChanged(event) => self.unchange(event),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::codes::Codes;
 use super::indexes::Keyed;
 use super::packed::PackedHold;
+use super::pauses::Pauses;
 use super::refunds::{Refund, Refunded};
 use super::waitlist::Waitlist;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
@@ -24,6 +25,8 @@ pub(super) struct StoredAggregate {
     #[serde(default)]
     sales: Vec<Sale>,
     cancelled_at: Option<Timestamp>,
+    #[serde(default)]
+    pauses: Pauses,
     stock: Stock,
     holds: Chunks<PackedHold>,
     #[serde(default)]
@@ -58,6 +61,7 @@ impl From<StoredAggregate> for DropAggregate {
             origin: stored.origin,
             terms: stored.terms,
             cancelled_at: stored.cancelled_at,
+            pauses: stored.pauses,
             stock: stored.stock,
             holds: stored.holds,
             placed_quantities: stored.placed_quantities,

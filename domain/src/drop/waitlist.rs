@@ -250,6 +250,7 @@ impl DropAggregate {
             self.cancelled_at.is_none(),
             "a waitlist entry was joined in a cancelled drop"
         );
+        assert!(!self.is_draft(), "a waitlist entry was joined in a draft");
         let buyer = self.intern_buyer(event.buyer);
         assert!(
             self.waitlist.waiting_entry_of(buyer).is_none(),

@@ -343,7 +343,8 @@ fn resell(
     let code = drop.code_of(before.id);
     let known = code.and_then(|code| drop.codes().find(code));
     let is_spent = known.is_some_and(|code| code.left == 0);
-    let is_refused = limits.is_err() || is_spent || available < item.quantity.get();
+    let is_paused = drop.paused_at().is_some();
+    let is_refused = limits.is_err() || is_spent || is_paused || available < item.quantity.get();
     if terms.price != item.price || is_refused {
         return None;
     }

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::command::{
     AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, CreateCodes, DropCommand, ExpireHold,
-    ExtendHold, Pass, PlaceHold, RefundPurchase, ReleaseHold, RescheduleDrop, ScheduleDrop,
-    SetStock,
+    ExtendHold, Pass, PauseDrop, PlaceHold, PublishDrop, RefundPurchase, ReleaseHold,
+    RescheduleDrop, ResumeDrop, ScheduleDrop, SetStock,
 };
 use crate::event::CodesCreated;
 use crate::terms::{DropTerms, TermsPatch};
@@ -46,6 +46,25 @@ fn reschedule(expected_version: Option<u32>, patch: TermsPatch) -> DropCommand {
 #[must_use]
 pub fn cancel_drop() -> DropCommand {
     DropCommand::CancelDrop(CancelDrop { at: second(0) })
+}
+
+/// Publishes a draft with the start of its terms.
+#[must_use]
+pub fn publish_drop() -> DropCommand {
+    DropCommand::PublishDrop(PublishDrop {
+        starts_at: None,
+        at: second(0),
+    })
+}
+
+#[must_use]
+pub fn pause_drop() -> DropCommand {
+    DropCommand::PauseDrop(PauseDrop { at: second(0) })
+}
+
+#[must_use]
+pub fn resume_drop() -> DropCommand {
+    DropCommand::ResumeDrop(ResumeDrop { at: second(0) })
 }
 
 #[must_use]

@@ -39,7 +39,7 @@ pub trait Detail: Sized {
 impl Detail for DropEvent {
     fn keyed(mut self, name: &str) -> Self {
         let slot = match &mut self {
-            Self::DropScheduled(event) => &mut event.key,
+            Self::DropScheduled(event) | Self::DropDrafted(event) => &mut event.key,
             Self::HoldPlaced(event) => &mut event.key,
             Self::PurchaseRefunded(event) => &mut event.key,
             Self::StockAdjusted(event) => &mut event.key,
@@ -49,6 +49,9 @@ impl Detail for DropEvent {
             | Self::DropCancelled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::HoldExtended(_)
             | Self::HoldChanged(_)
             | Self::HoldExpired(_)
@@ -72,10 +75,14 @@ impl Detail for DropEvent {
             Self::WaitlistJoined(event) => &mut event.buyer,
             Self::WaitlistLeft(event) => &mut event.buyer,
             Self::DropScheduled(_)
+            | Self::DropDrafted(_)
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
             | Self::DropStarted(_)
             | Self::DropEnded(_)
+            | Self::DropPublished(_)
+            | Self::DropPaused(_)
+            | Self::DropResumed(_)
             | Self::StockAdjusted(_)
             | Self::CodesCreated(_) => panic!("{} has no buyer", self.event_type()),
         };
@@ -96,9 +103,12 @@ impl Detail for DropEvent {
 
     fn at(mut self, at: Timestamp) -> Self {
         let slot = match &mut self {
-            Self::DropScheduled(event) => &mut event.scheduled_at,
+            Self::DropScheduled(event) | Self::DropDrafted(event) => &mut event.scheduled_at,
             Self::DropRescheduled(event) => &mut event.rescheduled_at,
             Self::DropCancelled(event) => &mut event.cancelled_at,
+            Self::DropPublished(event) => &mut event.published_at,
+            Self::DropPaused(event) => &mut event.paused_at,
+            Self::DropResumed(event) => &mut event.resumed_at,
             Self::DropStarted(event) => &mut event.started_at,
             Self::DropEnded(event) => &mut event.ended_at,
             Self::HoldPlaced(event) => {
@@ -132,6 +142,9 @@ impl Detail for DropCommand {
             Self::CreateCodes(command) => &mut command.key,
             Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
+            | Self::PublishDrop(_)
+            | Self::PauseDrop(_)
+            | Self::ResumeDrop(_)
             | Self::SetStock(_)
             | Self::ExtendHold(_)
             | Self::ChangeHold(_)
@@ -153,6 +166,9 @@ impl Detail for DropCommand {
             Self::ScheduleDrop(_)
             | Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
+            | Self::PublishDrop(_)
+            | Self::PauseDrop(_)
+            | Self::ResumeDrop(_)
             | Self::AdjustStock(_)
             | Self::SetStock(_)
             | Self::ExtendHold(_)
@@ -185,6 +201,9 @@ impl Detail for DropCommand {
             Self::ScheduleDrop(command) => &mut command.at,
             Self::RescheduleDrop(command) => &mut command.at,
             Self::CancelDrop(command) => &mut command.at,
+            Self::PublishDrop(command) => &mut command.at,
+            Self::PauseDrop(command) => &mut command.at,
+            Self::ResumeDrop(command) => &mut command.at,
             Self::AdjustStock(command) => &mut command.at,
             Self::SetStock(command) => &mut command.at,
             Self::PlaceHold(command) => &mut command.at,

@@ -5,9 +5,9 @@ use super::{
     refund_id, second, stock_count, terms,
 };
 use crate::event::{
-    CodesCreated, DropCancelled, DropEnded, DropEvent, DropRescheduled, DropScheduled, DropStarted,
-    HoldChanged, HoldExpired, HoldExtended, HoldPlaced, HoldReleased, PurchaseConfirmed,
-    PurchaseRefunded, ReleaseCause, StockAdjusted,
+    CodesCreated, DropCancelled, DropEnded, DropEvent, DropPaused, DropPublished, DropRescheduled,
+    DropResumed, DropScheduled, DropStarted, HoldChanged, HoldExpired, HoldExtended, HoldPlaced,
+    HoldReleased, PurchaseConfirmed, PurchaseRefunded, ReleaseCause, StockAdjusted,
 };
 use crate::stock::Stock;
 use crate::terms::DropTerms;
@@ -28,6 +28,46 @@ pub fn drop_scheduled(terms: DropTerms, total: u32) -> DropEvent {
         terms,
         total_stock: stock_count(total),
         scheduled_at: second(0),
+    })
+}
+
+/// `total` units are offered under these terms, which are a draft.
+#[must_use]
+#[track_caller]
+pub fn drop_drafted(terms: DropTerms, total: u32) -> DropEvent {
+    DropEvent::DropDrafted(DropScheduled {
+        key: None,
+        terms: DropTerms {
+            draft: true,
+            ..terms
+        },
+        total_stock: stock_count(total),
+        scheduled_at: second(0),
+    })
+}
+
+/// A draft of `total` units was published under these terms.
+#[must_use]
+#[track_caller]
+pub fn drop_published(terms: DropTerms, total: u32) -> DropEvent {
+    DropEvent::DropPublished(DropPublished {
+        terms,
+        total_stock: stock_count(total),
+        published_at: second(0),
+    })
+}
+
+#[must_use]
+pub fn drop_paused() -> DropEvent {
+    DropEvent::DropPaused(DropPaused {
+        paused_at: second(0),
+    })
+}
+
+#[must_use]
+pub fn drop_resumed() -> DropEvent {
+    DropEvent::DropResumed(DropResumed {
+        resumed_at: second(0),
     })
 }
 

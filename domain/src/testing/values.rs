@@ -252,6 +252,7 @@ pub fn terms() -> DropTerms {
         product_id: None,
         variant_id: None,
         creator_id: None,
+        draft: false,
         max_per_hold: quantity(Quantity::MAX),
         max_per_buyer: None,
         throttle: None,

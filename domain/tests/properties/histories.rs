@@ -70,6 +70,9 @@ pub enum Request {
     /// Moves the start to this many milliseconds from now; waiting entries stay.
     PutOff(i64),
     Cancel,
+    Pause,
+    Resume,
+    Publish,
     /// With a version of the stock that differs by this much from the present one.
     Adjust(Which, Key, Option<i8>, Delta, bool),
     /// To this many more or fewer units than are held and sold.
@@ -190,6 +193,9 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         40 => (seen(), patch_strategy()).prop_map(|(version, patch)| Request::Reschedule(version, patch)),
         4 => (0..3_000_i64).prop_map(Request::PutOff),
         1 => Just(Request::Cancel),
+        2 => Just(Request::Pause),
+        4 => Just(Request::Resume),
+        1 => Just(Request::Publish),
         40 => (which(9, 1), key_strategy(), seen(), delta, any::<bool>())
             .prop_map(|(id, key, total, delta, lost)| Request::Adjust(id, key, total, delta, lost)),
         20 => (seen(), -1..=20_i32).prop_map(|(total, left)| Request::SetStock(total, left)),
@@ -312,6 +318,9 @@ impl Writer {
             })
             .at(at),
             Request::Cancel => cancel_drop().at(at),
+            Request::Pause => pause_drop().at(at),
+            Request::Resume => resume_drop().at(at),
+            Request::Publish => publish_drop().at(at),
             Request::Adjust(which, key, seen, delta, lost) => {
                 let version = seen.map(|offset| model.stock_version() + i64::from(offset));
                 let delta = match delta {
@@ -454,6 +463,9 @@ impl Writer {
                 DropCommand::ScheduleDrop(_)
                 | DropCommand::RescheduleDrop(_)
                 | DropCommand::CancelDrop(_)
+                | DropCommand::PublishDrop(_)
+                | DropCommand::PauseDrop(_)
+                | DropCommand::ResumeDrop(_)
                 | DropCommand::ExtendHold(_)
                 | DropCommand::ChangeHold(_)
                 | DropCommand::ReleaseHold(_)

@@ -219,8 +219,8 @@ impl Counts {
     fn check(&self) {
         assert!(self.commands >= 100_000, "too few commands");
         assert!(self.replays >= 1_000, "too few replays");
-        assert_eq!(self.events.len(), 14, "an event never occurred");
-        assert_eq!(self.refusals.len(), 27, "a refusal never occurred");
+        assert_eq!(self.events.len(), 16, "an event never occurred");
+        assert_eq!(self.refusals.len(), 28, "a refusal never occurred");
         for (name, &count) in self.events.iter().chain(&self.refusals) {
             assert!(count >= 50, "{name} occurred only {count} times");
         }
@@ -231,9 +231,13 @@ fn name_of(event: &DropEvent) -> &'static str {
     match event {
         DropEvent::HoldPlaced(placed) if placed.waitlist_entry.is_some() => "HoldPlaced, offered",
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)
@@ -263,6 +267,8 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         },
         Refusal::Throttled { .. } => "throttled",
         Refusal::NotLive { .. } => "not live",
+        Refusal::Paused { .. } => "paused",
+        Refusal::Draft => "of drafts: `pauses.rs`",
         Refusal::Ended { cancelled, .. } => match cancelled {
             true => "cancelled",
             false => "ended",

@@ -60,6 +60,7 @@ pub struct Model {
     /// Every version of the terms, newest last.
     terms: Vec<DropTerms>,
     pub(crate) cancelled: Option<Timestamp>,
+    pub(crate) paused: Option<Timestamp>,
     pub holds: Vec<Held>,
     pub adjustments: Vec<StockAdjusted>,
     pub refunds: Vec<PurchaseRefunded>,

@@ -37,6 +37,11 @@ impl Model {
 
     /// Returns the first entry that could be served at `at`.
     fn next_entry_to_offer(&self, at: Timestamp) -> Option<&WaitlistJoined> {
+        self.first_that_fits(at).filter(|_| self.paused.is_none())
+    }
+
+    /// The same in a drop that is not paused.
+    fn first_that_fits(&self, at: Timestamp) -> Option<&WaitlistJoined> {
         let terms = self.terms()?;
         self.on_sale(terms, at).ok()?;
         let mut waiting = self.entries.iter().filter(|entry| entry.waits());
@@ -79,10 +84,7 @@ impl Model {
     /// remain if every eligible entry receives its units.
     pub fn available_for_direct_holds(&self, at: Timestamp) -> u32 {
         let available = self.stock_after(0).available;
-        let Some(terms) = self
-            .terms()
-            .filter(|_| self.next_entry_to_offer(at).is_some())
-        else {
+        let Some(terms) = self.terms().filter(|_| self.first_that_fits(at).is_some()) else {
             return available;
         };
         let waiting = self.entries.iter().filter(|entry| entry.waits());
@@ -129,6 +131,7 @@ impl Model {
             self.available_for_direct_holds(command.at),
         );
         if requested <= available {
+            self.not_paused()?;
             return Err(Refusal::NotSoldOut {
                 requested,
                 available,
@@ -198,7 +201,7 @@ impl Model {
         );
         assert!(
             i64::from(event.quantity.get()) > self.available()
-                || self.next_entry_to_offer(event.joined_at).is_some(),
+                || self.first_that_fits(event.joined_at).is_some(),
             "waits for available units"
         );
         self.claim_key(event.key);

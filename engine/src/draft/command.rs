@@ -14,9 +14,9 @@ use domain::{DropAggregate, Refusal};
 use super::{CandidateIds, Times};
 use crate::buyer_index::Match;
 use crate::request::{
-    AdjustStock, CancelDrop, ChangeHold, ConfirmPurchase, CreateCodes, ExtendHold, JoinWaitlist,
-    LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
-    SetStock,
+    AdjustStock, CancelDrop, ChangeHold, ChangeSale, ConfirmPurchase, CreateCodes, ExtendHold,
+    JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop,
+    SaleChange, ScheduleDrop, SetStock,
 };
 use crate::state::{DropState, State};
 use crate::submission::{DecisionResult, Request};
@@ -72,6 +72,23 @@ impl Request for RescheduleDrop {
             patch: self.patch.as_ref().clone(),
             at: context.times.now,
         })?;
+        Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for ChangeSale {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let at = context.times.now;
+        let decision = match self.change {
+            SaleChange::Publish(starts_at) => drop
+                .aggregate
+                .publish(&command::PublishDrop { starts_at, at })?,
+            SaleChange::Pause => drop.aggregate.pause(&command::PauseDrop { at })?,
+            SaleChange::Resume => drop.aggregate.resume(&command::ResumeDrop { at })?,
+        };
         Ok((drop.id, decision, None))
     }
 }

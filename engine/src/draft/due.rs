@@ -174,6 +174,7 @@ impl Draft {
             }
             AnyRequest::ScheduleDrop(_)
             | AnyRequest::RescheduleDrop(_)
+            | AnyRequest::ChangeSale(_)
             | AnyRequest::CancelDrop(_)
             | AnyRequest::RefundPurchase(_)
             | AnyRequest::FulfilOrder(_)

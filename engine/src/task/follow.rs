@@ -216,7 +216,11 @@ fn was_due(event: &DropEvent) -> bool {
         DropEvent::HoldReleased(event) => event.cause == ReleaseCause::DropCancelled,
         DropEvent::WaitlistLeft(event) => event.cause == LeaveCause::DropCancelled,
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)

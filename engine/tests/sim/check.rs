@@ -12,6 +12,7 @@ use domain::values::{
     WaitlistId,
 };
 use domain::{DropAggregate, DropEvent};
+use engine::SaleChange;
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
 
@@ -22,6 +23,7 @@ use self::responses::{
 use super::client::SentRequest;
 use super::fleet::Life;
 use super::groups::Groups;
+use super::pauses::Pauses;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
 use super::{World, orders};
@@ -115,6 +117,7 @@ struct Ledger {
     cancelled: BTreeMap<DropId, (Position, Timestamp)>,
     resolved: BTreeMap<HoldId, Position>,
     waitlists: Waitlists,
+    pauses: Pauses,
     groups: Groups,
 }
 
@@ -124,6 +127,7 @@ impl Ledger {
         for recorded in events {
             let before = ledger.available_now(recorded.drop_id);
             ledger.waitlists.enter(recorded, before, &ledger.groups);
+            ledger.pauses.enter(recorded);
             ledger.groups.enter(recorded);
             ledger.enter(recorded);
             let units = ledger.units[&recorded.drop_id];
@@ -143,7 +147,7 @@ impl Ledger {
         let (drop_id, now) = (recorded.drop_id, recorded.recorded_at);
         let units = self.units.entry(drop_id).or_default();
         match &recorded.event {
-            DropEvent::DropScheduled(event) => {
+            DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
                 units.total = i64::from(event.total_stock.get());
                 assert_eq!(event.scheduled_at, now);
                 assert!(self.scheduled.insert(drop_id, recorded.position).is_none());
@@ -238,6 +242,9 @@ impl Ledger {
             DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_)
             | DropEvent::CodesCreated(_) => {}
@@ -263,6 +270,9 @@ impl Ledger {
     /// entries.
     fn no_entry_waits_for_available_units(&self) {
         for drop_id in self.units.keys() {
+            if self.pauses.is_paused(*drop_id) {
+                continue;
+            }
             let available = self.available_now(*drop_id);
             let next = self.waitlists.next(*drop_id, available, &self.groups);
             assert_eq!(next, None, "an entry of {drop_id} was not served");
@@ -342,9 +352,13 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
         DropEvent::HoldPlaced(event) => Some(event.buyer),
         DropEvent::WaitlistJoined(event) => Some(event.buyer),
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldExtended(_)
         | DropEvent::HoldChanged(_)
@@ -375,6 +389,7 @@ enum KeylessRequest {
     Extend(HoldId),
     Change(HoldId, Quantity),
     Cancel(DropId),
+    Sale(DropId, SaleChange),
     Leave(WaitlistId),
 }
 
@@ -389,6 +404,7 @@ impl Recorded {
             KeylessRequest::Release(_)
             | KeylessRequest::Change(..)
             | KeylessRequest::Cancel(_)
+            | KeylessRequest::Sale(..)
             | KeylessRequest::Leave(_) => false,
         };
         for recorded in events {
@@ -398,7 +414,9 @@ impl Recorded {
             let position = recorded.position;
             let scope = Some(recorded.drop_id);
             let key = match &recorded.event {
-                DropEvent::DropScheduled(event) => event.key.map(|key| (None, key)),
+                DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) => {
+                    event.key.map(|key| (None, key))
+                }
                 DropEvent::HoldPlaced(event) => event.key.map(|key| (scope, key)),
                 DropEvent::StockAdjusted(event) => event.key.map(|key| (scope, key)),
                 DropEvent::PurchaseRefunded(event) => event.key.map(|key| (scope, key)),
@@ -412,6 +430,9 @@ impl Recorded {
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropStarted(_)
                 | DropEvent::DropEnded(_)
+                | DropEvent::DropPublished(_)
+                | DropEvent::DropPaused(_)
+                | DropEvent::DropResumed(_)
                 | DropEvent::DropCancelled(_)
                 | DropEvent::HoldExtended(_)
                 | DropEvent::HoldChanged(_)
@@ -444,6 +465,14 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
             Some(KeylessRequest::Change(event.hold_id, event.quantity))
         }
         DropEvent::DropCancelled(_) => Some(KeylessRequest::Cancel(recorded.drop_id)),
+        DropEvent::DropPublished(_) => Some(KeylessRequest::Sale(
+            recorded.drop_id,
+            SaleChange::Publish(None),
+        )),
+        DropEvent::DropPaused(_) => Some(KeylessRequest::Sale(recorded.drop_id, SaleChange::Pause)),
+        DropEvent::DropResumed(_) => {
+            Some(KeylessRequest::Sale(recorded.drop_id, SaleChange::Resume))
+        }
         DropEvent::WaitlistLeft(event) if event.cause == LeaveCause::Buyer => {
             Some(KeylessRequest::Leave(event.entry_id))
         }
@@ -451,6 +480,7 @@ fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
         | DropEvent::WaitlistJoined(_)
         | DropEvent::HoldReleased(_)
         | DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
@@ -471,6 +501,7 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
             Some(KeylessRequest::Change(*hold_id, *quantity))
         }
         Request::CancelDrop { drop_id } => Some(KeylessRequest::Cancel(*drop_id)),
+        Request::ChangeSale { drop_id, change } => Some(KeylessRequest::Sale(*drop_id, *change)),
         Request::LeaveWaitlist { entry_id } => Some(KeylessRequest::Leave(*entry_id)),
         Request::JoinWaitlist { .. }
         | Request::ScheduleDrop { .. }
@@ -493,6 +524,7 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         | Request::SetStock { .. }
         | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
+        | Request::ChangeSale { .. }
         | Request::ExtendHold { .. }
         | Request::ChangeHold { .. }
         | Request::ReleaseHold { .. }
@@ -512,11 +544,15 @@ fn may_belong_to_any_node(event: &DropEvent) -> bool {
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::WaitlistLeft(_)
         | DropEvent::CodesCreated(_) => true,
         // An offer has the id that was drawn when its entry joined.
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::WaitlistJoined(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseConfirmed(_)
@@ -595,7 +631,13 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::DropStarted(_) => tally.starts += 1,
             DropEvent::WaitlistJoined(_) => tally.joined += 1,
             DropEvent::WaitlistLeft(_) => tally.left += 1,
-            DropEvent::DropScheduled(_) | DropEvent::DropEnded(_) | DropEvent::CodesCreated(_) => {}
+            DropEvent::DropPublished(_) => tally.publications += 1,
+            DropEvent::DropPaused(_) => tally.pauses += 1,
+            DropEvent::DropResumed(_) => tally.resumptions += 1,
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
+            | DropEvent::DropEnded(_)
+            | DropEvent::CodesCreated(_) => {}
         }
     }
 }

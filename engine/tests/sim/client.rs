@@ -10,6 +10,7 @@ use domain::values::{
     Position, PurchaseId, StockCount, Timestamp, WaitlistId,
 };
 use domain::{DropEvent, Refusal};
+use engine::SaleChange;
 use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -94,7 +95,17 @@ impl Client {
         match self.random.random_range(0..100) {
             0..3 => self.schedule(&key),
             3 if self.random.random_bool(0.3) => Request::CancelDrop { drop_id },
-            3..6 => self.reschedule(drop_id),
+            3 if self.random.random_bool(0.3) => Request::ChangeSale {
+                drop_id,
+                change: SaleChange::Pause,
+            },
+            // More often than pauses, so that most drops sell.
+            3 | 4 => Request::ChangeSale {
+                drop_id,
+                change: [SaleChange::Resume, SaleChange::Publish(None)]
+                    [self.random.random_range(0..2)],
+            },
+            5 => self.reschedule(drop_id),
             6 => Request::SetStock {
                 drop_id,
                 expected_stock_version: None,
@@ -191,6 +202,9 @@ impl Client {
             return schedule("shared", 7, 2);
         }
         let mut request = schedule(key, total, seconds);
+        if let Request::ScheduleDrop { terms, .. } = &mut request {
+            terms.terms.draft = self.random.random_bool(0.15);
+        }
         // Two groups, in which every drop has a limit of its own.
         if self.random.random_bool(0.5)
             && let Request::ScheduleDrop { terms, .. } = &mut request

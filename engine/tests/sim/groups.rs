@@ -24,7 +24,7 @@ pub struct Groups {
 impl Groups {
     /// Adds an event, which may take units only within the limit.
     pub fn enter(&mut self, recorded: &RecordedEvent) {
-        if let DropEvent::DropScheduled(event) = &recorded.event
+        if let DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event) = &recorded.event
             && let Some(group) = &event.terms.limit_group
         {
             let limit = event
@@ -122,9 +122,13 @@ fn units(event: &DropEvent) -> i64 {
         DropEvent::HoldReleased(event) => -i64::from(event.quantity.get()),
         DropEvent::PurchaseRefunded(event) => -i64::from(event.quantity.get()),
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::CodesCreated(_)
         | DropEvent::HoldExtended(_)

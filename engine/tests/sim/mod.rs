@@ -5,6 +5,7 @@ mod client;
 mod fleet;
 mod groups;
 mod orders;
+mod pauses;
 mod stock;
 pub mod tally;
 mod waitlist;

@@ -27,6 +27,9 @@ pub struct Tally {
     pub adjustments: usize,
     pub edits: usize,
     pub starts: usize,
+    pub pauses: usize,
+    pub resumptions: usize,
+    pub publications: usize,
     pub introductions: usize,
     pub joined: usize,
     pub left: usize,
@@ -66,7 +69,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 46] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 49] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -92,6 +95,9 @@ impl Tally {
             ("adjustments", &mut self.adjustments),
             ("edits", &mut self.edits),
             ("starts", &mut self.starts),
+            ("pauses", &mut self.pauses),
+            ("resumptions", &mut self.resumptions),
+            ("publications", &mut self.publications),
             ("introductions", &mut self.introductions),
             ("waitlist entries", &mut self.joined),
             ("entries left", &mut self.left),

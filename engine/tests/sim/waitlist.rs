@@ -97,9 +97,13 @@ impl Waitlists {
                 self.cancelled.insert(recorded.drop_id, event.cancelled_at);
             }
             DropEvent::DropScheduled(_)
+            | DropEvent::DropDrafted(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropStarted(_)
             | DropEvent::DropEnded(_)
+            | DropEvent::DropPublished(_)
+            | DropEvent::DropPaused(_)
+            | DropEvent::DropResumed(_)
             | DropEvent::HoldExtended(_)
             | DropEvent::CodesCreated(_)
             | DropEvent::HoldExpired(_)

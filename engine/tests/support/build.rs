@@ -77,6 +77,7 @@ pub fn terms(hold_seconds: i64) -> DropTerms {
         product_id: None,
         variant_id: None,
         creator_id: None,
+        draft: false,
         max_per_buyer: None,
         throttle: None,
     }

@@ -9,9 +9,9 @@ use domain::values::{
     Quantity, Reason, StockCount, WaitlistId,
 };
 use engine::{
-    Accepted, AdjustStock, CancelDrop, ChangeHold, CommandError, ConfirmPurchase, EngineHandle,
-    ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, RefundPurchase, ReleaseHold,
-    RescheduleDrop, ScheduleDrop, SetStock,
+    Accepted, AdjustStock, CancelDrop, ChangeHold, ChangeSale, CommandError, ConfirmPurchase,
+    EngineHandle, ExtendHold, JoinWaitlist, LeaveWaitlist, NewTerms, PlaceHold, RefundPurchase,
+    ReleaseHold, RescheduleDrop, SaleChange, ScheduleDrop, SetStock,
 };
 
 /// An accepted request of any kind.
@@ -29,6 +29,10 @@ pub enum Request {
         drop_id: DropId,
         expected_version: Option<u32>,
         patch: Box<TermsPatch>,
+    },
+    ChangeSale {
+        drop_id: DropId,
+        change: SaleChange,
     },
     CancelDrop {
         drop_id: DropId,
@@ -120,6 +124,10 @@ pub async fn submit(engine: &EngineHandle, request: Request) -> Result<Answer, C
                 patch,
             };
             about(engine.reschedule_drop(request).await, Subject::Drop)
+        }
+        Request::ChangeSale { drop_id, change } => {
+            let request = ChangeSale { drop_id, change };
+            about(engine.change_sale(request).await, Subject::Drop)
         }
         Request::CancelDrop { drop_id } => {
             let request = CancelDrop { drop_id };

@@ -34,8 +34,8 @@ pub(super) struct Drops {
     in_order: BTreeSet<ListKey>,
     /// The same by phase, as of `as_of`.
     in_phase: [BTreeSet<ListKey>; DropStatus::ALL.len()],
-    /// The starts and ends of all drops that are not cancelled, at which phases change without an
-    /// event.
+    /// The starts and ends of all drops that are neither drafts nor cancelled, at which phases
+    /// change without an event.
     turns: BTreeSet<(Timestamp, DropId)>,
     /// Every drop by the position of its first event.
     scheduled: BTreeMap<Position, DropId>,
@@ -71,10 +71,12 @@ impl Indexed {
     fn of(row: &LiveStockRow, as_of: Timestamp) -> Self {
         let phase = row.status(as_of);
         let turns = match phase {
-            DropStatus::Cancelled => [None, None],
-            DropStatus::Scheduled | DropStatus::Live | DropStatus::SoldOut | DropStatus::Ended => {
-                [Some(row.terms.starts_at), row.terms.ends_at]
-            }
+            DropStatus::Cancelled | DropStatus::Draft => [None, None],
+            DropStatus::Scheduled
+            | DropStatus::Live
+            | DropStatus::SoldOut
+            | DropStatus::Ended
+            | DropStatus::Paused => [Some(row.terms.starts_at), row.terms.ends_at],
         };
         Self { phase, turns }
     }
@@ -300,9 +302,13 @@ fn changes_total(event: &DropEvent) -> bool {
         DropEvent::StockAdjusted(_) => true,
         DropEvent::PurchaseRefunded(event) => !event.restocked,
         DropEvent::DropScheduled(_)
+        | DropEvent::DropDrafted(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::DropStarted(_)
         | DropEvent::DropEnded(_)
+        | DropEvent::DropPublished(_)
+        | DropEvent::DropPaused(_)
+        | DropEvent::DropResumed(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExtended(_)

@@ -16,7 +16,8 @@ pub(super) struct Groups(HashMap<LimitGroup, Vec<DropId>>);
 impl Groups {
     /// Adds the drop, if the event schedules one with a group.
     pub(super) fn apply(&mut self, recorded: &RecordedEvent) {
-        let DropEvent::DropScheduled(event) = &recorded.event else {
+        let (DropEvent::DropScheduled(event) | DropEvent::DropDrafted(event)) = &recorded.event
+        else {
             return;
         };
         if let Some(group) = &event.terms.limit_group {

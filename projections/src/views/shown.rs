@@ -21,6 +21,7 @@ pub(super) struct Seen {
     level: StockLevel,
     waitlist_length: u32,
     is_listed: bool,
+    is_paused: bool,
 }
 
 impl Seen {
@@ -29,7 +30,8 @@ impl Seen {
             terms_version: row.terms_version,
             level: StockLevel::of(row.stock, &row.terms),
             waitlist_length: row.waitlist_length,
-            is_listed: row.terms.visibility.is_listed(),
+            is_listed: row.terms.are_listed(),
+            is_paused: row.paused_at.is_some(),
         }
     }
 }
@@ -56,7 +58,10 @@ impl Shown {
         row: &LiveStockRow,
     ) {
         let shows_level = row.terms.show_stock == ShowStock::Level;
-        let is_edit = matches!(event, DropEvent::DropRescheduled(_));
+        let is_edit = matches!(
+            event,
+            DropEvent::DropRescheduled(_) | DropEvent::DropPublished(_)
+        );
         // Most events are about drops that show everything.
         if !shows_level && !is_edit {
             return;

@@ -244,7 +244,8 @@ async fn messages_name_the_value_that_is_allowed() {
         ),
         (
             "status=open",
-            "must be one of `scheduled`, `live`, `sold_out`, `ended`, `cancelled`",
+            "must be one of `scheduled`, `live`, `sold_out`, `ended`, `cancelled`, `paused`, \
+             `draft`",
         ),
         ("expand=all", "must be `top_purchasers`"),
     ] {

@@ -9,6 +9,7 @@ use super::{DROP_ID, NOON};
 use crate::admin::buyer::{self, BuyerBody};
 use crate::admin::report::{self, Report};
 use crate::admin::revenue::{self, RevenueBody};
+use crate::admin::who::{self, SignedInBody};
 use crate::admin::{self, Metrics, Timeline};
 use crate::erasure;
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
@@ -25,6 +26,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         revenue(schemas),
         report(schemas),
         sign_in(schemas),
+        who(schemas),
         sign_out(schemas),
         read_buyer(schemas),
         erase(schemas),
@@ -167,7 +169,7 @@ fn report(schemas: &mut Schemas) -> Operation {
 fn sign_in(schemas: &mut Schemas) -> Operation {
     let session = ResponseSpec::new(201, "Signed in.").json(
         schemas.response::<SessionBody>(),
-        json!({ "expires_at": NOON }),
+        json!({ "admin": "ops-1", "expires_at": NOON }),
     );
     Operation::post(
         schemas,
@@ -183,6 +185,22 @@ fn sign_in(schemas: &mut Schemas) -> Operation {
     .body_example(json!({ "key": "ADMIN_KEY" }))
     .response(session.headers(&["Set-Cookie", "Cache-Control"]))
     .problems(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
+}
+
+fn who(schemas: &mut Schemas) -> Operation {
+    let signed_in = ResponseSpec::new(200, "The administrator.").json(
+        schemas.response::<SignedInBody>(),
+        json!({ "admin": "ops-1" }),
+    );
+    Operation::get(
+        schemas,
+        SESSION,
+        who::who,
+        "readSession",
+        "Read the signed-in administrator",
+    )
+    .description("The name that belongs to the key of the request, or to its session.")
+    .conditional_response_with_time(signed_in)
 }
 
 fn sign_out(schemas: &mut Schemas) -> Operation {

@@ -8,6 +8,7 @@ use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{self, BuyerBody};
 use crate::drops::codes::{self, CodesBody};
 use crate::drops::purchases::{self, RecordedPurchase};
+use crate::drops::sale;
 use crate::drops::{self, AdjustmentBody};
 use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec, TAGGED};
 use crate::openapi::schemas::Schemas;
@@ -22,6 +23,9 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         list(schemas),
         read(schemas),
         edit(schemas),
+        publish(schemas),
+        pause(schemas),
+        resume(schemas),
         cancel(schemas),
         adjust(schemas),
         set_stock(schemas),
@@ -104,6 +108,83 @@ fn edit(schemas: &mut Schemas) -> Operation {
         ])
 }
 
+fn publish(schemas: &mut Schemas) -> Operation {
+    Operation::post(
+        schemas,
+        "/v1/drops/{id}/publish",
+        sale::publish,
+        "publishDrop",
+        "Publish a draft",
+    )
+    .description(
+        "The drop becomes visible as its `visibility` says, and starts at `starts_at`: that of \
+         the body, or that of the draft; immediately, if that time has passed. Publishing again \
+         has no effect. `If-Match` is optional, as for a cancellation.",
+    )
+    .parameter("Cancel-If-Match")
+    .body_example(json!({}))
+    .response(changed(schemas, "The published drop."))
+    .problems(&[Code::StaleVersion, Code::Ended, Code::Unavailable])
+}
+
+fn pause(schemas: &mut Schemas) -> Operation {
+    Operation::post(
+        schemas,
+        "/v1/drops/{id}/pause",
+        sale::pause,
+        "pauseDrop",
+        "Pause a drop",
+    )
+    .description(
+        "No unit is held from now on: no hold, order, larger hold or offer to the waitlist. \
+         Existing holds can be purchased, and expire as usual; the waitlist keeps its order, and \
+         buyers may join it where the units do not suffice. The end of the drop does not move. \
+         Pausing again has no effect. `If-Match` is optional, as for a cancellation.",
+    )
+    .parameter("Cancel-If-Match")
+    .body_example(json!({}))
+    .response(changed(schemas, "The paused drop."))
+    .problems(&[
+        Code::StaleVersion,
+        Code::Ended,
+        Code::Draft,
+        Code::Unavailable,
+    ])
+}
+
+fn resume(schemas: &mut Schemas) -> Operation {
+    Operation::post(
+        schemas,
+        "/v1/drops/{id}/resume",
+        sale::resume,
+        "resumeDrop",
+        "Resume a drop",
+    )
+    .description(
+        "The sale continues. Units that became available in the meantime are offered to the \
+         waitlist first. Resuming again has no effect. `If-Match` is optional, as for a \
+         cancellation.",
+    )
+    .parameter("Cancel-If-Match")
+    .body_example(json!({}))
+    .response(changed(schemas, "The drop."))
+    .problems(&[
+        Code::StaleVersion,
+        Code::Ended,
+        Code::Draft,
+        Code::Unavailable,
+    ])
+}
+
+/// The drop after a change that can be repeated.
+fn changed(schemas: &mut Schemas, description: &str) -> ResponseSpec {
+    drop_response(schemas, 200, description).headers(&[
+        "ETag",
+        "Holdfast-Position",
+        "Idempotent-Replayed",
+    ])
+}
+
 fn cancel(schemas: &mut Schemas) -> Operation {
     Operation::post(
         schemas,
@@ -120,13 +201,7 @@ fn cancel(schemas: &mut Schemas) -> Operation {
     )
     .parameter("Cancel-If-Match")
     .body_example(json!({}))
-    .response(
-        drop_response(schemas, 200, "The cancelled drop.").headers(&[
-            "ETag",
-            "Holdfast-Position",
-            "Idempotent-Replayed",
-        ]),
-    )
+    .response(changed(schemas, "The cancelled drop."))
     .problems(&[Code::StaleVersion, Code::Unavailable])
 }
 

@@ -78,6 +78,8 @@ fn place(schemas: &mut Schemas) -> Operation {
         Code::SoldOut,
         Code::LimitReached,
         Code::NotLive,
+        Code::Paused,
+        Code::Draft,
         Code::Ended,
         Code::Throttled,
         Code::AddressLimitReached,

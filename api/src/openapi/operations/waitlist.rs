@@ -53,6 +53,8 @@ fn join(schemas: &mut Schemas) -> Operation {
         Code::WaitlistFull,
         Code::LimitReached,
         Code::NotLive,
+        Code::Paused,
+        Code::Draft,
         Code::Ended,
         Code::Throttled,
         Code::AddressLimitReached,

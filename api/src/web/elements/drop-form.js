@@ -66,7 +66,9 @@ function create(title, drop) {
     async (form) => {
       const body = withoutNulls(readTerms(form, NEW_TERMS));
       const made = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-      return `${isolate(made.name)} is ${made.status === "scheduled" ? "scheduled" : "on sale"}, with ${units(made.stock.total, "unit")}.`;
+      const state =
+        made.status === "scheduled" || made.status === "draft" ? made.status : "on sale";
+      return `${isolate(made.name)} is ${state === "draft" ? "a draft" : state}, with ${units(made.stock.total, "unit")}.`;
     },
   );
   dialog.querySelector("input")?.focus();
@@ -354,7 +356,7 @@ function confirmCancellation(base) {
       "li",
       {},
       h("strong", {}, "This cannot be undone."),
-      " To stop sales without cancelling, edit the end of the drop.",
+      " To stop sales without cancelling, pause the drop.",
     ),
   );
   const dialog = openDialog(

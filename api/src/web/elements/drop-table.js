@@ -7,6 +7,7 @@ import { STATUS, isOver } from "../lib/drop.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { count } from "../lib/format.js";
 import { openAdjust, openCancel, openDuplicate, openEdit } from "./drop-form.js";
+import { saleAction } from "./sale-form.js";
 
 /** @typedef {import("../lib/api.js").DropLine} DropLine */
 /** @typedef {{row: HTMLTableRowElement, fill: (line: DropLine) => void}} Row */
@@ -105,17 +106,35 @@ function makeRow(first) {
       names[index],
     ),
   );
+  const saleWords = h("span", {});
+  const saleName = h("span", { class: "visually-hidden" });
+  const sale = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet small",
+      onclick: () => saleAction(line.status)?.open(line),
+    },
+    saleWords,
+    saleName,
+  );
   const row = h(
     "tr",
     { role: "row", "data-drop-id": first.id },
     h("th", { scope: "row", role: "rowheader" }, link),
     h("td", { role: "cell" }, badge),
     ...figures,
-    h("td", { role: "cell" }, h("div", { class: "actions" }, ...actions)),
+    h("td", { role: "cell" }, h("div", { class: "actions" }, sale, ...actions)),
   );
   const fill = (/** @type {DropLine} */ now) => {
     line = now;
     write(link, nameOrUnnamed(now.name));
+    const next = saleAction(now.status);
+    const losesFocus = !next && sale === document.activeElement;
+    sale.hidden = !next;
+    if (next) write(saleWords, next.words);
+    write(saleName, ` ${isolate(now.name)}`);
+    if (losesFocus) link.focus();
     for (const name of names) write(name, ` ${isolate(now.name)}`);
     write(badge, STATUS[now.status]);
     mark(badge, "data-status", now.status);

@@ -268,8 +268,22 @@ const LIMIT_GROUP = {
   show: (drop) => drop.limit_group ?? "",
 };
 
-/** The terms of a new drop: also its stock and its group. */
-export const NEW_TERMS = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4), LIMIT_GROUP];
+/** @type {Term} */
+const DRAFT = {
+  group: "Sale window",
+  name: "draft",
+  words: "Publish",
+  choices: [
+    ["", "Immediately"],
+    ["draft", "Later: save as a draft"],
+  ],
+  hint: "Buyers do not see a draft.",
+  read: (value) => (value === "draft" ? true : null),
+  show: () => "",
+};
+
+/** The terms of a new drop: also its stock, its group, and whether it is a draft. */
+export const NEW_TERMS = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4), LIMIT_GROUP, DRAFT];
 
 /**
  * The fields in groups, with the parsed price and durations shown next to their inputs.

@@ -72,7 +72,11 @@ function row(event, name) {
     {},
     h("strong", {}, eventWords(event.event_type)),
     " ",
-    h("span", { class: "quiet-words" }, [isolate(name), detail(event)].filter(Boolean).join(" · ")),
+    h(
+      "span",
+      { class: "quiet-words" },
+      [isolate(name), detail(event), by(event)].filter(Boolean).join(" · "),
+    ),
   );
   return h(
     "li",
@@ -81,6 +85,11 @@ function row(event, name) {
     h("time", { datetime: event.recorded_at }, clock(event.recorded_at)),
     words,
   );
+}
+
+/** The administrator whose request recorded the event. @param {LogEvent} event */
+function by({ metadata }) {
+  return metadata?.admin ? `by ${metadata.admin}` : "";
 }
 
 /** Converts `HoldPlaced` to “Hold placed”. @param {string} type */

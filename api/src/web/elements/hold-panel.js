@@ -9,7 +9,7 @@
 import { cart } from "../lib/cart.js";
 import { cancelWork, percentOf } from "../lib/challenge.js";
 import { everyTick, until } from "../lib/clock.js";
-import { allowedUnits, blockReason, isOver, offerSeconds, statusOf } from "../lib/drop.js";
+import { allowedUnits, blockReason, has, isOver, offerSeconds, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate } from "../lib/foreign.js";
 import { clock, count, duration, durationInWords, money, ordinal, units } from "../lib/format.js";
@@ -158,11 +158,25 @@ export class HoldPanel extends HTMLElement {
           tick: () => write(words, duration(until((this.#drop ?? drop).starts_at))),
         };
       }
+      case "paused":
+        return this.#paused(drop);
+      case "draft":
+        return {
+          nodes: [h("p", { class: "outcome" }, "This drop is a draft: buyers do not see it.")],
+        };
       case "ended":
         return { nodes: [h("p", { class: "outcome" }, "This drop has ended.")] };
       case "cancelled":
         return { nodes: [h("p", { class: "outcome" }, "This drop was cancelled.")] };
     }
+  }
+
+  /** Where units are missing, buyers may still wait for them. @param {Drop} drop @returns {View} */
+  #paused(drop) {
+    const outcome = h("p", { class: "outcome" }, "This drop is paused.");
+    if (has(drop.stock, 1)) return { nodes: [outcome] };
+    const { nodes, tick } = this.#choice(drop, "Join the waitlist", "secondary", join);
+    return { nodes: [outcome, ...nodes], tick };
   }
 
   /**
@@ -341,6 +355,8 @@ function hint(drop, entry) {
     return `A hold reserves the units for you for ${durationInWords(drop.hold_seconds)}.`;
   if (statusOf(drop) === "scheduled")
     return `At most ${units(allowedUnits(drop), "unit")} per hold. A hold will last ${durationInWords(drop.hold_seconds)}.`;
+  if (statusOf(drop) === "paused")
+    return "Existing holds can be bought. Further units can be held when the drop resumes.";
   if (statusOf(drop) !== "sold_out") return "";
   // The line above the button has the quantity then.
   const waiting = hasStepper(drop) ? ` ${waitlistWords(drop)}.` : "";

@@ -423,6 +423,8 @@ function explain({ code, message, numbers, retryAfter }) {
       return `Too many holds in a short time. Try again in ${duration(retryAfter * 1000)}.`;
     case "not_live":
       return `The drop starts at ${clock(numbers.starts_at)}.`;
+    case "paused":
+      return "The drop is paused. Try again when it resumes.";
     case "ended":
       return "The drop is over.";
     case "hold_expired":

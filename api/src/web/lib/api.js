@@ -47,7 +47,8 @@ export function noteStatus(status, token) {
  * @typedef {{amount: number, currency: string}} Money
  * @typedef {{total: number, available: number, held: number, sold: number,
  *   level?: "in_stock" | "low" | "sold_out"}} Stock under `level` the numbers are absent
- * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled"} DropStatus
+ * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled" |
+ *   "paused" | "draft"} DropStatus
  * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
  * @typedef {{id: string, name: string, description: string | null, image_url: string | null,
  *   price: Money, status: DropStatus, starts_at: string, ends_at: string | null,
@@ -88,7 +89,8 @@ export function noteStatus(status, token) {
  *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}}
  *   Metrics
  * @typedef {{position: number, aggregate_type: string, aggregate_id: string, event_type: string,
- *   recorded_at: string, payload: Record<string, any>}} LogEvent
+ *   recorded_at: string, payload: Record<string, any>,
+ *   metadata: {admin?: string}}} LogEvent
  * @typedef {{quantity: number, amount: Money}} RefundTotal the refunds of a purchase, in sum
  * @typedef {{drop_id: string, hold_id: string, purchase_id: string | null, quantity: number,
  *   price: Money, total: Money, refunded: RefundTotal}} OrderItem

@@ -1,7 +1,7 @@
 // The drops of the shop in display order, read page by page.
 //
-// Drops on sale come first, then upcoming ones, then sold-out ones; each group is ordered newest
-// first. Each status is a separate list on the server, so a drop that changes its status between
+// Drops on sale come first, then upcoming ones, then sold-out and paused ones; each group is
+// ordered newest first. Each status is a separate list on the server, so a drop that changes its status between
 // two pages neither hides nor repeats others.
 
 import { callForPage } from "./api.js";
@@ -17,7 +17,7 @@ import { statusOf } from "./drop.js";
 /** The number of drops on one page. */
 export const PAGE = 24;
 /** @type {DropStatus[]} */
-const IN_ORDER = ["live", "scheduled", "sold_out"];
+const IN_ORDER = ["live", "scheduled", "sold_out", "paused"];
 
 export class Catalog {
   /** @type {Part[]} */

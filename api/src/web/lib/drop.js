@@ -12,6 +12,8 @@ export const STATUS = {
   sold_out: "Sold out",
   ended: "Ended",
   cancelled: "Cancelled",
+  paused: "Paused",
+  draft: "Draft",
 };
 
 /**
@@ -20,8 +22,9 @@ export const STATUS = {
  * @returns {import("./api.js").DropStatus}
  */
 export function statusOf(drop) {
-  if (drop.status === "cancelled") return "cancelled";
+  if (drop.status === "cancelled" || drop.status === "draft") return drop.status;
   if (drop.ends_at && until(drop.ends_at) <= 0) return "ended";
+  if (drop.status === "paused") return "paused";
   if (until(drop.starts_at) > 0) return "scheduled";
   return isSoldOut(drop.stock) ? "sold_out" : "live";
 }
@@ -71,6 +74,10 @@ export function when(drop) {
       const at = drop.ends_at ?? drop.server_time;
       return `Ended ${day(at)} ${zoneAt(at)}`;
     }
+    case "paused":
+      return "Sales will resume";
+    case "draft":
+      return "Not published";
     case "cancelled":
       return "No further sales";
   }

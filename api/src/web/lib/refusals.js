@@ -90,6 +90,8 @@ function isStillTrue({ code, numbers }, drop, age) {
       return Date.parse(numbers.retry_at) > now();
     case "not_live":
       return Date.parse(drop.starts_at) > now();
+    case "paused":
+      return statusOf(drop) === "paused";
     case "ended":
       return isOver(statusOf(drop));
     case "unauthorized":
@@ -144,6 +146,8 @@ export function explain(problem) {
       return "You stopped the check. Nothing is reserved for you.";
     case "challenge_unsupported":
       return "This drop checks browsers, which works over HTTPS only.";
+    case "paused":
+      return "The drop is paused. You can hold units when it resumes.";
     case "ended":
       return numbers.cancelled ? "The drop was cancelled." : "The drop has ended.";
     case "hold_expired":

@@ -104,6 +104,7 @@ export function startRoom() {
     await call("/v1/admin/session", { method: "DELETE" }).catch(() => null);
     location.reload();
   });
+  void showName();
   const count = byId("open-matters");
   const look = async () => {
     const page = await call(`/v1/admin/needs-attention?limit=${MOST_COUNTED}`).catch(() => null);
@@ -161,4 +162,10 @@ export function pager(show) {
       byId("pager").hidden = cursors.length === 0 && !hasMore;
     },
   };
+}
+
+/** Shows the name of the administrator. */
+async function showName() {
+  const session = await call("/v1/admin/session").catch(() => null);
+  if (session) write(byId("signed-in"), session.admin);
 }

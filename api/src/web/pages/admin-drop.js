@@ -13,6 +13,8 @@ import { keepFresh, startRoom } from "../lib/room.js";
 import { service } from "../lib/service.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { openAdjust, openCancel, openDuplicate, openEdit } from "../elements/drop-form.js";
+import { openNewCodes } from "../elements/codes-form.js";
+import { saleAction } from "../elements/sale-form.js";
 import { eventWords } from "../elements/event-log.js";
 import { OpeningChart, elapsed } from "../elements/opening-chart.js";
 import { RecordTable, part } from "../elements/record-table.js";
@@ -94,6 +96,12 @@ function show(report) {
   /** @type {HTMLButtonElement} */
   const cancel = byId("cancel");
   cancel.disabled = report.status === "cancelled";
+  /** @type {HTMLButtonElement} */
+  const codes = byId("codes");
+  codes.disabled = cancel.disabled;
+  const next = saleAction(report.status);
+  byId("sale").hidden = !next;
+  if (next) write(byId("sale"), next.words);
   showStock(report);
   showOpening();
   showFunnel(report);
@@ -249,10 +257,12 @@ part("connection-state", ConnectionState).watch(live);
 for (const [button, open] of /** @type {const} */ ([
   ["edit", openEdit],
   ["adjust", openAdjust],
+  ["codes", openNewCodes],
   ["duplicate", openDuplicate],
   ["cancel", openCancel],
 ]))
   byId(button).addEventListener("click", () => shown && void open(shown));
+byId("sale").addEventListener("click", () => shown && saleAction(shown.status)?.open(shown));
 bucketChoice.addEventListener("change", showOpening);
 windowChoice.addEventListener("change", () => refresh());
 purchasers.addEventListener("toggle", () => refresh());

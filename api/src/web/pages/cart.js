@@ -13,6 +13,7 @@ import "../elements/name-field.js";
 import "../elements/order-list.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import "../elements/notification-bell.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 

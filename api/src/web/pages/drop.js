@@ -14,6 +14,7 @@ import "../elements/drop-sheet.js";
 import "../elements/name-field.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import "../elements/notification-bell.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop

@@ -15,6 +15,7 @@ import { OrderSheet } from "../elements/order-sheet.js";
 import "../elements/cart-count.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import "../elements/notification-bell.js";
 
 /** @typedef {import("../lib/api.js").Order} Order */
 

@@ -19,6 +19,7 @@ import "../elements/name-field.js";
 import "../elements/service-note.js";
 import { toast } from "../elements/toast-list.js";
 import "../elements/your-list.js";
+import "../elements/notification-bell.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
@@ -47,12 +48,17 @@ function show(drop) {
   card.drop = drop;
 }
 
+/** @param {Drop} drop */
+function isPublic({ visibility, status }) {
+  return visibility === "public" && status !== "draft";
+}
+
 /** The number of drops that the stream added since the page was opened. */
 let arrived = 0;
 
 /** Adds a drop from the stream: a new one, or one that another tab follows. @param {Drop} drop */
 function addFromStream(drop) {
-  if (isOver(statusOf(drop)) || !catalog.isPast(drop) || drop.visibility !== "public") return;
+  if (isOver(statusOf(drop)) || !catalog.isPast(drop) || !isPublic(drop)) return;
   arrived += 1;
   // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
@@ -71,7 +77,7 @@ function addFromStream(drop) {
 function add(drops) {
   const added = drops
     // A signed-in administrator is sent all drops.
-    .filter(({ id, visibility }) => visibility === "public" && !cards.has(id))
+    .filter((drop) => isPublic(drop) && !cards.has(drop.id))
     .map((drop) => {
       const card = new DropCard();
       card.drop = drop;

@@ -47,6 +47,7 @@ impl Ledger {
         account.open += 1;
         // Overselling is the more important report, so it is checked first.
         account.check_units()?;
+        account.check_selling("a hold was placed")?;
         let (code, at) = (event.code, event.placed_at);
         let starts_at = account.codes.opens_at(code, account.terms()?.starts_at);
         if event.waitlist_entry.is_some() {
@@ -145,6 +146,7 @@ impl Ledger {
         if quantity < before {
             return Ok(());
         }
+        account.check_selling("units were added to a hold")?;
         let terms = account.terms()?;
         if terms.access == Access::Code && code.is_none() {
             return Err(
@@ -248,6 +250,7 @@ impl Ledger {
     pub(super) fn joined(&mut self, recorded: &RecordedEvent, event: &WaitlistJoined) -> Check {
         let drop_id = recorded.drop_id;
         let account = self.open_account(drop_id)?;
+        account.check_published("a buyer joined the waitlist")?;
         let starts_at = account.terms()?.starts_at;
         let opens_at = account.codes.opens_at(event.code, starts_at).max(starts_at);
         account.check_code(event.code, event.joined_at)?;

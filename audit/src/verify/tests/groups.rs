@@ -73,7 +73,7 @@ fn history() -> Vec<TestEvent> {
 }
 
 /// The verdict of docs/verify.py: its exit code and its output.
-fn in_python(log: &[StoredEvent]) -> (Option<i32>, String) {
+pub(super) fn in_python(log: &[StoredEvent]) -> (Option<i32>, String) {
     let mut lines = vec![];
     for event in log {
         LineWriter::default().write(event, &mut lines);

@@ -5,9 +5,9 @@ use domain::command::{
     ScheduleDrop, SetStock,
 };
 use domain::event::{
-    DropCancelled, DropRescheduled, DropScheduled, HoldChanged, HoldExpired, HoldExtended,
-    HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, PurchaseRefunded, ReleaseCause,
-    StockAdjusted, WaitlistLeft,
+    DropCancelled, DropPaused, DropRescheduled, DropResumed, DropScheduled, HoldChanged,
+    HoldExpired, HoldExtended, HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed,
+    PurchaseRefunded, ReleaseCause, StockAdjusted, WaitlistLeft,
 };
 use domain::refusal::Limit;
 use domain::terms::DropTerms;
@@ -28,6 +28,24 @@ impl Model {
             DropCommand::ScheduleDrop(command) => self.schedule(command),
             DropCommand::RescheduleDrop(command) => self.reschedule(command),
             DropCommand::CancelDrop(command) => self.cancel(command.at),
+            DropCommand::PublishDrop(_) => {
+                self.terms().ok_or(Refusal::DropNotFound)?;
+                self.not_cancelled()?;
+                replay(Subject::Drop)
+            }
+            DropCommand::PauseDrop(command) => self.pause(command.at),
+            DropCommand::ResumeDrop(command) => {
+                self.terms().ok_or(Refusal::DropNotFound)?;
+                self.not_cancelled()?;
+                let resumed_at = command.at;
+                match self.paused {
+                    None => replay(Subject::Drop),
+                    Some(_) => one(
+                        DropEvent::DropResumed(DropResumed { resumed_at }),
+                        Subject::Drop,
+                    ),
+                }
+            }
             DropCommand::AdjustStock(command) => self.adjust(command),
             DropCommand::SetStock(command) => self.set_total(command),
             DropCommand::PlaceHold(command) => self.place(command),
@@ -203,6 +221,26 @@ impl Model {
         )
     }
 
+    fn pause(&self, at: Timestamp) -> Predicted {
+        let terms = self.terms().ok_or(Refusal::DropNotFound)?;
+        match self.on_sale(terms, at) {
+            Ok(()) | Err(Refusal::NotLive { .. }) => {}
+            Err(ended) => return Err(ended),
+        }
+        if self.paused.is_some() {
+            return replay(Subject::Drop);
+        }
+        one(
+            DropEvent::DropPaused(DropPaused { paused_at: at }),
+            Subject::Drop,
+        )
+    }
+
+    pub(crate) fn not_paused(&self) -> Result<(), Refusal> {
+        self.paused
+            .map_or(Ok(()), |paused_at| Err(Refusal::Paused { paused_at }))
+    }
+
     fn cancel(&self, at: Timestamp) -> Predicted {
         self.terms().ok_or(Refusal::DropNotFound)?;
         if self.cancelled.is_some() {
@@ -369,6 +407,7 @@ impl Model {
         }
         Self::found(terms, command.pass)?;
         self.on_sale(terms, command.at)?;
+        self.not_paused()?;
         self.within_limits(terms, command.buyer, command.quantity)?;
         self.not_throttled(terms, command.buyer, command.at)?;
         let (requested, available) = (
@@ -517,6 +556,7 @@ impl Model {
         if let Ok(requested) = u32::try_from(more) {
             let terms = self.terms().ok_or(Refusal::DropNotFound)?;
             self.on_sale(terms, command.at)?;
+            self.not_paused()?;
             let per_hold = i64::from(terms.max_per_hold.get());
             let room = |most: i64, taken: i64| u32::try_from((most - taken).max(0)).expect("room");
             let in_hold = room(per_hold, placed.quantity.get().into());

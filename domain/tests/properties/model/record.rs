@@ -117,6 +117,18 @@ impl Model {
                     (joined.buyer, joined.quantity)
                 );
             }
+            DropEvent::DropDrafted(_) | DropEvent::DropPublished(_) => {
+                unreachable!("no history here has drafts")
+            }
+            DropEvent::DropPaused(event) => {
+                assert!(self.begun.is_some() && self.cancelled.is_none());
+                assert!(self.paused.is_none(), "paused twice");
+                self.paused = Some(event.paused_at);
+            }
+            DropEvent::DropResumed(_) => {
+                assert!(self.cancelled.is_none());
+                assert!(self.paused.take().is_some(), "resumed, but not paused");
+            }
             DropEvent::CodesCreated(_) => unreachable!("no history here has codes"),
         }
         self.events += 1;

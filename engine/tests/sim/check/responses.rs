@@ -10,6 +10,7 @@ use engine::CommandError;
 use infrastructure::codec::RecordedEvent;
 
 use super::super::client::SentRequest;
+use super::super::pauses::State;
 use super::{End, Ledger, Recorded, key_of, keyless_request, may_belong_to_any_node};
 use crate::support::build::LONGEST_HOLD;
 use crate::support::request::Request;
@@ -229,6 +230,19 @@ pub(super) fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[Re
             assert!(ledger.holds[hold_id].placed <= sent.window.1);
         }
         (Refusal::StaleVersion { .. }, Request::RescheduleDrop { .. }) => {}
+        (
+            Refusal::Paused { .. },
+            Request::PlaceHold { drop_id, .. } | Request::JoinWaitlist { drop_id, .. },
+        ) => assert!(ledger.pauses.was(*drop_id, State::Paused, sent.window)),
+        (Refusal::Paused { .. }, Request::ChangeHold { hold_id, .. }) => {
+            let drop_id = ledger.holds[hold_id].drop_id;
+            assert!(ledger.pauses.was(drop_id, State::Paused, sent.window));
+        }
+        (Refusal::Draft, Request::ChangeSale { drop_id, .. })
+        | (
+            Refusal::DropNotFound,
+            Request::PlaceHold { drop_id, .. } | Request::JoinWaitlist { drop_id, .. },
+        ) if ledger.pauses.was(*drop_id, State::Draft, sent.window) => {}
         (Refusal::Ended { cancelled, .. }, _) => assert!(*cancelled),
         (
             Refusal::DropNotFound | Refusal::HoldNotFound | Refusal::IdempotencyKeyReused,

@@ -381,6 +381,8 @@ fn response_was_true(
                 matches!(
                     **refusal,
                     Refusal::SoldOut { .. }
+                        | Refusal::Paused { .. }
+                        | Refusal::DropNotFound
                         | Refusal::LimitReached { .. }
                         | Refusal::Ended {
                             cancelled: true,
