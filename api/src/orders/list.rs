@@ -67,7 +67,7 @@ impl FromRequestParts<App> for OrdersReader {
         }
         // A browser that signed in with the admin key sends no key.
         match Admin::from_request_parts(parts, app).await {
-            Ok(Admin) => Ok(Self::Admin),
+            Ok(_) => Ok(Self::Admin),
             Err(problem) => Err(with_sign_in(problem, app)),
         }
     }
