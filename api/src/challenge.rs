@@ -130,9 +130,10 @@ fn required(error: &CommandError) -> Option<(Difficulty, Option<u32>)> {
     let CommandError::Refused { refusal, .. } = error else {
         return None;
     };
-    let (refusal, item) = match refusal {
-        Refusal::OfItem { item, refusal } => (&**refusal, Some(*item)),
-        refusal => (refusal, None),
+    let (refusal, item) = if let Refusal::OfItem { item, refusal } = refusal {
+        (&**refusal, Some(*item))
+    } else {
+        (refusal, None)
     };
     let Refusal::ChallengeRequired { difficulty } = *refusal else {
         return None;
