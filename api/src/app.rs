@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use webhooks::service::Webhooks;
 
 use crate::connections::AddressLimit;
+use crate::demo_sign_in::DemoSignIn;
 use crate::keys::Keys;
 use crate::lateness::ReleaseLateness;
 use crate::limiter::{Admission, BuyersKey, Limiter, Origin, RequestKind};
@@ -28,6 +29,7 @@ use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
 use crate::stream::StreamHub;
 use tokens::buyers::BuyerTokens;
+use tokens::sign_in::SignInUrl;
 
 /// Shared by every handler. Clones refer to the same server.
 #[derive(Clone)]
@@ -53,6 +55,10 @@ pub struct Parts {
     pub key_secret: Vec<u8>,
     /// How buyers' tokens are verified; `None` when buyers send none.
     pub buyer_tokens: Option<BuyerTokens>,
+    /// Where a buyer gets a token, if the shop has a page for it.
+    pub sign_in_url: Option<SignInUrl>,
+    /// The sign-in page of the demo; `None` in every other server.
+    pub demo_sign_in: Option<DemoSignIn>,
     /// The progress of each projection's table.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
     /// Outgoing webhooks.

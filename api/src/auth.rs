@@ -268,6 +268,13 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let identified = Self::identify(parts, app).await;
+        identified.map_err(|problem| with_sign_in(problem, app))
+    }
+}
+
+impl Caller {
+    async fn identify(parts: &Parts, app: &App) -> Result<Self, Problem> {
         if app.buyer_tokens.is_none() {
             return Ok(Self::Trusted);
         }
@@ -280,6 +287,17 @@ impl FromRequestParts<App> for Caller {
             )),
             Bearer::Buyer(buyer_id) => Ok(Self::Buyer(buyer_id)),
         }
+    }
+}
+
+/// Adds to a 401 of a buyers' route the address at which the buyer gets a token.
+pub(crate) fn with_sign_in(problem: Problem, app: &App) -> Problem {
+    let url = app.sign_in_url.as_ref();
+    match url.filter(|_| app.buyer_tokens.is_some()) {
+        Some(url) if problem.code() == Code::Unauthorized => {
+            problem.with("sign_in_url", url.as_str())
+        }
+        _ => problem,
     }
 }
 

@@ -11,6 +11,7 @@ mod checkout;
 pub mod connections;
 mod creators;
 mod csv_files;
+pub mod demo_sign_in;
 mod drops;
 mod edge;
 mod erasure;

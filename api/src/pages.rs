@@ -9,6 +9,7 @@
 pub(crate) mod catalogue;
 pub(crate) mod embed;
 mod preloads;
+mod shop;
 mod templates;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use domain::values::{DropId, OrderId};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use self::embed::FOR_OTHER_SITES;
+pub use self::shop::ShopPages;
 use self::templates::{PAGES, is_part};
 pub(crate) use self::templates::{Page, parts};
 use crate::app::App;
@@ -52,11 +54,13 @@ const PROTECTION: [(HeaderName, &str); 4] = [
 #[folder = "src/web"]
 struct Files;
 
-/// Renders the pages: an error in a template must not wait for a request.
+/// Renders the pages with the settings of the shop: an error in a template must not wait for a
+/// request.
 ///
 /// # Panics
 /// If there is such an error, which a test rules out.
-pub fn render() {
+pub fn render(shop: ShopPages) {
+    shop::set(shop);
     LazyLock::force(&PAGES);
     embed::prepare();
 }

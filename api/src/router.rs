@@ -13,15 +13,21 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::edge::Edge;
 use crate::problem::{Code, Problem};
-use crate::{openapi, pages};
+use crate::{demo_sign_in, openapi, pages};
 
 /// Builds the router of `app`.
 pub fn router(app: App) -> Router {
     let routes = openapi::routes();
     let measure = app.metrics.measure(&distinct_paths(&routes));
     let mount = |router: Router<App>, (path, handler)| router.route(path, handler);
+    // Not in the table: it is no part of the API, and only the demo has it.
+    let demo = app
+        .demo_sign_in
+        .as_ref()
+        .map(|_| demo_sign_in::routes::page());
     routes
         .into_iter()
+        .chain(demo)
         .fold(Router::new(), mount)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)

@@ -129,7 +129,7 @@ pub(crate) fn is_signed_in(
 
 /// Returns the browser's statement about the origin of a request; `None` if there is none, as from
 /// programs.
-fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
+pub(crate) fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
     let header = |name| {
         headers
             .get(name)

@@ -1,5 +1,7 @@
 //! Every setting, as a flag and an environment variable, and the generated keys.
 
+pub mod buyers;
+
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -12,10 +14,9 @@ use database::DatabaseSettings;
 use payments::stripe::InvalidSetting;
 use payments::{PaymentError, Stripe, StripeSettings};
 use terminal::arguments::whole;
-use tokens::buyers::BuyerTokens;
-use tokens::jws::{Hs256, MIN_SECRET_BYTES};
-use tokens::key_source::{KeySource, LoadError, LocationError};
 use tracing::warn;
+
+pub use self::buyers::{BuyerSettings, BuyersError};
 
 use api::keys::{Key, Keys};
 use api::limiter::Limiter;
@@ -300,52 +301,9 @@ pub fn is_demo_offered(settings: &Settings) -> bool {
     match settings.payments.demo_payments {
         DemoPayments::On => true,
         DemoPayments::Off => false,
-        // Where buyers are believed, anybody can purchase without money anyway.
-        DemoPayments::Auto => settings.buyers.are_believed(),
-    }
-}
-
-/// How buyers are authenticated.
-#[derive(Debug, Clone, Args)]
-pub struct BuyerSettings {
-    /// Secret with which the shop signs buyers' tokens (JWT, HS256). Without it, the buyer_id of a
-    /// request is trusted. At least 32 bytes where other machines can reach the server: a buyer can
-    /// test guesses against their own token.
-    #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
-    pub buyer_secret: Option<String>,
-
-    /// The buyer secret before the present one, which is accepted as well, while the shop replaces
-    /// it.
-    #[arg(long, env = "HOLDFAST_BUYER_SECRET_PREVIOUS", hide_env_values = true)]
-    pub buyer_secret_previous: Option<String>,
-
-    /// JSON Web Key Set (RFC 7517) with the public keys that the shop signs buyers' tokens with
-    /// (ES256, RS256 or EdDSA), instead of the secret or in addition to it: a file or an https URL.
-    /// It is read again every 5 minutes, and for a token with an unknown key.
-    #[arg(long, env = "HOLDFAST_BUYER_JWKS", value_name = "FILE_OR_URL")]
-    pub buyer_jwks: Option<String>,
-
-    /// Audience that a buyer's token must contain in its aud claim. Without it, tokens with an aud
-    /// claim are refused (RFC 7519, section 4.1.3).
-    #[arg(long, env = "HOLDFAST_BUYER_AUDIENCE", value_name = "TEXT")]
-    pub buyer_audience: Option<String>,
-
-    /// Longest lifetime of a buyer's token, in seconds: a token whose exp is farther ahead is
-    /// refused.
-    #[arg(long, env = "HOLDFAST_BUYER_TOKEN_MAX_SECONDS", value_name = "SECONDS", default_value_t = 86_400, value_parser = whole::<u32, 1, 31_622_400>)]
-    pub buyer_token_max_seconds: u32,
-
-    /// Tolerated difference between the shop's clock and this server's, in seconds, when the exp,
-    /// nbf and iat claims of a buyer's token are checked.
-    #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = whole::<u32, 0, 300>)]
-    pub buyer_leeway_seconds: u32,
-}
-
-impl BuyerSettings {
-    /// Returns true if the `buyer_id` of a request is believed, because buyers have no tokens.
-    #[must_use]
-    pub const fn are_believed(&self) -> bool {
-        self.buyer_secret.is_none() && self.buyer_jwks.is_none()
+        // Where buyers are believed, or sign in under any name, anybody can purchase without money
+        // anyway.
+        DemoPayments::Auto => settings.buyers.are_believed() || settings.buyers.demo_sign_in,
     }
 }
 
@@ -391,39 +349,8 @@ pub enum ConfigError {
         characters: usize,
         listen: SocketAddr,
     },
-    /// With an empty secret anyone could sign tokens; ignoring it would leave requests
-    /// unauthenticated.
-    #[error(
-        "the buyer secret is empty: set {name} to the shop's signing secret, or unset it{}",
-        if *.name == SECRET { " to trust every buyer_id" } else { "" }
-    )]
-    EmptyBuyerSecret { name: &'static str },
-    /// A secret is replaced by another one, not by none.
-    #[error("{PREVIOUS_SECRET} is set without {SECRET}: set that one to the new secret")]
-    OnlyPreviousSecret,
-    /// Tokens could not be verified.
-    #[error("HOLDFAST_BUYER_JWKS cannot be used")]
-    JwksLocation(#[source] LocationError),
-    /// Tokens could not be verified.
-    #[error("HOLDFAST_BUYER_JWKS cannot be used")]
-    Jwks(#[source] LoadError),
-    /// Tokens without an audience would be accepted.
-    #[error(
-        "the buyer audience is empty: set HOLDFAST_BUYER_AUDIENCE to the aud claim of the shop's tokens, or unset it"
-    )]
-    EmptyBuyerAudience,
-    /// A buyer with one token could find the secret by trying, and then sign tokens for any buyer.
-    #[error(
-        "the buyer secret has {}, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
-         (RFC 7518, section 3.2), because any buyer can test guesses on their own token; \
-         set {name} to the output of `openssl rand -hex 32`",
-        counted(*.bytes, "byte")
-    )]
-    ShortBuyerSecret {
-        name: &'static str,
-        bytes: usize,
-        listen: SocketAddr,
-    },
+    #[error(transparent)]
+    Buyers(BuyersError),
     /// Otherwise auditors could act as administrators.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
@@ -443,111 +370,6 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
-}
-
-const SECRET: &str = "HOLDFAST_BUYER_SECRET";
-const PREVIOUS_SECRET: &str = "HOLDFAST_BUYER_SECRET_PREVIOUS";
-
-/// Returns how buyers' tokens are verified, or `None` when the shop signs none. The key set is not
-/// loaded yet.
-///
-/// # Errors
-/// [`ConfigError`] for a secret that is empty, too short or alone, an empty audience, and the
-/// location of a key set that cannot be used.
-pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigError> {
-    let (buyers, listen) = (&settings.buyers, settings.listen);
-    if buyers.buyer_audience.as_deref() == Some("") {
-        return Err(ConfigError::EmptyBuyerAudience);
-    }
-    if buyers.buyer_secret.is_none() && buyers.buyer_secret_previous.is_some() {
-        return Err(ConfigError::OnlyPreviousSecret);
-    }
-    if buyers.are_believed() {
-        if !listen.ip().is_loopback() {
-            warn!(
-                "HOLDFAST_BUYER_SECRET is not set, and other machines can reach {listen}: any client \
-                 can hold, buy and release as any buyer. Use this only where the shop's own back \
-                 ends alone reach the address; for buyers' browsers, set the secret that the shop \
-                 signs their tokens with"
-            );
-        }
-        return Ok(None);
-    }
-    let set = [
-        (SECRET, &buyers.buyer_secret),
-        (PREVIOUS_SECRET, &buyers.buyer_secret_previous),
-    ];
-    let secrets = set
-        .into_iter()
-        .filter_map(|(name, secret)| Some((name, secret.as_ref()?)))
-        .map(|(name, secret)| checked_secret(name, secret, listen))
-        .collect::<Result<_, _>>()?;
-    Ok(Some(BuyerTokens {
-        secrets,
-        keys: buyers.buyer_jwks.as_deref().map(key_source).transpose()?,
-        audience: buyers.buyer_audience.clone(),
-        max_seconds: buyers.buyer_token_max_seconds,
-        leeway_seconds: buyers.buyer_leeway_seconds,
-    }))
-}
-
-/// Checks the length of a buyer secret.
-///
-/// On a loopback address, a secret shorter than [`MIN_SECRET_BYTES`] only logs a warning: it may be
-/// a developer's machine, or a server behind a proxy that was started before this check existed.
-fn checked_secret(
-    name: &'static str,
-    secret: &str,
-    listen: SocketAddr,
-) -> Result<Hs256, ConfigError> {
-    let bytes = secret.len();
-    if bytes == 0 {
-        return Err(ConfigError::EmptyBuyerSecret { name });
-    }
-    if bytes < MIN_SECRET_BYTES {
-        if !listen.ip().is_loopback() {
-            return Err(ConfigError::ShortBuyerSecret {
-                name,
-                bytes,
-                listen,
-            });
-        }
-        warn!(
-            "the buyer secret has {}: any buyer can test guesses on their own token, and a correct guess signs \
-             tokens for every buyer. Set {name} to {MIN_SECRET_BYTES} bytes or more, for example the output of \
-             `openssl rand -hex 32`",
-            counted(bytes, "byte")
-        );
-    }
-    Ok(Hs256::new(secret.as_bytes()))
-}
-
-fn key_source(location: &str) -> Result<KeySource, ConfigError> {
-    let location = location.parse().map_err(ConfigError::JwksLocation)?;
-    KeySource::new(location).map_err(ConfigError::Jwks)
-}
-
-/// Loads the shop's key set at the start. A file must be usable. A URL may be away: buyers' tokens
-/// are answered with 503 until it is back, and everything else works.
-///
-/// # Errors
-/// [`ConfigError::Jwks`].
-pub async fn load_key_set(tokens: &BuyerTokens) -> Result<(), ConfigError> {
-    let Some(keys) = &tokens.keys else {
-        return Ok(());
-    };
-    match keys.load().await {
-        Ok(()) => Ok(()),
-        Err(error) if keys.is_file() => Err(ConfigError::Jwks(error)),
-        Err(error) => {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "the buyers' key set is not loaded yet: requests with a buyer's token get 503 until \
-                 it is (HOLDFAST_BUYER_JWKS)"
-            );
-            Ok(())
-        }
-    }
 }
 
 /// Keys of at least this many characters log no warning.
@@ -692,15 +514,6 @@ mod tests {
     #[test]
     fn numbers_in_messages_agree_with_their_nouns() {
         let listen = "0.0.0.0:1".parse().unwrap();
-        for (length, words) in [(1, "has 1 byte,"), (2, "has 2 bytes,")] {
-            let bytes = length;
-            let error = ConfigError::ShortBuyerSecret {
-                name: SECRET,
-                bytes,
-                listen,
-            };
-            assert!(error.to_string().contains(words), "{error}");
-        }
         for (length, words) in [(1, "has 1 character,"), (2, "has 2 characters,")] {
             let key = "x".repeat(length);
             let error = advise("the admin key", &key, listen).unwrap_err();

@@ -7,6 +7,7 @@ mod receiver;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use api::demo_sign_in::PATH as SIGN_IN;
 use clap::Args;
 use client::calls::DropView;
 use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed, story};
@@ -15,7 +16,8 @@ use terminal::print_line;
 
 use self::receiver::Receiver;
 use crate::cli::{announce, on_signal};
-use crate::config::{Settings, admin_key_file};
+use crate::config::buyers::with_demo_sign_in;
+use crate::config::{ConfigError, Settings, admin_key_file};
 use crate::server::{Server, ServerError};
 
 /// Settings of a demo.
@@ -28,6 +30,11 @@ pub struct DemoArgs {
     /// Average number of shoppers that arrive per second; 0 for an empty shop
     #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5)]
     pub shoppers_per_second: f64,
+
+    /// Buyers need a token, and get one at a sign-in page of the demo, under any name and without a
+    /// password. Only on a loopback address
+    #[arg(long, env = "HOLDFAST_DEMO_SIGN_IN")]
+    pub sign_in: bool,
 }
 
 /// Why the demo failed.
@@ -46,7 +53,12 @@ pub enum DemoError {
 /// [`DemoError`].
 pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let stop = on_signal();
-    let mut settings = args.settings.clone();
+    let settings = args.settings.clone();
+    let mut settings = match args.sign_in {
+        true => with_demo_sign_in(settings)
+            .map_err(|error| ServerError::Config(ConfigError::Buyers(error)))?,
+        false => settings,
+    };
     // The receiver of the demo's webhooks listens on this machine.
     if settings.webhooks.webhook_networks.is_empty() {
         settings.webhooks.webhook_networks = receiver::networks();
@@ -57,7 +69,7 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let serving = tokio::spawn(server.run(stop.clone()));
     match set_up(args, address).await {
         Ok((client, drops)) => {
-            explain(args, address, &drops);
+            explain(args, &settings, address, &drops);
             let shelves: Vec<DropId> = drops.iter().map(|drop| drop.id).collect();
             if args.shoppers_per_second > 0.0 {
                 let pace = Pace {
@@ -140,7 +152,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
+fn explain(args: &DemoArgs, settings: &Settings, address: SocketAddr, drops: &[DropView]) {
     let key_file = admin_key_file(&args.settings.database.data_dir);
     let key = match &args.settings.keys.admin_key {
         Some(_) => "$HOLDFAST_ADMIN_KEY".to_owned(),
@@ -149,15 +161,26 @@ fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
     let drop_id = drops
         .first()
         .map_or_else(String::new, |drop| drop.id.to_string());
+    // The admin key may act for every buyer, also where buyers need tokens.
+    let (sign_in, bearer) = match settings.buyers.are_believed() {
+        true => (String::new(), String::new()),
+        false => (
+            match args.sign_in {
+                true => format!("\nSign in:     http://{address}{SIGN_IN}   (as any buyer)"),
+                false => String::new(),
+            },
+            format!(" -H \"Authorization: Bearer {key}\""),
+        ),
+    };
     let text = format!(
         "
-The shop:    http://{address}/
+The shop:    http://{address}/{sign_in}
 Dashboard:   http://{address}/admin   (sign in with the admin key)
 Reference:   http://{address}/docs   (the API, with samples to copy)
 The stream:  curl -sN http://{address}/v1/stream
 A hold:      curl -s http://{address}/v1/drops/{drop_id}/holds -H \"Idempotency-Key: $(date +%s%N)\" \\
-                  -H 'Content-Type: application/json' -d '{{\"buyer_id\": \"me\", \"display_name\": \"Me\"}}'
-Buy it:      curl -s -X POST http://{address}/v1/holds/HOLD_ID/purchase
+                  -H 'Content-Type: application/json' -d '{{\"buyer_id\": \"me\", \"display_name\": \"Me\"}}'{bearer}
+Buy it:      curl -s -X POST http://{address}/v1/holds/HOLD_ID/purchase{bearer}
 The log:     curl -s 'http://{address}/v1/log?limit=5' -H \"Authorization: Bearer {key}\"
 
 In another terminal, while this runs:

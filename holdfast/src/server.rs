@@ -13,6 +13,7 @@ use api::lateness::ReleaseLateness;
 use api::limiter::Limiter;
 use api::metrics::{MeasuredLog, Metrics};
 use api::notifications::{self, NotificationHub, NotificationShard};
+use api::pages::ShopPages;
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
@@ -48,9 +49,9 @@ use tracing::{info, warn};
 use webhooks::notices::Notices;
 use webhooks::service::Webhooks;
 
+use crate::config::buyers::{buyer_tokens, demo_sign_in, load_key_set};
 use crate::config::{
-    ConfigError, LatePaymentsSetting, Settings, buyer_tokens, is_demo_offered, load_key_set,
-    load_keys, stripe,
+    ConfigError, LatePaymentsSetting, Settings, is_demo_offered, load_keys, stripe,
 };
 
 /// How long a stopping server waits for in-flight requests.
@@ -110,11 +111,11 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
-        api::pages::render();
+        api::pages::render(shop_pages(settings));
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
-        let buyer_tokens = buyer_tokens(settings)?;
+        let buyer_tokens = buyer_tokens(settings).map_err(ConfigError::Buyers)?;
         if let Some(tokens) = &buyer_tokens {
-            load_key_set(tokens).await?;
+            load_key_set(tokens).await.map_err(ConfigError::Buyers)?;
         }
         let stripe = stripe(&settings.payments)?;
         let bounds = bounds(settings);
@@ -175,6 +176,8 @@ impl Server {
             keys,
             key_secret,
             buyer_tokens,
+            sign_in_url: settings.buyers.sign_in_url.clone(),
+            demo_sign_in: demo_sign_in(&settings.buyers),
             projections: followers.projections,
             refused: followers.refused,
             webhooks,
@@ -398,6 +401,15 @@ impl Followers {
         let (log, feed) = (log.clone(), observers.feed.clone());
         let running = settlement.clone().run(log, feed, stopping.clone());
         self.tasks.spawn(running);
+    }
+}
+
+/// The settings that the pages of the shop know.
+fn shop_pages(settings: &Settings) -> ShopPages {
+    let buyers = &settings.buyers;
+    ShopPages {
+        needs_token: !buyers.are_believed(),
+        sign_in_url: buyers.sign_in_url.clone(),
     }
 }
 

@@ -37,6 +37,7 @@ mod revenue;
 mod roles;
 mod rules;
 mod settings;
+mod sign_in;
 mod stream;
 mod stream_of_orders;
 mod throttles;

@@ -127,6 +127,8 @@ async fn empty_variable_counts_as_not_set() {
         "HOLDFAST_CORS_ORIGINS",
         "HOLDFAST_BUYER_TOKEN_MAX_SECONDS",
         "HOLDFAST_BUYER_LEEWAY_SECONDS",
+        "HOLDFAST_SIGN_IN_URL",
+        "HOLDFAST_DEMO_SIGN_IN",
         "HOLDFAST_QUEUE",
         "HOLDFAST_MAX_CLOCK_SKEW_MS",
         "HOLDFAST_MAX_CONNECTIONS",

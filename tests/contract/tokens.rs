@@ -96,6 +96,10 @@ async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
             "crit header parameter",
         ),
         (
+            headed(json!({ "alg": "HS256", "kid": 2026 })),
+            "a kid header parameter that is not a text",
+        ),
+        (
             headed(json!({ "alg": "HS256", "typ": "logout+jwt" })),
             "a typ other than",
         ),

@@ -154,7 +154,7 @@ impl KeyBody {
             Some(name) => Algorithm::named(name.as_str()?) == Some(material.algorithm()),
             None => true,
         };
-        (is_for_signatures && verifies && is_of_algorithm).then(|| PublicKey { kid, material })
+        (is_for_signatures && verifies && is_of_algorithm).then_some(PublicKey { kid, material })
     }
 
     fn material(&self) -> Option<Material> {

@@ -1,9 +1,9 @@
-//! What the addresses in settings have in common.
+//! Rules for the addresses in settings.
 
 use url::{Host, Url};
 
-/// Reports whether no one on the way can read or change what an address returns: it is https, or
-/// http that does not leave this machine.
+/// Reports whether the response of an address is protected on its way: it is https, or http that
+/// does not leave this machine.
 pub(crate) fn is_protected(url: &Url) -> bool {
     let is_loopback = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),

@@ -266,13 +266,17 @@ fn members(code: Code) -> Vec<Member> {
             let example = "/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6";
             vec![required("instance", instance, example)]
         }
+        // On buyers' routes, where the shop has a sign-in page.
+        Code::Unauthorized => {
+            let url = json!({ "type": "string", "format": "uri-reference" });
+            vec![optional("sign_in_url", url, "https://shop.example/sign-in")]
+        }
         Code::MalformedRequest
         | Code::HttpVersionNotSupported
         | Code::IdempotencyKeyRequired
         | Code::SignatureInvalid
         | Code::AmountNotSupported
         | Code::InvalidIdempotencyKey
-        | Code::Unauthorized
         | Code::Forbidden
         | Code::NotFound
         | Code::OrderNotFound

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::OrderBody;
 use crate::app::App;
-use crate::auth::{Admin, Caller};
+use crate::auth::{Admin, Caller, with_sign_in};
 use crate::csv_files::{self, CSV, Lines, List, MEDIA_TYPES, inert};
 use crate::drops::MOST_LISTED;
 use crate::extract::{Fresh, Query, limit_faults, some_limit};
@@ -65,9 +65,11 @@ impl FromRequestParts<App> for OrdersReader {
         {
             return Ok(Self::Buyer(buyer_id));
         }
-        Admin::from_request_parts(parts, app)
-            .await
-            .map(|_| Self::Admin)
+        // A browser that signed in with the admin key sends no key.
+        match Admin::from_request_parts(parts, app).await {
+            Ok(Admin) => Ok(Self::Admin),
+            Err(problem) => Err(with_sign_in(problem, app)),
+        }
     }
 }
 

@@ -12,13 +12,14 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
 
-use super::Files;
 use super::preloads::preloads;
+use super::{Files, shop};
 use crate::problem::Code;
 
-/// The directories of templates that are not pages: the frames, and the templates of the API
-/// reference, which [`crate::openapi`] renders with the document.
-const PARTS: [&str; 2] = ["frames/", "reference/"];
+/// The directories of templates that are not pages: the frames, the templates of the API reference,
+/// which [`crate::openapi`] renders with the document, and the page of [`crate::demo_sign_in`],
+/// which only the demo has.
+const PARTS: [&str; 3] = ["demo/", "frames/", "reference/"];
 
 /// Returns whether the file is a template that is not a page. Such files are not served.
 pub(super) fn is_part(name: &str) -> bool {
@@ -88,7 +89,7 @@ fn environment<'source>() -> Result<Environment<'source>, Error> {
 /// Renders the pages.
 ///
 /// Nothing is escaped: the values are names of files, codes of currencies and the constants of
-/// problems, and a test checks that these have no markup.
+/// problems, and a test checks that these have no markup; the values of [`shop`] are escaped.
 fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, Error> {
     let mut templates = environment()?;
     let codes = Code::ALL.iter().map(|code| {
@@ -96,6 +97,7 @@ fn render(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, Page>, 
         context! { name, status, title }
     });
     templates.add_global("codes", codes.collect::<Value>());
+    templates.add_global("shop", shop::values());
     let currencies = Currency::all().into_iter();
     let currencies = currencies.map(|currency| currency.code().to_owned());
     templates.add_global("currencies", currencies.collect::<Value>());

@@ -25,7 +25,8 @@ impl Code {
                 "Send one Idempotency-Key of 1 to 255 visible ASCII characters, such as a UUID"
             }
             Self::Unauthorized => {
-                "Send the key or the token that the operation requires, as Authorization: Bearer KEY"
+                "Send the key or the token that the operation requires, as Authorization: Bearer KEY; \
+                 a buyer gets a token at `sign_in_url`, where the problem has it"
             }
             Self::Forbidden => {
                 "Use the key or the token that `detail` names; repeating the request does not help"
