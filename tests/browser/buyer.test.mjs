@@ -40,6 +40,23 @@ async function soldOut(more = {}) {
   return { drop, hold: await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "another" }) };
 }
 
+test("a token is taken out of the address and not used where buyers need none", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t);
+  const sent = [];
+  within.on("request", (request) => sent.push(request));
+  const page = await openLive(t, `/drops/${drop.id}#token=e30.eyJzdWIiOiJhbm4ifQ.AAAA`, { within });
+  assert.equal(new URL(page.url()).hash, "");
+  await holdIt(page).click();
+  await buyIt(page).waitFor();
+  for (const request of sent)
+    assert.equal((await request.allHeaders()).authorization, undefined, request.url());
+  const [{ hold }] = await remembered(page);
+  assert.match(hold.buyer_id, /^guest-/);
+  assert.ok(await page.locator("sign-in-button").isHidden());
+  assert.equal(await page.evaluate(() => localStorage.getItem("holdfast.session")), null);
+});
+
 test("a double click places a hold, and does not purchase it", async (t) => {
   const drop = await createDrop();
   const page = await openStill(t, drop);

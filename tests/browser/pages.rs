@@ -95,6 +95,7 @@ pages_work_in_a_real_browser![
     room,
     rooms,
     shop,
+    tokens,
     waitlist,
 ];
 
@@ -110,7 +111,7 @@ fn every_file_of_tests_is_run() {
 
 async fn assert_page_tests_succeed(file: &str) {
     let tools = tools::ready().await;
-    let server = Server::start().await;
+    let server = Server::start(file).await;
     let control = server.clone().listen_for_commands().await;
     let mut tests = tools.node();
     tests
@@ -122,17 +123,24 @@ async fn assert_page_tests_succeed(file: &str) {
         .env("HOLDFAST_CHROMIUM", &tools.chromium)
         .env("HOLDFAST_CONTROL", &control)
         .env("HOLDFAST_OTHER_SITE", &server.other_site)
+        .env("HOLDFAST_BUYER_SECRET", BUYER_SECRET)
         .stdin(Stdio::null());
     let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
     let output = String::from_utf8_lossy(&ended.stdout);
     let errors = String::from_utf8_lossy(&ended.stderr);
     println!("{output}");
     assert!(ended.status.success(), "{file}:\n{output}\n{errors}");
+    let lines = server.app.lock().await.stderr();
+    // The beginning of every token: `{"` in base64url.
+    assert!(!lines.contains("eyJ"), "a token is in a log line:\n{lines}");
     assert!(
         !output.contains("tests 0\n"),
         "{file} has no test:\n{output}"
     );
 }
+
+/// The secret of the shop whose buyers need tokens.
+const BUYER_SECRET: &str = "the secret of the shop for its buyers";
 
 /// A shop with the sample drops, which a test can stop and start while its pages are open.
 #[derive(Clone)]
@@ -145,8 +153,15 @@ struct Server {
 }
 
 impl Server {
-    async fn start() -> Self {
+    /// Starts a shop for a file of tests. In that of the tests of tokens, buyers need them.
+    async fn start(file: &str) -> Self {
         let launch = Launch::fresh().await;
+        let launch = match file {
+            "tokens" => launch
+                .with("HOLDFAST_BUYER_SECRET", BUYER_SECRET)
+                .with("HOLDFAST_DEMO_SIGN_IN", "1"),
+            _ => launch,
+        };
         // The tests of webhooks receive them on this machine.
         let launch = launch.with("HOLDFAST_WEBHOOK_NETWORKS", "127.0.0.0/8");
         let other_site = OtherSite::bind().await;

@@ -5,6 +5,8 @@ import { Problem } from "../lib/api.js";
 import { follows, reminders } from "../lib/choices.js";
 import { mark, write } from "../lib/dom.js";
 import { button } from "../lib/press.js";
+import { explain } from "../lib/refusals.js";
+import { isSignedOut, signInLink } from "../lib/token.js";
 import { toast } from "./toast-list.js";
 
 /** @typedef {{chosen: string, free: string}} Words */
@@ -58,7 +60,8 @@ class ChoiceButton extends HTMLElement {
       this.dispatchEvent(new CustomEvent("chosen", { bubbles: true, detail: !isChosen }));
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      toast(problem.message, { kind: "refusal" });
+      const words = isSignedOut(problem) ? explain(problem) : problem.message;
+      toast(words, { kind: "refusal", ...signInLink(problem) });
     } finally {
       this.#isBusy = false;
       this.#update();

@@ -7,6 +7,7 @@ import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { nameOrUnnamed } from "../lib/foreign.js";
 import { clock, count, durationInWords, money, units } from "../lib/format.js";
+import { session } from "../lib/token.js";
 import { store } from "../lib/yours.js";
 import { DropPicture } from "./drop-picture.js";
 import { HoldPanel } from "./hold-panel.js";
@@ -95,6 +96,7 @@ export class DropSheet extends HTMLElement {
     );
     everyTick(() => this.#tick());
     store.addEventListener("change", () => this.#loadSoon());
+    session.addEventListener("change", () => this.#loadSoon());
   }
 
   /** @param {Drop} drop */
@@ -173,6 +175,8 @@ export class DropSheet extends HTMLElement {
 
   /** Null: the request failed. @param {Drop} drop */
   async #loadStanding(drop) {
+    // Without a token the last response stays.
+    if (!session.isOpen) return undefined;
     const standing = await call(fresh(drop, `/buyers/${encodeURIComponent(buyerId())}?`)).catch(
       () => null,
     );

@@ -12,6 +12,7 @@ import { isOver, LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
 import { follow, storeClaim, storedClaim } from "../lib/embedded.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { clock, count, duration, money, units } from "../lib/format.js";
+import { claimsOf } from "../lib/jwt.js";
 import { button, disarm } from "../lib/press.js";
 import { sheet } from "./holdfast-drop-style.js";
 
@@ -157,7 +158,7 @@ export class HoldfastDrop extends HTMLElement {
     this.#actions.replaceChildren();
     mark(this.#name, "aria-level", this.getAttribute("heading-level") ?? "2");
     try {
-      this.#buyer = this.getAttribute("buyer-id") ?? subjectOf(await this.#present());
+      this.#buyer = this.getAttribute("buyer-id") ?? claimsOf(await this.#present())?.buyer ?? "";
       const drop = await callUntilDecided(`${this.server}/v1/drops/${this.#dropId}`, {});
       if (run !== this.#run) return;
       const watcher = {
@@ -394,18 +395,6 @@ export class HoldfastDrop extends HTMLElement {
   #emit(name, detail) {
     const event = new CustomEvent(`holdfast:${name}`, { detail, bubbles: true, composed: true });
     this.dispatchEvent(event);
-  }
-}
-
-/** Returns the buyer of a token, which only the server verifies. @param {string} token */
-function subjectOf(token) {
-  const payload = token.split(".")[1]?.replaceAll("-", "+").replaceAll("_", "/");
-  if (!payload) return "";
-  try {
-    const bytes = Uint8Array.from(atob(payload), (letter) => letter.charCodeAt(0));
-    return String(JSON.parse(new TextDecoder().decode(bytes)).sub ?? "");
-  } catch {
-    return "";
   }
 }
 

@@ -6,12 +6,13 @@ import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { day, money, units } from "../lib/format.js";
 import { recall, remember } from "../lib/buyer.js";
 import { Notifications } from "../lib/notifications.js";
+import { ofThisBuyer } from "../lib/token.js";
 import { toast } from "./toast-list.js";
 
 /** @typedef {import("../lib/notifications.js").Notification} Notification */
 
 /** The position up to which notifications were seen. */
-const SEEN = "holdfast.notifications.seen";
+const SEEN = ofThisBuyer("holdfast.notifications.seen");
 
 export class NotificationBell extends HTMLElement {
   #notifications = new Notifications();

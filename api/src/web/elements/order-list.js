@@ -6,6 +6,7 @@ import { h, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { money } from "../lib/format.js";
 import { ORDER_STATUS, orderStatusOf } from "../lib/order.js";
+import { session } from "../lib/token.js";
 
 /**
  * @typedef {import("../lib/api.js").Order} Order
@@ -28,15 +29,18 @@ export class OrderList extends HTMLElement {
   connectedCallback() {
     this.replaceChildren(this.#list, this.#none);
     checkouts.addEventListener("change", this.#show);
+    session.addEventListener("change", this.#read);
     this.#show();
     void this.#read();
   }
 
   disconnectedCallback() {
     checkouts.removeEventListener("change", this.#show);
+    session.removeEventListener("change", this.#read);
   }
 
-  async #read() {
+  #read = async () => {
+    if (!session.isOpen) return;
     await Promise.all(
       placed().map(async ({ order_id: id = "" }) => {
         const order = await call(`/v1/orders/${id}`).catch(() => null);
@@ -44,7 +48,7 @@ export class OrderList extends HTMLElement {
       }),
     );
     this.#show();
-  }
+  };
 
   #show = () => {
     const rows = placed();

@@ -7,6 +7,42 @@
 import { learn } from "./clock.js";
 
 /**
+ * @typedef {{token: () => string, refused: (token: string) => void}} Credentials `token`: the
+ *   buyer's token, empty if there is none; `refused`: the server refused this one
+ */
+
+/** @type {Credentials | undefined} */
+let credentials;
+
+/**
+ * Sends the buyer's token with every request to this page's own server. The pages of the shop call
+ * this; those of the dashboard, and elements on other sites, do not.
+ * @param {Credentials} given
+ */
+export function authorizeWith(given) {
+  credentials = given;
+}
+
+/**
+ * The buyer's token for a request; empty for requests that are not for the API of this page's own
+ * server.
+ * @param {string} path
+ */
+export function tokenFor(path) {
+  const { origin, pathname } = new URL(path, location.href);
+  const isOurs = origin === location.origin && pathname.startsWith("/v1/");
+  return isOurs ? (credentials?.token() ?? "") : "";
+}
+
+/**
+ * Reports that the server refused the token of a request, if it did.
+ * @param {number} status @param {string} token
+ */
+export function noteStatus(status, token) {
+  if (status === 401 && token) credentials?.refused(token);
+}
+
+/**
  * @typedef {{amount: number, currency: string}} Money
  * @typedef {{total: number, available: number, held: number, sold: number,
  *   level?: "in_stock" | "low" | "sold_out"}} Stock under `level` the numbers are absent
@@ -128,7 +164,9 @@ export class Problem extends Error {
  * @returns {Promise<T>}
  */
 async function send(path, { method = "GET", body, key, headers = {} }, read) {
-  const all = { ...headers };
+  const token = tokenFor(path);
+  /** @type {Record<string, string>} */
+  const all = { ...(token && { Authorization: `Bearer ${token}` }), ...headers };
   if (body !== undefined) all["Content-Type"] = "application/json";
   if (key !== undefined) all["Idempotency-Key"] = key;
   const attempt = new AbortController();
@@ -142,6 +180,7 @@ async function send(path, { method = "GET", body, key, headers = {} }, read) {
       signal: attempt.signal,
       cache: "no-store",
     });
+    noteStatus(response.status, token);
     if (!response.ok) throw await problemOf(response);
     return await read(response);
   } catch (error) {

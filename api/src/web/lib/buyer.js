@@ -1,43 +1,18 @@
-// The buyer of this browser: a random id and an optional display name, in local storage. For a shop
-// without accounts. A shop with accounts issues buyer tokens (HOLDFAST_BUYER_SECRET) and has its
-// own pages.
+// The buyer of this browser: the one of the shop's token (lib/token.js), or, on a server without
+// tokens, a random id in local storage; and an optional display name.
 
 import { uuid } from "./api.js";
+import { recall, remember } from "./storage.js";
+import { ofThisBuyer, session } from "./token.js";
+
+export { recall, remember };
 
 const ID = "holdfast.buyer";
-const NAME = "holdfast.name";
+const NAME = ofThisBuyer("holdfast.name");
 
-/**
- * Values that local storage did not accept, because it is disabled or full. They last as long as
- * the page.
- * @type {Map<string, string>}
- */
-const fallback = new Map();
-
-/** @param {string} name */
-export function recall(name) {
-  // The fallback first: a value in storage is older.
-  const kept = fallback.get(name);
-  if (kept !== undefined) return kept;
-  try {
-    return localStorage.getItem(name);
-  } catch {
-    return null;
-  }
-}
-
-/** @param {string} name @param {string} value */
-export function remember(name, value) {
-  try {
-    localStorage.setItem(name, value);
-    fallback.delete(name);
-  } catch {
-    fallback.set(name, value);
-  }
-}
-
-/** Returns the buyer id of this browser, which is created on first use. */
+/** Returns the buyer id of this browser. That of a guest is created on first use. */
 export function buyerId() {
+  if (session.buyer) return session.buyer;
   const known = recall(ID);
   if (known) return known;
   const made = `guest-${uuid()}`;

@@ -7,6 +7,7 @@ import { buyerId, displayName, recall, remember } from "./buyer.js";
 import { cart } from "./cart.js";
 import { explain } from "./refusals.js";
 import { service } from "./service.js";
+import { isSignedOut, ofThisBuyer, session, signInLink } from "./token.js";
 import { toast } from "../elements/toast-list.js";
 import { RETRY_WINDOW_MS } from "./yours.js";
 
@@ -22,7 +23,7 @@ import { RETRY_WINDOW_MS } from "./yours.js";
  * @typedef {{checkouts: Checkout[], payments: PaymentAttempt[]}} Stored
  */
 
-const NAME = "holdfast.orders";
+const NAME = ofThisBuyer("holdfast.orders");
 /** The most orders, and payments, that the browser remembers. */
 const MAX_KEPT = 30;
 /** The longest life of an order: after it, an order that an unanswered request placed is over. */
@@ -136,14 +137,14 @@ export async function placeOrder() {
   checkouts.change((stored) => {
     stored.checkouts.unshift(made);
   });
-  return submitOrder(made);
+  return submitOrder(made, true);
 }
 
 /**
  * Sends the request of an order, or repeats it with the same key.
- * @param {Checkout} checkout
+ * @param {Checkout} checkout @param {boolean} [isFirst] it was not sent before
  */
-export async function submitOrder({ key, lines }) {
+export async function submitOrder({ key, lines }, isFirst = false) {
   refusal = null;
   checkouts.update(key, { stage: "placing", again: false });
   const name = displayName();
@@ -167,10 +168,13 @@ export async function submitOrder({ key, lines }) {
     return order.id;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (problem.isUndecided) {
+    // A repeated request that needs a sign-in says nothing about the first one.
+    const isRepeated = !isFirst || checkouts.all.find((one) => one.key === key)?.again;
+    if (problem.isUndecided || (isSignedOut(problem) && isRepeated)) {
       checkouts.update(key, { stage: "unanswered" });
       return undefined;
     }
+    if (isSignedOut(problem)) toast(explain(problem), { kind: "refusal", ...signInLink(problem) });
     refusal = { dropId: lineOf(problem, lines), words: wordsOf(problem) };
     checkouts.remove(key);
     return undefined;
@@ -207,7 +211,7 @@ function wordsOf(problem) {
  */
 export async function resumeOrder() {
   const { open } = checkouts;
-  if (!open) return undefined;
+  if (!open || !session.isOpen) return undefined;
   const age = Date.now() - open.asked_at;
   if (age > MAX_ORDER_MS) {
     checkouts.remove(open.key);
@@ -234,14 +238,14 @@ export async function pay(orderId, scenario) {
   checkouts.change((stored) => {
     stored.payments.unshift(made);
   });
-  await submitPayment(made);
+  await submitPayment(made, true);
 }
 
 /**
  * Sends the request of a payment, or repeats it with the same key.
- * @param {PaymentAttempt} attempt
+ * @param {PaymentAttempt} attempt @param {boolean} [isFirst] it was not sent before
  */
-export async function submitPayment({ key, order_id, scenario }) {
+export async function submitPayment({ key, order_id, scenario }, isFirst = false) {
   checkouts.updatePayment(key, { stage: "starting", again: false });
   try {
     await callUntilDecided(
@@ -252,9 +256,11 @@ export async function submitPayment({ key, order_id, scenario }) {
     checkouts.updatePayment(key, { stage: "started" });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (problem.isUndecided) return checkouts.updatePayment(key, { stage: "unanswered" });
+    const isRepeated = !isFirst || checkouts.paymentOf(order_id)?.again;
+    if (problem.isUndecided || (isSignedOut(problem) && isRepeated))
+      return checkouts.updatePayment(key, { stage: "unanswered" });
     checkouts.removePayment(key);
-    toast(paymentRefusal(problem), { kind: "refusal" });
+    toast(paymentRefusal(problem), { kind: "refusal", ...signInLink(problem) });
   }
   return undefined;
 }
@@ -285,7 +291,7 @@ function paymentRefusal(problem) {
  */
 export async function resumePayment(orderId) {
   const attempt = checkouts.paymentOf(orderId);
-  if (attempt?.stage !== "starting") return;
+  if (attempt?.stage !== "starting" || !session.isOpen) return;
   if (Date.now() - attempt.asked_at < RETRY_WINDOW_MS) await submitPayment(attempt);
   else checkouts.updatePayment(attempt.key, { stage: "unanswered" });
 }
@@ -298,7 +304,7 @@ export async function cancelOrder(order) {
     return cancelled;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    toast(paymentRefusal(problem), { kind: "refusal" });
+    toast(paymentRefusal(problem), { kind: "refusal", ...signInLink(problem) });
     return null;
   }
 }

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { buyerId } from "./buyer.js";
+import { session } from "./token.js";
 
 /** The most entries of one page of a list. */
 const PAGE = 100;
@@ -27,6 +28,11 @@ class Choices extends EventTarget {
     super();
     this.#list = list;
     this.#member = member;
+    session.addEventListener("change", () => {
+      if (!session.isOpen || !this.#reading) return;
+      this.#reading = undefined;
+      void this.read().catch(() => null);
+    });
   }
 
   /** Reads the list, unless that was done before. */
@@ -38,6 +44,12 @@ class Choices extends EventTarget {
   async #readAll() {
     const chosen = new Set();
     let after = "";
+    // A guest has none; the button leads to the sign-in.
+    if (!session.isOpen) {
+      this.#chosen ??= chosen;
+      this.dispatchEvent(new Event("change"));
+      return;
+    }
     try {
       for (let page = 0; page < MOST_PAGES; page += 1) {
         const { data, has_more } = await call(ofBuyer(`${this.#list}?limit=${PAGE}${after}`));

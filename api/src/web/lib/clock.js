@@ -46,6 +46,11 @@ function best() {
   return sorted.find(isConfirmed) ?? sorted[0] ?? 0;
 }
 
+/** Returns whether a response has shown the server's time. */
+export function isKnown() {
+  return samples.length > 0;
+}
+
 /** Returns the estimated server time, in milliseconds since the Unix epoch. */
 export function now() {
   return Date.now() + offset;

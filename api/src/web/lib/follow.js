@@ -7,10 +7,12 @@ import { blockReason } from "./drop.js";
 import { isolate } from "./foreign.js";
 import { clock } from "./format.js";
 import { applyNews, check, refresh, resume, settle } from "./shop.js";
+import { session } from "./token.js";
 import { setNews } from "./title.js";
 import { isAbandoned, store } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
 import "../elements/hold-timer.js";
+import "../elements/sign-in-button.js";
 import "../elements/time-zone.js";
 
 /** @typedef {import("./yours.js").Entry} Entry */
@@ -63,7 +65,12 @@ export function followYours(live) {
     report();
     watch();
   });
-  everyTick(() => store.entries.forEach((entry) => update(entry, live)));
+  session.addEventListener("change", () => {
+    if (!session.isOpen) return;
+    live?.retry();
+    void resume();
+  });
+  everyTick(() => session.isOpen && store.entries.forEach((entry) => update(entry, live)));
   report();
   watch();
   void resume();

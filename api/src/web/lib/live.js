@@ -147,6 +147,14 @@ export class Live extends EventTarget {
     this.#reopenIfNeeded();
   }
 
+  /** Repeats the refused requests, because the buyer has signed in. */
+  retry() {
+    if (this.#refused.size + this.#refusedOrders.size === 0) return;
+    this.#refused.clear();
+    this.#refusedOrders.clear();
+    this.#reopen();
+  }
+
   /**
    * Returns whether the stream currently carries an order, so that it need not be polled.
    * @param {string} id

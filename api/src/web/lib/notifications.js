@@ -4,8 +4,9 @@
 // a browser opens few connections to a server. When it closes, the lock passes to the next tab. A
 // browser without locks (they require HTTPS or localhost) reads the list every minute instead.
 
-import { callForPage, sleep } from "./api.js";
+import { callForPage, noteStatus, sleep, tokenFor } from "./api.js";
 import { ofBuyer } from "./choices.js";
+import { session } from "./token.js";
 
 /**
  * @typedef {{id: string, type: string, drop_id: string | null, drop_name: string | null,
@@ -30,7 +31,7 @@ export class Notifications extends EventTarget {
   async follow() {
     await this.#readUntilDone();
     if (!("locks" in navigator) || !("BroadcastChannel" in window)) {
-      setInterval(() => void this.#read().catch(() => null), POLL_MS);
+      setInterval(() => session.isOpen && void this.#read().catch(() => null), POLL_MS);
       return;
     }
     this.#channel = new BroadcastChannel(NAME);
@@ -40,6 +41,7 @@ export class Notifications extends EventTarget {
 
   async #readUntilDone() {
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      await session.whenOpen();
       try {
         return await this.#read();
       } catch {
@@ -59,6 +61,7 @@ export class Notifications extends EventTarget {
   /** Reads the stream for all tabs, until the page closes. */
   async #lead() {
     for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+      await session.whenOpen();
       try {
         await this.#readStream(() => {
           pause = FIRST_PAUSE_MS;
@@ -73,10 +76,15 @@ export class Notifications extends EventTarget {
   /** @param {() => void} onHeard */
   async #readStream(onHeard) {
     const path = ofBuyer(`notifications/stream?last_event_id=${this.#position}`);
+    const token = tokenFor(path);
     const response = await fetch(path, {
-      headers: { Accept: "text/event-stream" },
+      headers: {
+        Accept: "text/event-stream",
+        ...(token && { Authorization: `Bearer ${token}` }),
+      },
       cache: "no-store",
     });
+    noteStatus(response.status, token);
     if (!response.ok || !response.body) return;
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";

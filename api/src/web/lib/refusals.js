@@ -6,6 +6,7 @@ import { has, isOver, statusOf } from "./drop.js";
 import { isolate } from "./foreign.js";
 import { clock, count, duration, units } from "./format.js";
 import { service } from "./service.js";
+import { session, signInLink } from "./token.js";
 import { store } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
 
@@ -59,7 +60,8 @@ export function refuse(entry, problem) {
   if (WAITS.has(problem.code))
     numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });
-  toast(`${isolate(entry.drop_name)}: ${explain(problem)}`, { kind: "refusal" });
+  const manner = { kind: /** @type {const} */ ("refusal"), ...signInLink(problem) };
+  toast(`${isolate(entry.drop_name)}: ${explain(problem)}`, manner);
 }
 
 /**
@@ -90,6 +92,8 @@ function isStillTrue({ code, numbers }, drop, age) {
       return Date.parse(drop.starts_at) > now();
     case "ended":
       return isOver(statusOf(drop));
+    case "unauthorized":
+      return !session.isOpen;
     case "limit_reached":
       return (
         numbers.limit ===
@@ -122,6 +126,8 @@ export function explain(problem) {
         : "The limit of waitlist entries for your network is reached. Try again later.";
     case "not_live":
       return `The drop has not started. It starts at ${clock(numbers.starts_at)}.`;
+    case "unauthorized":
+      return "Sign in to continue.";
     case "code_required":
       return "This drop requires an access code.";
     case "code_invalid":

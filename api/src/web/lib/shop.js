@@ -9,6 +9,7 @@ import { isolate } from "./foreign.js";
 import { clock, money, ordinal, units } from "./format.js";
 import { clearRefusal, refuse } from "./refusals.js";
 import { service } from "./service.js";
+import { isSignedOut, session } from "./token.js";
 import { toast } from "../elements/toast-list.js";
 import { MAX_HOLD_MS, RETRY_WINDOW_MS, isSettled, store } from "./yours.js";
 
@@ -31,15 +32,15 @@ export async function join(drop, quantity, code) {
 /** @param {Entry} entry @param {string} [code] kept for retries */
 async function request(entry, code) {
   if (code) store.update(entry, { code });
-  await submit(entry);
+  await submit(entry, true);
 }
 
 /**
  * Requests a hold or a waitlist entry, or repeats the request with the same key. Without a response
  * the entry is kept: the server may have placed a hold, which only the key can find.
- * @param {Entry} entry
+ * @param {Entry} entry @param {boolean} [isFirst] it was not requested before
  */
-export async function submit(entry) {
+export async function submit(entry, isFirst = false) {
   clearRefusal(entry.drop_id);
   store.update(entry, { stage: entry.asks === "waitlist" ? "joining" : "asking", again: false });
   const name = displayName();
@@ -58,7 +59,10 @@ export async function submit(entry) {
     );
     await (entry.asks === "waitlist" ? joined(entry, response) : placed(entry, response));
   } catch (problem) {
-    if (problem instanceof Problem && problem.isUndecided)
+    // A repeated request that needs a sign-in says nothing about the first one.
+    const isUnknown = isSignedOut(problem) && (!isFirst || entry.again);
+    if (isUnknown) refuse(entry, problem);
+    if (isUnknown || (problem instanceof Problem && problem.isUndecided))
       return store.update(entry, { stage: "unanswered" });
     refuse(entry, problem);
     store.remove(entry);
@@ -131,6 +135,7 @@ export async function buy(entry) {
     toast(`Bought: ${isolate(entry.drop_name)} for ${money(purchase.total)}.`);
   } catch (problem) {
     refuse(entry, problem);
+    if (isSignedOut(problem)) return store.update(entry, { stage: "held" });
     await check(entry);
   }
 }
@@ -151,13 +156,14 @@ export async function release(entry) {
     toast(`${isolate(entry.drop_name)}: hold of ${units(hold.quantity, "unit")} released.`);
   } catch (problem) {
     refuse(entry, problem);
+    if (isSignedOut(problem)) return store.update(entry, { stage: "held" });
     await check(entry);
   }
 }
 
-/** Reads the status of a hold from the server. @param {Entry} entry */
+/** Reads the status of a hold from the server, if that is possible. @param {Entry} entry */
 export async function check(entry) {
-  if (!entry.hold) return;
+  if (!entry.hold || !session.isOpen) return;
   if (entry.stage === "held" && until(entry.hold.expires_at) > 0)
     return refreshHold(entry, entry.hold);
   store.update(entry, { stage: "checking", again: false });
@@ -173,6 +179,7 @@ export async function check(entry) {
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 404) store.remove(entry);
     else refuse(entry, problem);
+    if (isSignedOut(problem)) store.update(entry, { stage: entry.hold.status });
   }
 }
 
@@ -190,7 +197,7 @@ async function refreshHold(entry, hold) {
 /** Reads the status of a waitlist entry. @param {Entry} entry */
 export async function refresh(entry) {
   const { stage, waiting } = entry;
-  if (!waiting || (stage !== "waiting" && stage !== "closed")) return;
+  if (!session.isOpen || !waiting || (stage !== "waiting" && stage !== "closed")) return;
   try {
     await applyNews(entry, await call(`/v1/waitlist/${waiting.id}`));
   } catch (problem) {
@@ -294,6 +301,7 @@ export function discard(entry) {
  * entries.
  */
 export async function resume() {
+  if (!session.isOpen) return;
   await Promise.all(store.entries.filter((entry) => !isSettled(entry)).map(settle));
 }
 

@@ -4,6 +4,8 @@
 // It uses `fetch` instead of `EventSource`, which stops permanently on a 503, and hides
 // `Retry-After` and the heartbeats that distinguish an idle connection from a dead one.
 
+import { noteStatus, tokenFor } from "./api.js";
+
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").Waiting} Waiting
@@ -85,7 +87,10 @@ export class Stream {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };
     if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
+    const token = tokenFor(this.#url);
+    if (token) headers.Authorization = `Bearer ${token}`;
     const response = await fetch(this.#url, { headers, signal, cache: "no-store" });
+    noteStatus(response.status, token);
     if (!response.ok || !response.body) {
       const problem = await response.json().catch(() => ({}));
       this.#listener.onRefused?.(problem.code ?? "", problem.drop_id ?? "");

@@ -7,6 +7,7 @@
 
 import { recall, remember } from "./buyer.js";
 import { uuid } from "./api.js";
+import { ofThisBuyer } from "./token.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
@@ -25,7 +26,7 @@ import { uuid } from "./api.js";
  *   `called_off`: the drop was cancelled
  */
 
-const NAME = "holdfast.yours";
+const NAME = ofThisBuyer("holdfast.yours");
 const MAX_KEPT = 40;
 /**
  * An older request is not retried automatically: a buyer who returns the next day may not want it

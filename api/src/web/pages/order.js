@@ -8,6 +8,7 @@ import { Live } from "../lib/live.js";
 import { ORDER_STATUS, orderStatusOf, shortId } from "../lib/order.js";
 import { isOpen } from "../lib/payment.js";
 import { service } from "../lib/service.js";
+import { isSignedOut, session } from "../lib/token.js";
 import { setTitle } from "../lib/title.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { OrderSheet } from "../elements/order-sheet.js";
@@ -81,21 +82,35 @@ async function read() {
   try {
     show(await call(`/v1/orders/${encodeURIComponent(id)}`));
     byId("missing").hidden = true;
+    byId("signed-out").hidden = true;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 404 && !shown) {
+    if ((problem.status === 404 || problem.status === 403) && !shown) {
       byId("missing").hidden = false;
       sheet.hidden = true;
       document.querySelector("connection-state")?.remove();
       return;
     }
     if (problem.isUndecided) service.suspect();
+    // The order is read again after the sign-in.
+    if (isSignedOut(problem)) return showSignedOut();
   } finally {
     isReading = false;
   }
   if (isOutdated) setTimeout(readNow, AGAIN_MS);
   soon(pauseNow());
 }
+
+/** Says why the page shows no order, or none that is current. */
+function showSignedOut() {
+  byId("signed-out").hidden = shown !== undefined;
+}
+
+session.addEventListener("change", () => {
+  if (!session.isOpen) return;
+  byId("signed-out").hidden = true;
+  readNow();
+});
 
 function pauseNow() {
   if (!shown) return WAITING_MS;

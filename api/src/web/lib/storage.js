@@ -1,0 +1,30 @@
+// Small texts in the browser's local storage, which all pages of the shop share.
+
+/**
+ * Values that local storage did not accept, because it is disabled or full. They last as long as
+ * the page.
+ * @type {Map<string, string>}
+ */
+const fallback = new Map();
+
+/** @param {string} name */
+export function recall(name) {
+  // The fallback first: a value in storage is older.
+  const kept = fallback.get(name);
+  if (kept !== undefined) return kept;
+  try {
+    return localStorage.getItem(name);
+  } catch {
+    return null;
+  }
+}
+
+/** @param {string} name @param {string} value */
+export function remember(name, value) {
+  try {
+    localStorage.setItem(name, value);
+    fallback.delete(name);
+  } catch {
+    fallback.set(name, value);
+  }
+}
