@@ -9,7 +9,7 @@ use harness::{
     Answer, App, Launch, Node, Python, Received, Receiver, eventually, fetch, install, key,
     on_path, run, text,
 };
-use reqwest::{Client, Method, redirect};
+use reqwest::{Client, Method, Url, redirect};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
@@ -150,6 +150,62 @@ async fn shop_in_front_sells_to_the_buyers_of_its_own_sessions() {
     let reference = format!("payment-of-{}", hold.trim_start_matches("/holds/"));
     assert_eq!(sold["payment_reference"], reference.as_str());
     app.audit_verify().await;
+}
+
+/// Signs a visitor in and returns the response's status and its `Location`.
+async fn hand_over(shop: &str, return_to: &str) -> (u16, String) {
+    let client = Client::builder().no_proxy();
+    let client = client.redirect(redirect::Policy::none()).build().unwrap();
+    let url = format!("{shop}/sign-in");
+    let url = Url::parse_with_params(&url, [("return_to", return_to)]).unwrap();
+    let response = client.get(url).send().await.unwrap();
+    let location = response.headers().get("location");
+    let location = location.map(|value| value.to_str().unwrap().to_owned());
+    if location.is_some() {
+        assert_eq!(response.headers()["cache-control"], "no-store");
+    }
+    (response.status().as_u16(), location.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn sign_in_pages_hand_tokens_over_to_pages_of_holdfast_only() {
+    let launch = Launch::fresh().await.with("HOLDFAST_BUYER_SECRET", SECRET);
+    let app = launch.start().await;
+    let drop = app.create_drop(2, json!({})).await;
+    let origin = format!("http://{}", app.address());
+    let mut in_node = node().await;
+    in_node.arg(recipe("sign_in.mjs"));
+    let python = Python::with(include_str!("webhook_verifiers/requirements.txt")).await;
+    let mut in_python = python.command();
+    in_python.arg(recipe("sign_in.py"));
+    for mut program in [in_node, in_python] {
+        program.env("HOLDFAST_BUYER_SECRET", SECRET);
+        program.env("HOLDFAST_ORIGIN", &origin);
+        let (_running, shop) = started(program).await;
+        let page = format!("{origin}/drops/{drop}?ref=mail");
+        let (status, location) = hand_over(&shop, &page).await;
+        assert_eq!(status, 303);
+        let (returned, token) = location.split_once("#token=").unwrap();
+        assert_eq!(returned, page);
+        let request = app.request(Method::POST, &format!("/v1/drops/{drop}/holds"));
+        let request = request.bearer_auth(token).header("idempotency-key", key());
+        let held = fetch(request.json(&json!({ "buyer_id": "customer-1" }))).await;
+        held.ok(201);
+        for other in [
+            "https://other.example/",
+            "//other.example/",
+            "/\\other.example/",
+            "javascript:alert(1)",
+            "http://127.0.0.1:1/",
+            &format!("{origin}.other.example/"),
+            &format!("{origin}@other.example/"),
+            &origin.replace("http:", "https:"),
+            "http://[",
+        ] {
+            let (status, location) = hand_over(&shop, other).await;
+            assert_eq!((status, location.as_str()), (404, ""), "{other}");
+        }
+    }
 }
 
 /// The last number of available units that the platform was sent.
