@@ -79,6 +79,10 @@ async fn new_key_in_the_file_is_used_without_a_restart() {
         "{detail}"
     );
 
+    // A stray key just before the new one does not make its buyers wait.
+    let stray = ShopKey::new("stray", 5).token("eve");
+    let refused = hold(&app, &drop, &stray, "eve").await;
+    refused.problem(401, "unauthorized");
     fs::write(&file, set(&[&old, &new])).unwrap();
     hold(&app, &drop, &new.token("bob"), "bob").await.ok(201);
     hold(&app, &drop, &old.token("cyd"), "cyd").await.ok(201);
