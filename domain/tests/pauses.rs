@@ -133,12 +133,11 @@ fn draft_does_not_exist_for_buyers_and_sells_nothing_to_administrators() {
     draft()
         .when(join_waitlist("w1", 1).at(second(1)))
         .then_refused(Refusal::DropNotFound);
-    let by_staff = |command: DropCommand| match command {
-        DropCommand::PlaceHold(mut command) => {
-            command.pass.sees_hidden = true;
-            DropCommand::PlaceHold(command)
+    let by_staff = |mut command: DropCommand| {
+        if let DropCommand::PlaceHold(placed) = &mut command {
+            placed.pass.sees_hidden = true;
         }
-        other => other,
+        command
     };
     draft()
         .when(by_staff(place_hold("h1", 1).at(second(1))))
