@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod brand;
 mod checkout;
 pub mod connections;
 mod creators;
@@ -41,4 +42,5 @@ pub mod stream;
 mod urls;
 mod viewer;
 mod waitlist;
+mod web_files;
 mod webhook_routes;

@@ -25,6 +25,8 @@ use api::origins::PermittedOrigins;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
 
+use crate::theme::BrandSettings;
+
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
@@ -43,6 +45,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub edge: EdgeSettings,
+
+    #[command(flatten)]
+    pub brand: BrandSettings,
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,

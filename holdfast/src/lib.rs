@@ -12,3 +12,4 @@ mod environment;
 pub mod projections;
 pub mod repair;
 pub mod server;
+pub mod theme;

@@ -8,11 +8,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::app::{App, Parts};
+use api::brand::ThemeError;
 use api::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
 use api::lateness::ReleaseLateness;
 use api::limiter::Limiter;
 use api::metrics::{MeasuredLog, Metrics};
 use api::notifications::{self, NotificationHub, NotificationShard};
+use api::pages::catalogue_facts::CatalogueFacts;
+use api::pages::templates::Templates;
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
@@ -61,6 +64,11 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The theme has a fault.
+    #[error(transparent)]
+    Theme(#[from] ThemeError),
+    #[error("cannot render the pages")]
+    Pages(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The address is in use, or does not belong to this machine.
@@ -111,6 +119,8 @@ impl Server {
     /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         api::pages::render();
+        let brand = settings.brand.load(&settings.database.data_dir)?;
+        let templates = Templates::new(&brand).map_err(|error| ServerError::Pages(error.into()))?;
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings)?;
         if let Some(tokens) = &buyer_tokens {
@@ -184,6 +194,9 @@ impl Server {
             metrics: observers.metrics,
             limiter: observers.limiter,
             lateness: observers.lateness,
+            brand,
+            templates,
+            facts: CatalogueFacts::default(),
             stop: closing.clone(),
         });
         Ok(Self {
