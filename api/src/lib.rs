@@ -16,6 +16,7 @@ mod drops;
 mod edge;
 mod erasure;
 mod extract;
+mod feeds;
 mod follows;
 mod health;
 mod holds;
