@@ -307,8 +307,8 @@ fn check_keys(table: &toml::Table) -> Result<(), String> {
     let links = table.get("footer").and_then(|footer| footer.get("links"));
     for link in links.and_then(toml::Value::as_array).into_iter().flatten() {
         let known = ["text", "href"];
-        let members = link.as_table().into_iter().flat_map(toml::Table::keys);
-        for key in members.filter(|key| !known.contains(&key.as_str())) {
+        let mut members = link.as_table().into_iter().flat_map(toml::Table::keys);
+        if let Some(key) = members.find(|key| !known.contains(&key.as_str())) {
             let hint = nearest(key, known.into_iter());
             return Err(format!("footer.links.{key}: unknown key{hint}"));
         }
