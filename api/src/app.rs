@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use webhooks::service::Webhooks;
 
+use crate::brand::Brand;
 use crate::connections::AddressLimit;
 use crate::demo_sign_in::DemoSignIn;
 use crate::keys::Keys;
@@ -25,6 +26,8 @@ use crate::lateness::ReleaseLateness;
 use crate::limiter::{Admission, BuyersKey, Limiter, Origin, RequestKind};
 use crate::metrics::Metrics;
 use crate::notifications::NotificationHub;
+use crate::pages::catalogue_facts::CatalogueFacts;
+use crate::pages::templates::Templates;
 use crate::problem::Problem;
 use crate::refused::{Reason, Refused};
 use crate::session::Sessions;
@@ -82,6 +85,12 @@ pub struct Parts {
     pub limiter: Limiter,
     /// Measures the delay between a hold's expiry and the return of its units.
     pub lateness: ReleaseLateness,
+    /// The name, the look and the languages of the shop.
+    pub brand: Brand,
+    /// The pages of this brand.
+    pub templates: Templates,
+    /// Facts of the catalogue about drops, for their description on other sites.
+    pub facts: CatalogueFacts,
     /// Ends responses that have no end of their own, such as exports.
     pub stop: CancellationToken,
 }

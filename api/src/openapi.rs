@@ -85,7 +85,13 @@ pub fn document_with_pages() -> Value {
     }
     let absent = &mut document["components"]["responses"]["NotFound"];
     absent["content"]["text/html"] = json!({ "schema": { "type": "string" } });
-    for name in ["ETag", "Holdfast-Server-Time", "Vary"] {
+    for name in [
+        "Content-Language",
+        "ETag",
+        "Holdfast-Server-Time",
+        "Set-Cookie",
+        "Vary",
+    ] {
         absent["headers"][name] = headers()[name].take();
         absent["headers"][name]["required"] = json!(false);
     }

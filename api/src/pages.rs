@@ -1,16 +1,21 @@
 //! The pages. All files are embedded in the binary.
 //!
-//! A page is rendered from its [template](templates) when the server starts; with it go one
-//! stylesheet and ES modules, from `web/`. There is no build step, and pages use only the public
-//! API. Browsers revalidate each file at every load and get 304 while it is unchanged, so a new
-//! version appears immediately. The API reference is rendered in [`crate::openapi`], because it
-//! shows the document.
+//! A page is rendered from its [template](templates) when the server starts, once for each language
+//! of the [brand](crate::brand); `/` and `/drops/{id}` are rendered for each request, with the
+//! [first state](first_state) of their drops. With a page go one stylesheet and ES modules, from
+//! `web/`. There is no build step, and pages use only the public API. Browsers revalidate each file
+//! at every load and get 304 while it is unchanged, so a new version appears immediately. The API
+//! reference is rendered in [`crate::openapi`], because it shows the document.
 
+pub(crate) mod branded;
 pub(crate) mod catalogue;
+pub mod catalogue_facts;
 pub(crate) mod embed;
+mod first_state;
 mod preloads;
+mod reader;
 mod shop;
-mod templates;
+pub mod templates;
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -20,17 +25,19 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::{DropId, OrderId};
-use rust_embed::{EmbeddedFile, RustEmbed};
 
 use self::embed::FOR_OTHER_SITES;
+pub(crate) use self::reader::Reader;
 pub use self::shop::ShopPages;
-use self::templates::{PAGES, is_part};
-pub(crate) use self::templates::{Page, parts};
+pub(crate) use self::templates::parts;
+use self::templates::{STANDARD, is_of_shop, is_part};
 use crate::app::App;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::is_known;
+use crate::render::{is_known, private};
 use crate::viewer::Viewer;
+pub(crate) use crate::web_files::Page;
+use crate::web_files::{Files, etag};
 
 /// The content security policy: pages load only files of this server, and pictures of drops, whose
 /// URLs the shop chooses. There are no inline scripts and styles, and text is never evaluated as
@@ -51,63 +58,130 @@ const PROTECTION: [(HeaderName, &str); 4] = [
     ),
 ];
 
-#[derive(RustEmbed)]
-#[folder = "src/web"]
-struct Files;
-
-/// Renders the pages with the settings of the shop: an error in a template must not wait for a
-/// request.
+/// Renders the pages that no brand changes, with the settings of the shop: an error in a template
+/// must not wait for a request. The pages of a brand are rendered after it.
 ///
 /// # Panics
 /// If there is such an error, which a test rules out.
 pub fn render(shop: ShopPages) {
     shop::set(shop);
-    LazyLock::force(&PAGES);
+    LazyLock::force(&STANDARD);
     embed::prepare();
 }
 
 /// `GET /`
-pub(crate) async fn storefront(headers: HeaderMap) -> Response {
-    page(&headers, "index.html", StatusCode::OK)
+pub(crate) async fn storefront(
+    State(app): State<App>,
+    reader: Reader,
+    headers: HeaderMap,
+) -> Response {
+    let first = first_state::front(&app, &reader, &headers);
+    live(
+        &app,
+        &reader,
+        &headers,
+        ("index.html", StatusCode::OK),
+        first,
+    )
 }
 
-/// `GET /drops/{id}`: the same page for every drop; the page itself reports an unknown drop.
+/// `GET /drops/{id}`: an unknown drop has the same page without a first state; the page itself
+/// reports it.
 pub(crate) async fn drop_page(
     State(app): State<App>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let drop_id = path.ok().and_then(|Path(id)| id.parse::<DropId>().ok());
-    let terms = drop_id.and_then(|id| app.views.terms(id));
     let viewer = match app.sessions.is_open(&headers, app.now()) {
         true => Viewer::Staff,
         false => Viewer::Public,
     };
-    let is_found = terms.as_ref().is_some_and(|terms| viewer.finds(terms));
-    let status = if is_found {
-        StatusCode::OK
-    } else {
-        StatusCode::NOT_FOUND
+    let drop = drop_id.and_then(|id| app.views.drop(id));
+    let is_unlisted = drop
+        .as_ref()
+        .is_some_and(|drop| !drop.row.terms.are_listed());
+    let found = drop.filter(|drop| viewer.finds(&drop.row.terms));
+    let mut response = match &found {
+        Some(drop) => {
+            let first = first_state::of_drop(&app, &reader, &headers, (viewer, drop)).await;
+            live(
+                &app,
+                &reader,
+                &headers,
+                ("drop.html", StatusCode::OK),
+                first,
+            )
+        }
+        None => shop_page(
+            &app,
+            &reader,
+            &headers,
+            ("drop.html", StatusCode::NOT_FOUND),
+        ),
     };
-    let mut response = page(&headers, "drop.html", status);
     // A drop that is not in the shop's own lists is not for those of search engines either.
-    if terms.is_some_and(|terms| !terms.are_listed()) {
+    if is_unlisted {
         let unlisted = HeaderValue::from_static("noindex");
         let robots = HeaderName::from_static("x-robots-tag");
         response.headers_mut().insert(robots, unlisted);
     }
-    response
+    match viewer {
+        Viewer::Public => response,
+        // An administrator also sees hidden drops and numbers.
+        Viewer::Staff => private(response),
+    }
 }
 
 /// `GET /cart`
-pub(crate) async fn cart(headers: HeaderMap) -> Response {
-    page(&headers, "cart.html", StatusCode::OK)
+pub(crate) async fn cart(State(app): State<App>, reader: Reader, headers: HeaderMap) -> Response {
+    shop_page(&app, &reader, &headers, ("cart.html", StatusCode::OK))
 }
 
 /// `GET /orders/{id}`: the same page for every order. The page itself reads the order, because
 /// reads of unknown orders are limited by address.
-pub(crate) async fn order_page(headers: HeaderMap) -> Response {
-    page(&headers, "order.html", StatusCode::OK)
+pub(crate) async fn order_page(
+    State(app): State<App>,
+    reader: Reader,
+    headers: HeaderMap,
+) -> Response {
+    shop_page(&app, &reader, &headers, ("order.html", StatusCode::OK))
+}
+
+/// Responds with a page of the shop in the language of its reader.
+fn shop_page(
+    app: &App,
+    reader: &Reader,
+    headers: &HeaderMap,
+    (name, status): (&str, StatusCode),
+) -> Response {
+    let tag = &reader.language(&app.brand).tag;
+    let Some(page) = app.templates.page(tag, name) else {
+        return Problem::new(Code::NotFound, "No file has this name.").into_response();
+    };
+    let content = page.text.clone().into_bytes().into();
+    reader.mark(file(headers, media_type(name), content, &page.etag, status))
+}
+
+/// Responds with a page of the shop that shows the present state of drops.
+fn live(
+    app: &App,
+    reader: &Reader,
+    headers: &HeaderMap,
+    (name, status): (&str, StatusCode),
+    first: minijinja::Value,
+) -> Response {
+    let tag = &reader.language(&app.brand).tag;
+    let values = minijinja::context! { first, is_shop => is_of_shop(name) };
+    match app.templates.render(tag, name, values) {
+        Ok(text) => {
+            let Page { text, etag } = Page::new(text);
+            let content = text.into_bytes().into();
+            reader.mark(file(headers, media_type(name), content, &etag, status))
+        }
+        Err(error) => Problem::internal(&error).into_response(),
+    }
 }
 
 /// `GET /admin`: the dashboard for a signed-in browser, otherwise the sign-in page.
@@ -128,13 +202,14 @@ const ROOMS: [(&str, &str); 6] = [
 /// `GET /admin/{room}`: as [`dashboard`].
 pub(crate) async fn room(
     State(app): State<App>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
     match ROOMS.iter().find(|(room, _)| *room == name) {
         Some((_, file)) => for_admin(&app, &headers, file),
-        None => not_found_page(&headers, "No resource has this path."),
+        None => absent(&app, &reader, &headers, "No resource has this path."),
     }
 }
 
@@ -155,7 +230,14 @@ fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
     } else {
         "sign-in.html"
     };
-    let mut response = page(headers, name, StatusCode::OK);
+    // The page of another language would be in no cache: rooms are in English.
+    let mut response = match app.templates.page("", name) {
+        Some(Page { text, etag }) => {
+            let content = text.clone().into_bytes().into();
+            file(headers, media_type(name), content, etag, StatusCode::OK)
+        }
+        None => Problem::new(Code::NotFound, "No file has this name.").into_response(),
+    };
     response
         .headers_mut()
         .insert(header::VARY, HeaderValue::from_static("Cookie"));
@@ -190,14 +272,34 @@ const NOT_FOUND_MEDIA_TYPES: [&str; 2] = ["application/problem+json", "text/html
 
 /// Responds to an unknown path: with a page for a browser, with a problem for a program, and
 /// always with a problem below `/v1`.
-pub(crate) fn not_found(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+pub(crate) fn not_found(
+    app: &App,
+    (method, uri): (&Method, &Uri),
+    headers: &HeaderMap,
+) -> Response {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     if !is_read || uri.path().starts_with("/v1/") {
         return Problem::new(Code::NotFound, "No resource has this path.").into_response();
     }
-    not_found_page(headers, "No resource has this path.")
+    let reader = Reader::of(&app.brand, uri.query(), headers);
+    absent(app, &reader, headers, "No resource has this path.")
 }
 
+/// Responds that nothing is there: with a page in the reader's language, or with a problem.
+fn absent(app: &App, reader: &Reader, headers: &HeaderMap, detail: &str) -> Response {
+    match NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] {
+        "text/html" => {
+            let page = ("absent.html", StatusCode::NOT_FOUND);
+            let mut response = shop_page(app, reader, headers, page);
+            let vary = HeaderValue::from_static("Accept, Accept-Language, Cookie");
+            response.headers_mut().insert(header::VARY, vary);
+            response
+        }
+        _ => varied(Problem::new(Code::NotFound, detail).into_response()),
+    }
+}
+
+/// As [`absent`], for the pages of the program: in English.
 pub(crate) fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
     varied(
         match NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] {
@@ -207,16 +309,21 @@ pub(crate) fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
     )
 }
 
-/// `GET /assets/{path}`
+/// `GET /assets/{path}`: a file of the pages, a catalogue of texts, or a picture of the theme.
 pub(crate) async fn asset(
+    State(app): State<App>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
-    if find(&name).is_none() {
-        return not_found_page(&headers, "No file has this name.");
-    }
-    let file = page(&headers, &name, StatusCode::OK);
+    let file = match branded::asset(&app.brand, &name, &headers) {
+        Some(response) => response,
+        None if find(&name).is_none() => {
+            return absent(&app, &reader, &headers, "No file has this name.");
+        }
+        None => page(&headers, &name, StatusCode::OK),
+    };
     (FOR_OTHER_SITES, file).into_response()
 }
 
@@ -260,17 +367,12 @@ fn file(
 
 /// Returns the page or the file of this name, with its tag.
 fn find(name: &str) -> Option<(Cow<'static, [u8]>, Cow<'static, str>)> {
-    if let Some(page) = PAGES.get(name) {
+    if let Some(page) = STANDARD.page("en", name) {
         return Some((page.text.as_bytes().into(), page.etag.as_str().into()));
     }
     let file = Files::get(name).filter(|_| !is_part(name))?;
     let etag = etag(&file);
     Some((file.data, etag.into()))
-}
-
-/// Returns the file's digest: the same bytes have the same tag in every process.
-fn etag(file: &EmbeddedFile) -> String {
-    format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]))
 }
 
 fn media_type(name: &str) -> &'static str {
@@ -287,7 +389,8 @@ fn media_type(name: &str) -> &'static str {
 pub(crate) fn unknown_code(headers: &HeaderMap) -> Response {
     let is_page = NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] == "text/html";
     if is_page {
-        let html = PAGES["unknown-code.html"].text.as_str();
+        let page = STANDARD.page("en", "unknown-code.html");
+        let html = page.map_or("", |page| page.text.as_str());
         let kind = [(header::CONTENT_TYPE, media_type("unknown-code.html"))];
         return (StatusCode::NOT_FOUND, PROTECTION, kind, html).into_response();
     }

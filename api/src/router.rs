@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
@@ -60,10 +61,15 @@ async fn disable_caching(mut response: Response) -> Response {
     response
 }
 
-async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+async fn not_found(
+    State(app): State<App>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let page = pages::canonical_page(uri.path()).filter(|_| method == Method::GET);
     page.map_or_else(
-        || pages::not_found(&method, &uri, &headers),
+        || pages::not_found(&app, (&method, &uri), &headers),
         IntoResponse::into_response,
     )
 }

@@ -14,6 +14,11 @@ pub const MOST_VARIANTS: usize = 100;
 pub struct Sku(String);
 
 impl Sku {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The maximum length, in characters.
     pub const MAX_CHARS: usize = 64;
 
@@ -38,6 +43,11 @@ impl Sku {
 pub struct Gtin(String);
 
 impl Gtin {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Accepts digits with a right check digit.
     ///
     /// # Errors

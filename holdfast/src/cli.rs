@@ -21,6 +21,7 @@ use crate::environment::{normalized, unknown_settings};
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
+use crate::theme::ThemeArgs;
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
 #[derive(Debug, Parser)]
@@ -49,6 +50,8 @@ enum Command {
     Projections(ProjectionsArgs),
     /// Find out where the event log is refused, and repair it.
     Log(LogArgs),
+    /// Check the theme of a shop, or print an example.
+    Theme(ThemeArgs),
     /// Print the licences of this program and of the software in it.
     #[command(alias = "licenses")]
     Licences,
@@ -173,6 +176,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,
+        Some(Command::Theme(args)) => crate::theme::run(&args),
         Some(Command::Licences) => exit(print_line(NOTICES.join("\n").trim_end())),
     }
 }

@@ -30,6 +30,8 @@ use domain::values::AdminName;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
 
+use crate::theme::BrandSettings;
+
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
@@ -48,6 +50,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub edge: EdgeSettings,
+
+    #[command(flatten)]
+    pub brand: BrandSettings,
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,

@@ -15,3 +15,4 @@ pub mod push_settings;
 pub mod repair;
 pub mod server;
 mod tasks;
+pub mod theme;

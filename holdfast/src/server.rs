@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::app::{App, Parts};
+use api::brand::{Brand, ThemeError};
 use api::connections::AddressLimit;
 use api::keys::Keys;
 use api::lateness::ReleaseLateness;
@@ -18,6 +19,8 @@ use api::limiter::Limiter;
 use api::metrics::{MeasuredLog, Metrics};
 use api::notifications::{self, NotificationHub, NotificationShard};
 use api::pages::ShopPages;
+use api::pages::catalogue_facts::CatalogueFacts;
+use api::pages::templates::Templates;
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
@@ -73,6 +76,11 @@ pub const GRACE: Duration = Duration::from_secs(5);
 pub enum ServerError {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The theme has a fault.
+    #[error(transparent)]
+    Theme(#[from] ThemeError),
+    #[error("cannot render the pages")]
+    Pages(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The address is in use, or does not belong to this machine.
@@ -123,12 +131,15 @@ struct Core {
     tasks: Tasks,
 }
 
-/// The keys and tokens of clients, payments and pushes, by the settings alone.
+/// What follows from the settings alone: the keys and tokens of clients, payments and pushes, and
+/// the brand with its pages.
 struct Access {
     keys: Keys,
     buyer_tokens: Option<BuyerTokens>,
     stripe: Option<Stripe>,
     vapid: Option<Vapid>,
+    brand: Brand,
+    templates: Templates,
 }
 
 impl Server {
@@ -140,6 +151,8 @@ impl Server {
     /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         api::pages::render(shop_pages(settings));
+        let brand = settings.brand.load(&settings.database.data_dir)?;
+        let templates = Templates::new(&brand).map_err(|error| ServerError::Pages(error.into()))?;
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings).map_err(ConfigError::Buyers)?;
         if let Some(tokens) = &buyer_tokens {
@@ -153,6 +166,8 @@ impl Server {
             buyer_tokens,
             stripe,
             vapid,
+            brand,
+            templates,
         };
         match Core::start(settings, access, &http, stop).await {
             Ok(core) => Ok(Self { http, core }),
@@ -214,6 +229,8 @@ impl Core {
             buyer_tokens,
             stripe,
             vapid,
+            brand,
+            templates,
         } = access;
         let database = tokio::select! {
             opened = Database::open(&settings.database) => opened?,
@@ -302,6 +319,9 @@ impl Core {
             metrics: observers.metrics,
             limiter: observers.limiter,
             lateness: observers.lateness,
+            brand,
+            templates,
+            facts: CatalogueFacts::default(),
             stop: http.closing.clone(),
         });
         let engine = EngineThread::start(engine).map_err(ServerError::Thread)?;

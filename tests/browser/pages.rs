@@ -59,6 +59,11 @@ async fn scripts_are_formatted_and_pass_the_linter() {
     assert_script_succeeds("lint").await;
 }
 
+#[tokio::test]
+async fn texts_of_the_shop_are_in_the_catalogues() {
+    assert_script_succeeds("texts").await;
+}
+
 /// Makes a test of each file of tests: each has a server and a browser of its own, so that they run
 /// concurrently.
 macro_rules! pages_work_in_a_real_browser {
@@ -88,6 +93,8 @@ pages_work_in_a_real_browser![
     docs,
     drops,
     embed,
+    first,
+    languages,
     live,
     looks,
     many,

@@ -133,7 +133,7 @@ async fn unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
             let page = send(Method::GET, path, Some(accept)).await;
             assert_eq!(page.status, 404, "{path}");
             assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-            assert_eq!(page.header("vary"), "Accept");
+            assert_eq!(page.header("vary"), "Accept, Accept-Language, Cookie");
             assert!(
                 page.header("content-security-policy")
                     .contains("script-src")

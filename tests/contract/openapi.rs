@@ -115,6 +115,7 @@ fn operations_that_need_no_credential_are_listed() {
             "get /v1/drops",
             "get /v1/drops/{id}",
             "get /v1/drops/{id}/purchasers",
+            "get /v1/feeds/google.tsv",
             "post /v1/payments/webhooks/{provider}",
             "get /v1/products",
             "get /v1/products/{id}",
@@ -305,8 +306,11 @@ fn every_problem_is_described_where_it_can_occur() {
     }
 }
 
+/// The request headers that decide the language of a page.
+const LANGUAGE: &str = "Accept-Language, Cookie";
+
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 56] = [
+const CACHES: [(&str, &str, &str); 61] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
@@ -332,9 +336,9 @@ const CACHES: [(&str, &str, &str); 56] = [
     ),
     ("/v1/buyers/{buyer_id}/notifications/stream", "no-store", ""),
     ("/v1/push/application-server-key", "no-cache", ""),
-    ("/creators", "no-cache", ""),
-    ("/creators/{id}", "no-cache", ""),
-    ("/products/{id}", "no-cache", ""),
+    ("/creators", "no-cache", LANGUAGE),
+    ("/creators/{id}", "no-cache", LANGUAGE),
+    ("/products/{id}", "no-cache", LANGUAGE),
     ("/v1/admin/metrics", "private, no-cache", ""),
     ("/v1/admin/timeline", "private, no-cache", "Accept"),
     ("/v1/admin/revenue", "private, no-cache", "Accept"),
@@ -356,10 +360,10 @@ const CACHES: [(&str, &str, &str); 56] = [
     ("/openapi.json", "no-cache", ""),
     ("/health/live", "no-store", ""),
     ("/health/ready", "no-store", ""),
-    ("/", "no-cache", ""),
-    ("/drops/{id}", "no-cache", ""),
-    ("/cart", "no-cache", ""),
-    ("/orders/{id}", "no-cache", ""),
+    ("/", "no-cache", LANGUAGE),
+    ("/drops/{id}", "no-cache", LANGUAGE),
+    ("/cart", "no-cache", LANGUAGE),
+    ("/orders/{id}", "no-cache", LANGUAGE),
     ("/admin", "no-cache", "Cookie"),
     ("/admin/{room}", "no-cache", "Cookie"),
     ("/admin/orders/{id}", "no-cache", "Cookie"),
@@ -367,6 +371,11 @@ const CACHES: [(&str, &str, &str); 56] = [
     ("/docs", "no-cache", ""),
     ("/docs/{page}", "no-cache", ""),
     ("/assets/{path}", "no-cache", ""),
+    ("/theme.css", "no-cache", ""),
+    ("/favicon.ico", "no-cache", ""),
+    ("/robots.txt", "no-cache", ""),
+    ("/sitemap.xml", "no-cache", ""),
+    ("/v1/feeds/google.tsv", "no-cache", ""),
     ("/embed.js", "no-cache", ""),
     ("/push.js", "no-cache", ""),
     ("/problems", "no-cache", "Accept"),

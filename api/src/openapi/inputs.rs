@@ -28,6 +28,7 @@ use crate::jobs::{JobPath, MatterPath};
 use crate::limiter::Origin;
 use crate::notifications::watch::Connection;
 use crate::orders::{OrderPath, OrdersReader};
+use crate::pages::Reader;
 use crate::problem::Code;
 use crate::products::ProductPath;
 use crate::stream::watch::Sender;
@@ -70,6 +71,8 @@ adds_nothing!(
     HeaderMap,
     Method,
     Origin,
+    // A page ignores an unknown language in its query.
+    Reader,
     // The parameters of the path are in its template.
     Result<Path<String>, PathRejection>,
     State<App>,

@@ -477,6 +477,7 @@ pub(super) fn headers() -> Value {
                                        revalidate it. `private, no-cache`: only the client's own \
                                        cache may. `no-store`: no cache may store it.", text()),
         "Content-Disposition": header(false, "A suggested file name.", text()),
+        "Content-Language": header(true, "The language of the page.", text()),
         "ETag": header(true, "The entity tag: a digest of the body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
         "Holdfast-Position": header(false, "A position by which the log contains the change. For a \
             list: the position up to which the list reflects the log.", digits()),

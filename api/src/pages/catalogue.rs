@@ -7,17 +7,22 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::values::CatalogueId;
 
-use super::page;
+use super::{Reader, shop_page};
 use crate::app::App;
 
 /// `GET /creators`
-pub(crate) async fn creators(headers: HeaderMap) -> Response {
-    page(&headers, "creators.html", StatusCode::OK)
+pub(crate) async fn creators(
+    State(app): State<App>,
+    reader: Reader,
+    headers: HeaderMap,
+) -> Response {
+    shop_page(&app, &reader, &headers, ("creators.html", StatusCode::OK))
 }
 
 /// `GET /creators/{id}`
 pub(crate) async fn creator(
     State(app): State<App>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -26,12 +31,13 @@ pub(crate) async fn creator(
         Some(id) => !matches!(app.catalogue.store.creator(&id).await, Ok(None)),
         None => false,
     };
-    page(&headers, "creator.html", status(is_known))
+    shop_page(&app, &reader, &headers, ("creator.html", status(is_known)))
 }
 
 /// `GET /products/{id}`
 pub(crate) async fn product(
     State(app): State<App>,
+    reader: Reader,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -39,7 +45,7 @@ pub(crate) async fn product(
         Some(id) => !matches!(app.catalogue.store.product(&id).await, Ok(None)),
         None => false,
     };
-    page(&headers, "product.html", status(is_known))
+    shop_page(&app, &reader, &headers, ("product.html", status(is_known)))
 }
 
 fn id_in(path: Result<Path<String>, PathRejection>) -> Option<CatalogueId> {

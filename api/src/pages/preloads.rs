@@ -3,11 +3,15 @@
 //! Promise: a page preloads exactly the modules that its script imports.
 //! Limit: an import is found by its text, as `npm run format` writes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use minijinja::{Error, ErrorKind};
 
-use super::templates::text;
+use crate::web_files::embedded;
+
+/// The lists that were made: every page that is rendered for a request needs one.
+static KNOWN: LazyLock<Mutex<BTreeMap<String, Vec<String>>>> = LazyLock::new(Mutex::default);
 
 /// Returns the modules that `script` imports, directly or not, by their names below `web/`: a
 /// browser then requests all of them at once.
@@ -15,10 +19,21 @@ use super::templates::text;
 /// # Errors
 /// If one of them is not a file.
 pub(super) fn preloads(script: &str) -> Result<Vec<String>, Error> {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(modules) = known().get(script) {
+        return Ok(modules.clone());
+    }
+    let modules = found(script)?;
+    known().insert(script.to_owned(), modules.clone());
+    Ok(modules)
+}
+
+/// Follows the imports of `script`.
+fn found(script: &str) -> Result<Vec<String>, Error> {
     let mut found = BTreeSet::new();
     let mut open = vec![script.to_owned()];
     while let Some(module) = open.pop() {
-        let code = text(&module).ok_or_else(|| {
+        let code = embedded(&module).ok_or_else(|| {
             let detail = format!("no module has the name {module}");
             Error::new(ErrorKind::InvalidOperation, detail)
         })?;
@@ -51,7 +66,7 @@ fn imports(module: &str, code: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pages::Files;
+    use crate::web_files::Files;
 
     #[test]
     fn every_import_is_a_file() {

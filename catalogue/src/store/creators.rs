@@ -97,6 +97,21 @@ impl Store {
         rows.iter().map(creator).collect()
     }
 
+    /// Returns the ids and the names of the creators with these ids, in no particular sequence.
+    ///
+    /// # Errors
+    /// [`sqlx::Error`].
+    pub async fn creator_names(
+        &self,
+        ids: &[String],
+    ) -> Result<Vec<(String, String)>, sqlx::Error> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let sql = "SELECT c.id, c.name FROM creators c WHERE c.id = ANY($1)";
+        sqlx::query_as(sql).bind(ids).fetch_all(&self.0).await
+    }
+
     /// Deletes a creator; from then on it has no followers. The rows of its follows are deleted in
     /// batches afterwards ([`Store::clean_up`]). Returns false if the creator does not exist.
     ///

@@ -106,6 +106,19 @@ impl Store {
         rows.iter().map(product).collect()
     }
 
+    /// Returns the products with these ids, in no particular sequence.
+    ///
+    /// # Errors
+    /// [`sqlx::Error`].
+    pub async fn products_named(&self, ids: &[String]) -> Result<Vec<Product>, sqlx::Error> {
+        if ids.is_empty() {
+            return Ok(vec![]);
+        }
+        let sql = format!("{PRODUCT} WHERE p.id = ANY($1)");
+        let rows = sqlx::query(&sql).bind(ids).fetch_all(&self.0).await?;
+        rows.iter().map(product).collect()
+    }
+
     /// Deletes a product. Its drops keep its id. Returns false if the product does not exist.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{NOON, example_drop};
+
 use crate::creators::{self, CreatorBody, FollowerBody};
+use crate::feeds;
 use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
@@ -26,6 +28,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         list_products(schemas),
         read_product(schemas),
         delete_product(schemas),
+        google_feed(schemas),
     ];
     let described = |operation: Operation| {
         let operation = operation.tag("Catalogue");
@@ -48,6 +51,32 @@ fn example_product() -> Value {
         "variants": [{ "id": "m", "name": "M", "sku": "HJ-M", "gtin": "4006381333931" }],
         "drops": [example_drop()], "has_more_drops": false, "created_at": NOON,
     })
+}
+
+const EXAMPLE_FEED: &str = "id\ttitle\tdescription\tlink\timage_link\tavailability\t\
+    availability_date\tprice\tbrand\tgtin\tmpn\titem_group_id\tidentifier_exists\n\
+    5f0c6c1e-8d0b-4f7e-9a51-2f6d1c3b7a90\tHarbour jacket, M\tWaxed cotton, numbered.\t\
+    https://shop.example/drops/5f0c6c1e-8d0b-4f7e-9a51-2f6d1c3b7a90\t\tpreorder\t\
+    2026-12-05T12:00:00Z\t249.00 EUR\tAtelier Nord\t4006381333931\tHJ-M\tharbour-jacket\tyes\n";
+
+fn google_feed(schemas: &mut Schemas) -> Operation {
+    let table = json!({ "schema": { "type": "string" }, "example": EXAMPLE_FEED });
+    let feed = ResponseSpec::new(200, "A header line, and one line for each drop.");
+    Operation::get(
+        schemas,
+        "/v1/feeds/google.tsv",
+        feeds::google,
+        "readGoogleFeed",
+        "Read the product feed for Google Merchant Center",
+    )
+    .description(
+        "The public drops that are on sale, upcoming or sold out and require no access code, newest \
+         first, as tab-separated values by Google's product data specification. An upcoming drop \
+         is a `preorder` with its start as `availability_date`. `brand` is the name of the \
+         creator; `gtin` and `mpn` (the SKU) are those of the variant. Links begin with the public \
+         URL of the shop.",
+    )
+    .conditional_response(feed.content("text/tab-separated-values", table))
 }
 
 fn put_creator(schemas: &mut Schemas) -> Operation {

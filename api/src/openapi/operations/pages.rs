@@ -59,15 +59,20 @@ pub(super) fn for_people(schemas: &mut Schemas) -> Vec<Operation> {
         room(schemas),
         order_room(schemas),
         drop_room(schemas),
-        html(Operation::page(
+        Operation::page(
             schemas,
             "/docs",
             reference::overview,
             "showReference",
             "The API reference",
-        )),
+        )
+        .conditional_response(ResponseSpec::new(200, "The page.").text("text/html")),
         reference_page(schemas),
         asset(schemas),
+        stylesheet(schemas),
+        favicon(schemas),
+        robots(schemas),
+        site_map(schemas),
         embed(schemas),
         push_worker(schemas),
         problems(schemas),
@@ -147,8 +152,23 @@ fn document(schemas: &mut Schemas) -> Operation {
     )
 }
 
+/// A page of the shop, in the language of its reader.
 fn html(page: Operation) -> Operation {
-    page.conditional_response(ResponseSpec::new(200, "The page.").text("text/html"))
+    in_language(page, "The page.")
+}
+
+fn in_language(page: Operation, description: &str) -> Operation {
+    let shown = ResponseSpec::new(200, description).text("text/html");
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
+    page.conditional_response(localized(shown))
+        .response(localized(not_modified.headers(&TAGGED)))
+}
+
+/// Adds the headers of a response in the language of its reader.
+fn localized(response: ResponseSpec) -> ResponseSpec {
+    response
+        .headers(&["Content-Language", "Vary"])
+        .optional_headers(&["Set-Cookie"])
 }
 
 fn drop_page(schemas: &mut Schemas) -> Operation {
@@ -159,11 +179,11 @@ fn drop_page(schemas: &mut Schemas) -> Operation {
         "showDrop",
         "One drop",
     ))
-    .response(
+    .response(localized(
         ResponseSpec::new(404, "An HTML page: drop not found.")
             .text("text/html")
             .headers(&TAGGED),
-    )
+    ))
 }
 
 fn creator_page(schemas: &mut Schemas) -> Operation {
@@ -174,11 +194,11 @@ fn creator_page(schemas: &mut Schemas) -> Operation {
         "showCreator",
         "One creator and its products",
     ))
-    .response(
+    .response(localized(
         ResponseSpec::new(404, "An HTML page: creator not found.")
             .text("text/html")
             .headers(&TAGGED),
-    )
+    ))
 }
 
 fn product_page(schemas: &mut Schemas) -> Operation {
@@ -189,11 +209,11 @@ fn product_page(schemas: &mut Schemas) -> Operation {
         "showProduct",
         "One product and its drops",
     ))
-    .response(
+    .response(localized(
         ResponseSpec::new(404, "An HTML page: product not found.")
             .text("text/html")
             .headers(&TAGGED),
-    )
+    ))
 }
 
 fn dashboard(schemas: &mut Schemas) -> Operation {
@@ -254,7 +274,11 @@ fn asset(schemas: &mut Schemas) -> Operation {
         .text("text/javascript")
         .text("text/css")
         .text("text/html")
-        .text("image/svg+xml");
+        .text("image/svg+xml")
+        .text("image/png")
+        .text("image/jpeg")
+        .text("image/webp")
+        .text("image/x-icon");
     Operation::page(
         schemas,
         "/assets/{*path}",
@@ -265,6 +289,54 @@ fn asset(schemas: &mut Schemas) -> Operation {
     .conditional_response(file)
     .response(absent())
     .problems(&[Code::NotFound])
+}
+
+fn stylesheet(schemas: &mut Schemas) -> Operation {
+    Operation::page(
+        schemas,
+        "/theme.css",
+        pages::branded::stylesheet,
+        "readTheme",
+        "The colors of the theme",
+    )
+    .conditional_response(ResponseSpec::new(200, "The stylesheet.").text("text/css"))
+}
+
+fn favicon(schemas: &mut Schemas) -> Operation {
+    let picture = ResponseSpec::new(200, "The picture.")
+        .text("image/svg+xml")
+        .text("image/png")
+        .text("image/x-icon");
+    Operation::page(
+        schemas,
+        "/favicon.ico",
+        pages::branded::favicon,
+        "readFavicon",
+        "The favicon of the theme",
+    )
+    .conditional_response(picture)
+}
+
+fn robots(schemas: &mut Schemas) -> Operation {
+    Operation::page(
+        schemas,
+        "/robots.txt",
+        pages::branded::robots,
+        "readRobots",
+        "The rules for crawlers",
+    )
+    .conditional_response(ResponseSpec::new(200, "The rules.").text("text/plain"))
+}
+
+fn site_map(schemas: &mut Schemas) -> Operation {
+    Operation::page(
+        schemas,
+        "/sitemap.xml",
+        pages::branded::site_map,
+        "readSitemap",
+        "The public pages, for crawlers",
+    )
+    .conditional_response(ResponseSpec::new(200, "The map.").text("application/xml"))
 }
 
 fn embed(schemas: &mut Schemas) -> Operation {
@@ -295,7 +367,13 @@ fn push_worker(schemas: &mut Schemas) -> Operation {
 fn absent() -> ResponseSpec {
     ResponseSpec::new(404, "An HTML page: nothing exists at this path.")
         .text("text/html")
-        .optional_headers(&["ETag", "Holdfast-Server-Time", "Vary"])
+        .optional_headers(&[
+            "Content-Language",
+            "ETag",
+            "Holdfast-Server-Time",
+            "Set-Cookie",
+            "Vary",
+        ])
 }
 
 fn reference_page(schemas: &mut Schemas) -> Operation {

@@ -7,8 +7,9 @@ import { everyTick } from "../lib/clock.js";
 import { LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
-import { durationInWords, money, units } from "../lib/format.js";
+import { durationInWords, money } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
+import { rich, text } from "../lib/text.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
@@ -26,12 +27,10 @@ export class CartSheet extends HTMLElement {
   #none = h(
     "p",
     { class: "quiet-words" },
-    "Your cart is empty. Add units of any ",
-    h("a", { href: "/" }, "drop on sale"),
-    ".",
+    ...rich("cart.empty", { link: h("a", { href: "/" }, text("cart.empty_link")) }),
   );
   #total = h("strong", { class: "price" });
-  #sum = h("p", { class: "cart-sum" }, "Total ", this.#total);
+  #sum = h("p", { class: "cart-sum" }, `${text("cart.total")} `, this.#total);
   #hint = h("p", { class: "hint" });
   #refused = h("p", { class: "error", role: "alert" });
   #end = h("div", { class: "actions" });
@@ -100,8 +99,10 @@ export class CartSheet extends HTMLElement {
       isEmpty
         ? ""
         : isMixed
-          ? "One order has one currency. Order the items of each currency by themselves."
-          : `Units in the cart are not reserved. An order reserves all of them${seconds ? ` for ${durationInWords(seconds)}` : ""}, or none.`,
+          ? text("cart.currencies")
+          : seconds
+            ? text("cart.hint_for", { duration: durationInWords(seconds) })
+            : text("cart.hint"),
     );
     write(this.#refused, refusal && !refusal.dropId ? refusal.words : "");
     this.#showEnd();
@@ -118,7 +119,7 @@ export class CartSheet extends HTMLElement {
 
   #showEnd() {
     const { open } = checkouts;
-    const again = open?.again ? " No response yet, retrying." : "";
+    const again = open?.again ? ` ${text("busy.retrying")}` : "";
     if (open?.stage === "placing") write(this.#refused, "");
     const stage = open ? `${open.key} ${open.stage}${again}` : `${cart.lines.length > 0}`;
     if (stage === this.#stage) return;
@@ -137,20 +138,20 @@ export class CartSheet extends HTMLElement {
   #choices(again) {
     const { open } = checkouts;
     if (open?.stage === "placing")
-      return [h("p", { class: "outcome busy", role: "status" }, `Placing the order…${again}`)];
+      return [h("p", { class: "outcome busy", role: "status" }, `${text("cart.placing")}${again}`)];
     if (open?.stage === "unanswered")
       return [
         h(
           "p",
           { class: "outcome" },
-          h("strong", {}, "No response."),
-          " It is unknown whether your order was placed. Retry to find out; a retry never orders twice.",
+          h("strong", {}, text("unanswered.title")),
+          ` ${text("unanswered.order")}`,
         ),
-        button("Retry", "primary", () => this.#send(() => submitOrder(open))),
-        button("Discard", "quiet", () => checkouts.remove(open.key)),
+        button(text("action.retry"), "primary", () => this.#send(() => submitOrder(open))),
+        button(text("action.discard"), "quiet", () => checkouts.remove(open.key)),
       ];
     if (cart.lines.length === 0) return [];
-    return [button("Place the order", "primary", () => this.#order())];
+    return [button(text("cart.place"), "primary", () => this.#order())];
   }
 
   #order() {
@@ -184,7 +185,7 @@ export class CartSheet extends HTMLElement {
     const price = h("span", { class: "quiet-words tabular" });
     const sum = h("span", { class: "price" });
     const note = h("p", { class: "note", id: `note-${dropId}` });
-    const remove = button("Remove", "quiet small", () => {
+    const remove = button(text("cart.remove"), "quiet small", () => {
       clearOrderRefusal();
       cart.remove(dropId);
     });
@@ -201,7 +202,7 @@ export class CartSheet extends HTMLElement {
       "li",
       { "data-drop-id": dropId },
       h("span", { class: "cart-name" }, link, price),
-      h("label", { class: "cart-quantity", for: id }, "Quantity", name, quantity),
+      h("label", { class: "cart-quantity", for: id }, text("quantity.label"), name, quantity),
       sum,
       remove,
       note,
@@ -211,9 +212,9 @@ export class CartSheet extends HTMLElement {
       if (!now) return;
       const drop = this.#drops.get(dropId);
       write(link, nameOrUnnamed(now.drop_name));
-      write(name, ` of ${isolate(now.drop_name)}`);
+      write(name, ` ${text("quantity.of", { name: isolate(now.drop_name) })}`);
       write(removed, ` ${isolate(now.drop_name)}`);
-      write(price, `${money(now.price)} each`);
+      write(price, text("cart.each", { price: money(now.price) }));
       write(sum, money(now.price, now.quantity));
       if (drop) quantity.max = String(drop.max_per_hold);
       // Another tab has changed the quantity.
@@ -224,7 +225,9 @@ export class CartSheet extends HTMLElement {
         ? isRefused && refusal
           ? refusal.words
           : ""
-        : `Enter a quantity from 1${drop ? ` to ${drop.max_per_hold}` : ""}.`;
+        : drop
+          ? text("quantity.range", { most: drop.max_per_hold })
+          : text("quantity.least");
       write(note, fault || (drop ? stateOf(drop, now) : ""));
       note.classList.toggle("refusal", fault !== "");
     };
@@ -245,7 +248,7 @@ function stateOf(drop, { quantity }) {
   if (status === "live") {
     const { available, level } = drop.stock;
     if (level) return LEVEL[level];
-    return available >= quantity ? `${units(available, "unit")} left` : `Only ${available} left`;
+    return text(available >= quantity ? "cart.left" : "cart.only_left", { count: available });
   }
   return status === "scheduled" ? when(drop) : statusWords(drop);
 }

@@ -5,8 +5,8 @@ import { Problem } from "../lib/api.js";
 import { follows, reminders } from "../lib/choices.js";
 import { mark, write } from "../lib/dom.js";
 import { button } from "../lib/press.js";
-import { explain } from "../lib/refusals.js";
-import { isSignedOut, signInLink } from "../lib/token.js";
+import { signInLink, worded } from "../lib/refusals.js";
+import { text } from "../lib/text.js";
 import { toast } from "./toast-list.js";
 
 /** @typedef {{chosen: string, free: string}} Words */
@@ -60,8 +60,7 @@ class ChoiceButton extends HTMLElement {
       this.dispatchEvent(new CustomEvent("chosen", { bubbles: true, detail: !isChosen }));
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      const words = isSignedOut(problem) ? explain(problem) : problem.message;
-      toast(words, { kind: "refusal", ...signInLink(problem) });
+      toast(worded(problem), { kind: "refusal", ...signInLink(problem) });
     } finally {
       this.#isBusy = false;
       this.#update();
@@ -72,7 +71,7 @@ class ChoiceButton extends HTMLElement {
 /** Follows a creator. */
 export class FollowButton extends ChoiceButton {
   constructor() {
-    super(follows, { chosen: "Following", free: "Follow" });
+    super(follows, { chosen: text("follow.chosen"), free: text("follow.free") });
   }
 }
 customElements.define("follow-button", FollowButton);
@@ -80,7 +79,7 @@ customElements.define("follow-button", FollowButton);
 /** Sets a reminder of a drop. */
 export class RemindButton extends ChoiceButton {
   constructor() {
-    super(reminders, { chosen: "You will be reminded", free: "Remind me" });
+    super(reminders, { chosen: text("remind.chosen"), free: text("remind.free") });
   }
 }
 customElements.define("remind-button", RemindButton);

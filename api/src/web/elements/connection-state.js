@@ -4,6 +4,7 @@
 import { h, mark, write } from "../lib/dom.js";
 import { clock } from "../lib/format.js";
 import { service } from "../lib/service.js";
+import { text } from "../lib/text.js";
 
 /** @typedef {import("../lib/live.js").Live} Live */
 
@@ -14,7 +15,7 @@ export class ConnectionState extends HTMLElement {
     this.setAttribute("role", "status");
     this.replaceChildren(h("span", { class: "dot", "aria-hidden": "true" }), this.#words);
     mark(this, "data-state", "connecting");
-    write(this.#words, "Connecting…");
+    write(this.#words, text("connection.connecting"));
   }
 
   /** @param {Live} live */
@@ -24,9 +25,10 @@ export class ConnectionState extends HTMLElement {
       const isAway = connection.state === "live" && service.awaySince !== null;
       mark(this, "data-state", isAway ? "away" : connection.state);
       document.documentElement.toggleAttribute("data-stale", connection.state === "lost");
-      if (connection.state === "live") write(this.#words, isAway ? "Read-only" : "Live");
+      if (connection.state === "live")
+        write(this.#words, text(isAway ? "connection.away" : "connection.live"));
       if (connection.state === "lost")
-        write(this.#words, `Reconnecting… as of ${clock(connection.since)}`);
+        write(this.#words, text("connection.lost", { time: clock(connection.since) }));
     };
     live.addEventListener("connection", show);
     service.addEventListener("change", show);

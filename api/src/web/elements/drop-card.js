@@ -11,6 +11,9 @@ import { StockBar } from "./stock-bar.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
+/** Marks the state that the server has rendered. */
+const FIRST = "data-first";
+
 export class DropCard extends HTMLElement {
   /** @type {Drop | undefined} */
   #drop;
@@ -25,24 +28,27 @@ export class DropCard extends HTMLElement {
   #stop = () => {};
 
   connectedCallback() {
-    if (!this.firstChild) {
-      this.setAttribute("role", "listitem");
-      const frame = h("div", { class: "frame" }, this.#picture, this.#status);
-      const title = h("div", { class: "title" }, h("h2", {}, this.#link), this.#price);
-      this.append(
-        h(
-          "article",
-          { class: "card" },
-          frame,
-          h("div", { class: "facts" }, title, this.#stock, this.#when, this.#panel),
-        ),
-      );
-    }
+    // The server's first state stays until the drop is known.
+    if (!this.firstChild) this.#build();
     if (this.#isAwake) this.#stop = everyTick(() => this.#tick());
   }
 
   disconnectedCallback() {
     this.#stop();
+  }
+
+  #build() {
+    this.setAttribute("role", "listitem");
+    const shown = this.querySelector("drop-picture");
+    // The same element, so that its picture is not drawn again.
+    if (shown instanceof DropPicture) this.#picture = shown;
+    const frame = h("div", { class: "frame" }, this.#picture, this.#status);
+    const title = h("div", { class: "title" }, h("h2", {}, this.#link), this.#price);
+    const facts = h("div", { class: "facts" }, title, this.#stock, this.#when, this.#panel);
+    const hadFocus = this.contains(document.activeElement);
+    this.replaceChildren(h("article", { class: "card" }, frame, facts));
+    this.removeAttribute(FIRST);
+    if (hadFocus) this.#link.focus({ preventScroll: true });
   }
 
   /** @returns {Drop | undefined} */
@@ -53,9 +59,10 @@ export class DropCard extends HTMLElement {
   set drop(drop) {
     if (!drop) return;
     this.#drop = drop;
+    mark(this.#link, "href", `/drops/${drop.id}`);
+    if (this.hasAttribute(FIRST)) this.#build();
     this.dataset.dropId = drop.id;
     write(this.#link, nameOrUnnamed(drop.name));
-    mark(this.#link, "href", `/drops/${drop.id}`);
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
     this.#panel.drop = drop;

@@ -14,7 +14,16 @@ export class DropPicture extends HTMLElement {
   set drop({ id, image_url }) {
     const wanted = image_url ?? "";
     if (this.#shown === wanted) return;
+    const isFirst = this.#shown === undefined;
     this.#shown = wanted;
+    const rendered = this.querySelector("img");
+    // The server has rendered it.
+    if (isFirst && rendered && wanted && rendered.getAttribute("src") === wanted) {
+      const draw = () => this.replaceChildren(art(id));
+      if (rendered.complete && rendered.naturalWidth === 0) draw();
+      else rendered.addEventListener("error", draw);
+      return;
+    }
     if (!image_url) {
       this.replaceChildren(art(id));
       return;

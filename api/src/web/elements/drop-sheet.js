@@ -6,7 +6,8 @@ import { everyTick } from "../lib/clock.js";
 import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { nameOrUnnamed } from "../lib/foreign.js";
-import { clock, count, durationInWords, money, units } from "../lib/format.js";
+import { clock, count, durationInWords, money } from "../lib/format.js";
+import { text } from "../lib/text.js";
 import { session } from "../lib/token.js";
 import { store } from "../lib/yours.js";
 import { DropPicture } from "./drop-picture.js";
@@ -19,11 +20,13 @@ import { StockBar } from "./stock-bar.js";
  */
 
 const FIGURES = /** @type {const} */ ([
-  ["available", "Available"],
-  ["held", "Held"],
-  ["sold", "Sold"],
-  ["total", "Total"],
+  ["available", text("figure.available")],
+  ["held", text("figure.held")],
+  ["sold", text("figure.sold")],
+  ["total", text("figure.total")],
 ]);
+/** Marks the state that the server has rendered. */
+const FIRST = "data-first";
 const REQUEST_DELAY_MS = 500;
 /** The pause after a failed request. */
 const RETRY_MS = 5000;
@@ -50,6 +53,16 @@ export class DropSheet extends HTMLElement {
   #timer = 0;
 
   connectedCallback() {
+    // The server's first state stays until the drop is known.
+    if (!this.hasAttribute(FIRST)) this.#build();
+    everyTick(() => this.#tick());
+    store.addEventListener("change", () => this.#loadSoon());
+  }
+
+  #build() {
+    const shown = this.querySelector("drop-picture");
+    // The same element, so that its picture is not drawn again.
+    if (shown instanceof DropPicture) this.#picture = shown;
     const figures = h(
       "dl",
       { class: "figures" },
@@ -65,20 +78,20 @@ export class DropSheet extends HTMLElement {
       document.createElement("name-field"),
     );
     this.#purchasers.append(
-      h("summary", {}, "Purchasers"),
+      h("summary", {}, text("purchasers.title")),
       h(
         "div",
         { class: "columns" },
         h(
           "section",
           { "aria-labelledby": "top-title" },
-          title("top-title", "Most units"),
+          title("top-title", text("purchasers.top")),
           this.#top,
         ),
         h(
           "section",
           { "aria-labelledby": "latest-title" },
-          title("latest-title", "Latest purchases"),
+          title("latest-title", text("purchasers.latest")),
           this.#latest,
         ),
       ),
@@ -94,15 +107,14 @@ export class DropSheet extends HTMLElement {
       ),
       this.#purchasers,
     );
-    everyTick(() => this.#tick());
-    store.addEventListener("change", () => this.#loadSoon());
-    session.addEventListener("change", () => this.#loadSoon());
+    this.removeAttribute(FIRST);
   }
 
   /** @param {Drop} drop */
   set drop(drop) {
     const before = this.#drop;
     this.#drop = drop;
+    if (this.hasAttribute(FIRST)) this.#build();
     write(this.#name, nameOrUnnamed(drop.name));
     write(this.#description, drop.description ?? "");
     write(this.#price, money(drop.price));
@@ -124,19 +136,22 @@ export class DropSheet extends HTMLElement {
     const over = isOver(statusOf(drop));
     this.#stock.show(drop.stock, over);
     const available = this.#names.get("available");
-    if (available) write(available, over ? "Unsold" : "Available");
+    if (available) write(available, text(over ? "figure.unsold" : "figure.available"));
   }
 
   /** @param {Drop} drop */
   #showRules({ hold_seconds, max_per_hold, max_per_buyer, throttle, limit_group }) {
-    const together = limit_group === null ? "" : ", in all drops of its group together";
+    const ofBuyer = limit_group === null ? "rule.per_buyer" : "rule.per_buyer_in_group";
     const rules = [
-      `A hold lasts ${durationInWords(hold_seconds)}.`,
-      `At most ${units(max_per_hold, "unit")} per hold.`,
-      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer${together}.`,
+      text("rule.lasts", { duration: durationInWords(hold_seconds) }),
+      text("rule.per_hold", { count: max_per_hold }),
+      max_per_buyer === null ? "" : text(ofBuyer, { count: max_per_buyer }),
       throttle === null
         ? ""
-        : `At most ${units(throttle.holds, "hold")} per buyer in ${durationInWords(throttle.window_seconds)}.`,
+        : text("rule.throttle", {
+            count: throttle.holds,
+            duration: durationInWords(throttle.window_seconds),
+          }),
     ].filter(Boolean);
     if (
       this.#rules.childElementCount === rules.length &&
@@ -191,7 +206,7 @@ export class DropSheet extends HTMLElement {
       call(fresh(drop, "/purchasers?limit=5&order=recent&")).catch(() => null),
     ]);
     const retry = () => this.#loadNow();
-    if (top) fill(this.#top, top.data, ({ quantity }) => units(quantity, "unit"));
+    if (top) fill(this.#top, top.data, ({ quantity }) => text("unit.count", { count: quantity }));
     else showError(this.#top, retry);
     if (latest)
       fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
@@ -229,7 +244,7 @@ function fill(list, purchasers, figure) {
     ),
   );
   list.replaceChildren(
-    ...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "No purchases yet.")]),
+    ...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, text("purchasers.none"))]),
   );
 }
 
@@ -240,9 +255,13 @@ function fill(list, purchasers, figure) {
  */
 function showError(list, retry) {
   if (list.querySelector(".unread")) return;
-  const button = h("button", { type: "button", class: "quiet small", onclick: retry }, "Retry");
+  const button = h(
+    "button",
+    { type: "button", class: "quiet small", onclick: retry },
+    text("action.retry"),
+  );
   list.replaceChildren(
-    h("li", { class: "unread" }, h("span", {}, "The list could not be loaded."), button),
+    h("li", { class: "unread" }, h("span", {}, text("purchasers.failed")), button),
   );
 }
 
@@ -253,9 +272,14 @@ function showError(list, retry) {
  */
 function describe({ held, purchased, allowance }, canHold) {
   if (held === 0 && purchased === 0) return "";
-  const have = [held > 0 && `${count(held)} held`, purchased > 0 && `${count(purchased)} bought`]
+  const have = [
+    held > 0 && text("standing.held", { count: held }),
+    purchased > 0 && text("standing.bought", { count: purchased }),
+  ]
     .filter(Boolean)
     .join(", ");
-  if (allowance === 0) return `You: ${have}. This is the limit per buyer.`;
-  return canHold ? `You: ${have}. You can hold ${count(allowance)} more.` : `You: ${have}.`;
+  if (allowance === 0) return text("standing.limit", { have });
+  return canHold
+    ? text("standing.more", { have, count: allowance })
+    : text("standing.only", { have });
 }

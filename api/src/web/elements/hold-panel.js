@@ -12,10 +12,11 @@ import { everyTick, until } from "../lib/clock.js";
 import { allowedUnits, blockReason, has, isOver, offerSeconds, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate } from "../lib/foreign.js";
-import { clock, count, duration, durationInWords, money, ordinal, units } from "../lib/format.js";
+import { clock, duration, durationInWords, money } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
-import { refusalOf } from "../lib/refusals.js";
+import { about, refusalOf } from "../lib/refusals.js";
 import { buy, check, discard, dismiss, join, leave, place, release, submit } from "../lib/shop.js";
+import { text } from "../lib/text.js";
 import { store, unitPrice } from "../lib/yours.js";
 import { QuantityStepper } from "./quantity-stepper.js";
 import { toast } from "./toast-list.js";
@@ -26,7 +27,8 @@ import { toast } from "./toast-list.js";
  * @typedef {{nodes: Node[], tick?: () => void}} View
  */
 
-const UNRESERVED = "The units are no longer reserved for you.";
+/** The text of the button that ends the view of an outcome. */
+const DONE = "action.done";
 
 export class HoldPanel extends HTMLElement {
   /** @type {Drop | undefined} */
@@ -41,8 +43,8 @@ export class HoldPanel extends HTMLElement {
     type: "text",
     maxlength: 64,
     autocomplete: "off",
-    placeholder: "Access code",
-    "aria-label": "Access code",
+    placeholder: text("hold.code"),
+    "aria-label": text("hold.code"),
   });
   /** The error of the quantity. */
   #quantityError = "";
@@ -74,7 +76,7 @@ export class HoldPanel extends HTMLElement {
   /** @param {Drop} drop */
   set drop(drop) {
     this.#drop = drop;
-    mark(this, "aria-label", `${isolate(drop.name)}: your hold`);
+    mark(this, "aria-label", text("hold.label", { name: isolate(drop.name) }));
     this.#note.id = `note-${drop.id}`;
     this.#quantity.bounds = {
       id: `units-${drop.id}`,
@@ -145,16 +147,21 @@ export class HoldPanel extends HTMLElement {
   #choices(drop) {
     switch (statusOf(drop)) {
       case "live":
-        return this.#choice(drop, "Hold it", "primary", place);
+        return this.#choice(drop, text("action.hold"), "primary", place);
       case "sold_out":
-        return this.#choice(drop, "Join the waitlist", "secondary", join);
+        return this.#choice(drop, text("action.join"), "secondary", join);
       case "scheduled": {
         const words = h("span", { class: "time", role: "timer" });
         // A code may open the drop before its start.
         const early =
-          drop.access === "code" ? this.#choice(drop, "Hold it", "primary", place).nodes : [];
+          drop.access === "code"
+            ? this.#choice(drop, text("action.hold"), "primary", place).nodes
+            : [];
         return {
-          nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words), ...early],
+          nodes: [
+            h("p", { class: "held-line" }, h("span", {}, text("hold.starts_in")), words),
+            ...early,
+          ],
           tick: () => write(words, duration(until((this.#drop ?? drop).starts_at))),
         };
       }
@@ -162,20 +169,20 @@ export class HoldPanel extends HTMLElement {
         return this.#paused(drop);
       case "draft":
         return {
-          nodes: [h("p", { class: "outcome" }, "This drop is a draft: buyers do not see it.")],
+          nodes: [h("p", { class: "outcome" }, text("hold.draft"))],
         };
       case "ended":
-        return { nodes: [h("p", { class: "outcome" }, "This drop has ended.")] };
+        return { nodes: [h("p", { class: "outcome" }, text("hold.ended"))] };
       case "cancelled":
-        return { nodes: [h("p", { class: "outcome" }, "This drop was cancelled.")] };
+        return { nodes: [h("p", { class: "outcome" }, text("hold.cancelled"))] };
     }
   }
 
   /** Where units are missing, buyers may still wait for them. @param {Drop} drop @returns {View} */
   #paused(drop) {
-    const outcome = h("p", { class: "outcome" }, "This drop is paused.");
+    const outcome = h("p", { class: "outcome" }, text("hold.paused"));
     if (has(drop.stock, 1)) return { nodes: [outcome] };
-    const { nodes, tick } = this.#choice(drop, "Join the waitlist", "secondary", join);
+    const { nodes, tick } = this.#choice(drop, text("action.join"), "secondary", join);
     return { nodes: [outcome, ...nodes], tick };
   }
 
@@ -204,7 +211,7 @@ export class HoldPanel extends HTMLElement {
           button(words, kind, press),
           act === place &&
             drop.access !== "code" &&
-            button("Add to cart", "quiet", () => this.#addToCart(drop)),
+            button(text("action.add_to_cart"), "quiet", () => this.#addToCart(drop)),
         ),
       ],
       tick: () => write(line, limitOf(this.#drop ?? drop)),
@@ -216,14 +223,12 @@ export class HoldPanel extends HTMLElement {
     const quantity = this.#chosenQuantity();
     if (!quantity) return;
     const isAdded = cart.add(this.#drop ?? drop, quantity);
-    const link = { href: "/cart", words: "View cart" };
-    if (!isAdded) toast("The cart is full.", { kind: "refusal", link });
+    const link = { href: "/cart", words: text("toast.view_cart") };
+    if (!isAdded) toast(text("toast.cart_full"), { kind: "refusal", link });
     else
       toast(
-        `${isolate(drop.name)}: ${units(cart.of(drop.id)?.quantity ?? quantity, "unit")} in the cart, not reserved yet.`,
-        {
-          link,
-        },
+        about(drop.name, text("toast.in_cart", { count: cart.of(drop.id)?.quantity ?? quantity })),
+        { link },
       );
   }
 
@@ -239,56 +244,52 @@ export class HoldPanel extends HTMLElement {
       case "held":
         return held(entry);
       case "asking":
-        return busy(entry, "Placing a hold…");
+        return busy(entry, text("busy.asking"));
       case "buying":
-        return busy(entry, "Buying…");
+        return busy(entry, text("busy.buying"));
       case "releasing":
-        return busy(entry, "Releasing…");
+        return busy(entry, text("busy.releasing"));
       case "checking":
-        return busy(entry, "Checking the status…");
+        return busy(entry, text("busy.checking"));
       case "joining":
-        return busy(entry, "Joining the waitlist…");
+        return busy(entry, text("busy.joining"));
       case "leaving":
-        return busy(entry, "Leaving the waitlist…");
+        return busy(entry, text("busy.leaving"));
       case "unanswered":
         return unanswered(entry);
       case "purchased":
         return ended(
-          "Purchase complete.",
-          `${units(entry.quantity, "unit")} bought for ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}.`,
+          text("bought.title"),
+          text("bought.words", {
+            count: entry.quantity,
+            price: money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity),
+          }),
           entry,
-          "Done",
+          DONE,
           "success",
         );
       case "expired":
         return ended(
-          "Time is up.",
-          `The hold expired at ${clock(entry.hold?.expires_at ?? 0)}. ${over ? "The drop has ended." : UNRESERVED}`,
+          text("expired.title"),
+          `${text("expired.words", { time: clock(entry.hold?.expires_at ?? 0) })} ${text(over ? "refusal.ended" : "hold.unreserved")}`,
           entry,
-          over ? "Done" : "Try again",
+          over ? DONE : "action.try_again",
         );
       case "released":
         if (entry.called_off)
-          return ended(
-            "Cancelled.",
-            "The drop was cancelled, and your hold was released. You were not charged.",
-            entry,
-            "Done",
-          );
+          return ended(text("cancelled.title"), text("cancelled.words"), entry, DONE);
         return ended(
-          "Released.",
-          over ? "The drop has ended." : UNRESERVED,
+          text("released.title"),
+          text(over ? "refusal.ended" : "hold.unreserved"),
           entry,
-          over ? "Done" : "Hold again",
+          over ? DONE : "action.hold_again",
         );
       case "closed":
         return ended(
-          "The waitlist is closed.",
-          entry.called_off
-            ? "The drop was cancelled before your turn came."
-            : "The drop ended before your turn came.",
+          text("closed.title"),
+          text(entry.called_off ? "closed.cancelled" : "closed.ended"),
           entry,
-          "Done",
+          DONE,
         );
       case "waiting": {
         const [words, others] = [h("strong"), h("span", { class: "quiet-words" })];
@@ -302,7 +303,7 @@ export class HoldPanel extends HTMLElement {
             h(
               "div",
               { class: "actions" },
-              button("Leave the waitlist", "quiet", () => leave(entry)),
+              button(text("action.leave"), "quiet", () => leave(entry)),
             ),
           ],
           tick,
@@ -316,7 +317,7 @@ export class HoldPanel extends HTMLElement {
     if (!this.#quantity.isConnected) return 1;
     const { value, most } = this.#quantity;
     if (value !== undefined) return value;
-    this.#setQuantityError(`Enter a quantity from 1 to ${most}.`);
+    this.#setQuantityError(text("quantity.range", { most }));
     this.#quantity.focus();
     return undefined;
   }
@@ -337,66 +338,64 @@ function hasStepper(drop) {
 
 /** The limit of a hold, or the length of the waitlist. @param {Drop} drop */
 function limitOf(drop) {
-  return statusOf(drop) === "sold_out" ? waitlistWords(drop) : "One unit per hold";
+  return statusOf(drop) === "sold_out" ? waitlistWords(drop) : text("hold.one");
 }
 
 /** @param {Drop} drop */
 function waitlistWords({ waitlist_length }) {
-  return waitlist_length > 0 ? `${count(waitlist_length)} waiting` : "The waitlist is empty";
+  return waitlist_length > 0
+    ? text("waitlist.length", { count: waitlist_length })
+    : text("waitlist.empty");
 }
 
 /** Additional information below the actions. @param {Drop} drop @param {Entry | undefined} entry */
 function hint(drop, entry) {
   if (entry?.stage === "held" && entry.hold)
-    return `Reserved for you until ${clock(entry.hold.expires_at)}.${repriced(entry)}`;
+    return `${text("hold.until", { time: clock(entry.hold.expires_at) })}${repriced(entry)}`;
   if (entry?.stage === "waiting") return waitlistHint(drop, entry);
   if (entry) return "";
   if (statusOf(drop) === "live")
-    return `A hold reserves the units for you for ${durationInWords(drop.hold_seconds)}.`;
+    return text("hold.hint", { duration: durationInWords(drop.hold_seconds) });
   if (statusOf(drop) === "scheduled")
-    return `At most ${units(allowedUnits(drop), "unit")} per hold. A hold will last ${durationInWords(drop.hold_seconds)}.`;
-  if (statusOf(drop) === "paused")
-    return "Existing holds can be bought. Further units can be held when the drop resumes.";
+    return `${text("rule.per_hold", { count: allowedUnits(drop) })} ${text("rule.will_last", { duration: durationInWords(drop.hold_seconds) })}`;
+  if (statusOf(drop) === "paused") return text("hold.paused_hint");
   if (statusOf(drop) !== "sold_out") return "";
   // The line above the button has the quantity then.
   const waiting = hasStepper(drop) ? ` ${waitlistWords(drop)}.` : "";
-  const offer = ` An offer is a hold for ${durationInWords(offerSeconds(drop))}.`;
-  if (drop.stock.held === 0)
-    return `All units are sold. Added stock is offered to the waitlist first.${waiting}${offer}`;
+  const offer = ` ${text("waitlist.offer", { duration: durationInWords(offerSeconds(drop)) })}`;
+  if (drop.stock.held === 0) return `${text("waitlist.all_sold")}${waiting}${offer}`;
   return drop.waitlist_length > 0
-    ? `Returned units are offered to the waitlist first.${waiting}${offer}`
-    : "Units of expired holds become available here automatically.";
+    ? `${text("waitlist.first")}${waiting}${offer}`
+    : text("waitlist.none_yet");
 }
 
 /** @param {Entry} entry */
 function waitlistRank({ waiting }) {
-  if (waiting?.blocked_by) return "You are on the waitlist, but cannot be served";
+  if (waiting?.blocked_by) return text("waitlist.you_blocked");
   return waiting?.place
-    ? `You are ${ordinal(waiting.place)} on the waitlist`
-    : "You are on the waitlist";
+    ? text("waitlist.you_rank", { count: waiting.place })
+    : text("waitlist.you");
 }
 
 /** @param {Drop} drop @param {Entry} entry */
 function waitlistHint(drop, { waiting, quantity }) {
   if (!waiting?.blocked_by)
-    return `Returned units are offered, as a hold, to the first buyer on the waitlist. Your offer will last ${durationInWords(offerSeconds(drop))}: buy within that time, or it goes to the next.`;
-  return `Reason: ${blockReason(waiting.blocked_by, quantity, drop)}`;
+    return text("waitlist.hint", { duration: durationInWords(offerSeconds(drop)) });
+  return text("waitlist.reason", { reason: blockReason(waiting.blocked_by, quantity, drop) });
 }
 
 /** Reports a price change between the page's last update and the hold. @param {Entry} entry */
 function repriced(entry) {
   const [then, now] = [money(entry.price), money(unitPrice(entry))];
-  return then === now
-    ? ""
-    : ` The price changed before the hold was placed: from ${then} to ${now} per unit.`;
+  return then === now ? "" : ` ${text("hold.repriced", { then, now })}`;
 }
 
 /** @param {Entry} entry @returns {View} */
 function held(entry) {
   const { hold } = entry;
-  if (!hold) return busy(entry, "Checking the status…");
+  if (!hold) return busy(entry, text("busy.checking"));
   const [left, fuse] = [
-    h("span", { class: "time", role: "timer", "aria-label": "Time left to buy" }),
+    h("span", { class: "time", role: "timer", "aria-label": text("hold.time_left") }),
     h("span"),
   ];
   const whole = Date.parse(hold.expires_at) - Date.parse(hold.placed_at);
@@ -409,15 +408,17 @@ function held(entry) {
   const line = h(
     "p",
     { class: "held-line" },
-    h("span", {}, `${units(hold.quantity, "unit")} held for you`),
+    h("span", {}, text("hold.held", { count: hold.quantity })),
     left,
     h("span", { class: "fuse", "aria-hidden": "true" }, fuse),
   );
   const actions = h(
     "div",
     { class: "actions" },
-    button(`Buy for ${money(unitPrice(entry), hold.quantity)}`, "primary", () => buy(entry)),
-    button("Release", "quiet", () => release(entry)),
+    button(text("action.buy", { price: money(unitPrice(entry), hold.quantity) }), "primary", () =>
+      buy(entry),
+    ),
+    button(text("action.release"), "quiet", () => release(entry)),
   );
   return { nodes: [line, actions], tick };
 }
@@ -428,25 +429,24 @@ function busy(entry, words) {
   const stop = h(
     "div",
     { class: "actions", hidden: true },
-    button("Stop", "quiet", () => cancelWork(entry.key)),
+    button(text("action.stop"), "quiet", () => cancelWork(entry.key)),
   );
   const tick = () => {
     const percent = percentOf(entry.key);
     stop.hidden = percent === undefined;
-    const retrying = entry.again ? `${words} No response yet, retrying.` : words;
-    write(outcome, percent === undefined ? retrying : `Checking this browser… ${percent} %`);
+    const retrying = entry.again ? `${words} ${text("busy.retrying")}` : words;
+    write(outcome, percent === undefined ? retrying : text("busy.browser_percent", { percent }));
   };
   return { nodes: [outcome, stop], tick };
 }
 
 /** @param {Entry} entry @returns {View} */
 function unanswered(entry) {
-  const unknown = entry.asks === "waitlist" ? "you joined the waitlist" : "your hold was placed";
   const outcome = h(
     "p",
     { class: "outcome" },
-    h("strong", {}, "No response."),
-    ` It is unknown whether ${unknown}. Retry to find out; a retry never counts twice.`,
+    h("strong", {}, text("unanswered.title")),
+    ` ${text(entry.asks === "waitlist" ? "unanswered.waitlist" : "unanswered.hold")}`,
   );
   return {
     nodes: [
@@ -454,8 +454,8 @@ function unanswered(entry) {
       h(
         "div",
         { class: "actions" },
-        button("Retry", "primary", () => submit(entry)),
-        button("Discard", "quiet", () => discard(entry)),
+        button(text("action.retry"), "primary", () => submit(entry)),
+        button(text("action.discard"), "quiet", () => discard(entry)),
       ),
     ],
   };
@@ -465,7 +465,7 @@ function unanswered(entry) {
  * @param {string} title
  * @param {string} words
  * @param {Entry} entry
- * @param {string} next
+ * @param {string} next the key of the text of the button
  * @param {"success" | ""} [kind]
  * @returns {View}
  */
@@ -481,7 +481,7 @@ function ended(title, words, entry, next, kind = "") {
       h(
         "div",
         { class: "actions" },
-        button(next, next === "Done" ? "quiet" : "secondary", () => dismiss(entry)),
+        button(text(next), next === DONE ? "quiet" : "secondary", () => dismiss(entry)),
       ),
     ],
   };

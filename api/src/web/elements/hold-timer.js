@@ -4,7 +4,8 @@
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate } from "../lib/foreign.js";
-import { duration, units } from "../lib/format.js";
+import { duration } from "../lib/format.js";
+import { text } from "../lib/text.js";
 import { store } from "../lib/yours.js";
 
 const SOON_MS = 10_000;
@@ -41,11 +42,10 @@ export class HoldTimer extends HTMLElement {
     if (!this.firstChild) this.append(this.#link);
     mark(this.#link, "href", `/drops/${entry.drop_id}`);
     write(this.#left, duration(left));
-    const others = held.length > 1 ? `, the first of ${held.length} holds to expire` : "";
-    write(
-      this.#name,
-      ` left to buy ${units(entry.quantity, "unit")} of ${isolate(entry.drop_name)}${others}`,
-    );
+    const units = text("unit.count", { count: entry.quantity });
+    const name = isolate(entry.drop_name);
+    const key = held.length > 1 ? "timer.first" : "timer.only";
+    write(this.#name, ` ${text(key, { units, name, holds: held.length })}`);
     return this.toggleAttribute("data-soon", left < SOON_MS);
   }
 }

@@ -12,9 +12,10 @@ import { h, mark, write } from "../lib/dom.js";
 import { isOver, LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
 import { follow, storeClaim, storedClaim } from "../lib/embedded.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
-import { clock, count, duration, money, units } from "../lib/format.js";
+import { clock, duration, money } from "../lib/format.js";
 import { claimsOf } from "../lib/jwt.js";
 import { button, disarm } from "../lib/press.js";
+import { hasText, inLanguage, language, languageOf, text } from "../lib/text.js";
 import { sheet } from "./holdfast-drop-style.js";
 
 /**
@@ -30,7 +31,10 @@ const CHECK_MS = 2000;
 const CHECKING_MS = 250;
 
 export class HoldfastDrop extends HTMLElement {
-  static observedAttributes = ["drop-id", "server", "buyer-id", "token", "heading-level"];
+  static observedAttributes = ["drop-id", "server", "buyer-id", "token", "heading-level", "lang"];
+
+  /** The language of its texts: that of its attribute `lang`, or of the elements around it. */
+  #language = language();
 
   /** @type {Token} */
   #token = "";
@@ -66,29 +70,26 @@ export class HoldfastDrop extends HTMLElement {
     min: 1,
     value: 1,
     inputmode: "numeric",
-    "aria-label": "Quantity",
   });
   #actions = h("div", { class: "actions", part: "actions", tabindex: "-1" });
   #message = h("p", { class: "message", part: "message", role: "status" });
+  #card = h("section", { class: "card", part: "card" });
 
   constructor() {
     super();
     const root = this.attachShadow({ mode: "open" });
     root.adoptedStyleSheets = [sheet];
-    root.append(
-      h(
-        "section",
-        { class: "card", part: "card" },
-        this.#picture,
-        h("div", { class: "title" }, this.#name, this.#price),
-        this.#status,
-        this.#bar,
-        this.#stock,
-        this.#countdown,
-        this.#actions,
-        this.#message,
-      ),
+    this.#card.append(
+      this.#picture,
+      h("div", { class: "title" }, this.#name, this.#price),
+      this.#status,
+      this.#bar,
+      this.#stock,
+      this.#countdown,
+      this.#actions,
+      this.#message,
     );
+    root.append(this.#card);
   }
 
   connectedCallback() {
@@ -161,6 +162,11 @@ export class HoldfastDrop extends HTMLElement {
     this.#actions.replaceChildren();
     mark(this.#name, "aria-level", this.getAttribute("heading-level") ?? "2");
     try {
+      const tag = this.closest("[lang]")?.getAttribute("lang") ?? "";
+      this.#language = await languageOf(tag).catch(() => this.#language);
+      if (run !== this.#run) return;
+      this.#in(() => mark(this.#quantity, "aria-label", text("quantity.label")));
+      mark(this.#card, "dir", this.#language.direction);
       this.#buyer = this.getAttribute("buyer-id") ?? claimsOf(await this.#present())?.buyer ?? "";
       const drop = await callUntilDecided(`${this.server}/v1/drops/${this.#dropId}`, {});
       if (run !== this.#run) return;
@@ -185,6 +191,11 @@ export class HoldfastDrop extends HTMLElement {
     }
   }
 
+  /** Makes texts in the language of the element. @template T @param {() => T} show */
+  #in(show) {
+    return inLanguage(this.#language, show);
+  }
+
   async #present() {
     return typeof this.#token === "function" ? this.#token() : this.#token;
   }
@@ -202,6 +213,11 @@ export class HoldfastDrop extends HTMLElement {
 
   /** @param {Drop} drop */
   #show(drop) {
+    this.#in(() => this.#fillIn(drop));
+  }
+
+  /** @param {Drop} drop */
+  #fillIn(drop) {
     this.#drop = drop;
     write(this.#name, nameOrUnnamed(drop.name));
     write(this.#price, money(drop.price));
@@ -222,19 +238,23 @@ export class HoldfastDrop extends HTMLElement {
     this.#fill.style.setProperty("--share", `${(100 * (sold + held)) / Math.max(1, total)}%`);
     write(
       this.#stock,
-      isForSale ? `${count(available)} of ${count(total)} left` : `${count(sold)} sold`,
+      isForSale ? text("embed.left", { available, total }) : text("stock.sold", { number: sold }),
     );
   }
 
   #tick() {
     const drop = this.#drop;
-    if (!drop) return;
+    if (drop) this.#in(() => this.#update(drop));
+  }
+
+  /** @param {Drop} drop */
+  #update(drop) {
     mark(this, "data-status", statusOf(drop));
     write(this.#status, `${statusWords(drop)} · ${when(drop)}`);
     const hold = this.#hold;
     if (hold?.status === "held") {
       const left = until(hold.expires_at);
-      write(this.#countdown, `Reserved for you: ${duration(left)}`);
+      write(this.#countdown, text("embed.reserved", { time: duration(left) }));
       const isDue = left <= 0 && performance.now() - this.#checkedAt > CHECK_MS;
       if (isDue && !this.#isBusy) {
         this.#checkedAt = performance.now();
@@ -272,18 +292,20 @@ export class HoldfastDrop extends HTMLElement {
   #actionsOf(stage, drop) {
     switch (stage) {
       case "live": {
-        const hold = button("Hold it", "primary", () => this.#act(() => this.#place()));
+        const hold = button(text("action.hold"), "primary", () => this.#act(() => this.#place()));
         return drop.max_per_hold > 1 ? [this.#quantity, hold] : [hold];
       }
       case "held": {
-        const release = button("Release", "secondary", () => this.#act(() => this.#release()));
+        const release = button(text("action.release"), "secondary", () =>
+          this.#act(() => this.#release()),
+        );
         if (this.hasAttribute("no-purchase")) return [h("slot", { name: "checkout" }), release];
         const { price, quantity } = /** @type {Hold} */ (this.#hold);
-        const words = `Buy for ${money(price ?? drop.price, quantity)}`;
+        const words = text("action.buy", { price: money(price ?? drop.price, quantity) });
         return [button(words, "primary", () => this.#act(() => this.#purchase())), release];
       }
       case "purchased":
-        return [button("Hold another", "secondary", () => this.#again())];
+        return [button(text("embed.again"), "secondary", () => this.#again())];
       default:
         return [];
     }
@@ -320,7 +342,7 @@ export class HoldfastDrop extends HTMLElement {
     const path = `${this.server}/v1/drops/${this.#dropId}/holds`;
     const [headers, run] = [await this.#headers(), this.#run];
     const checking = setInterval(() => {
-      if (percentOf(claim.key) !== undefined) this.#say("Checking this browser…");
+      if (percentOf(claim.key) !== undefined) this.#in(() => this.#say(text("busy.browser")));
     }, CHECKING_MS);
     try {
       const hold = await callUntilDecided(path, { method: "POST", body, key: claim.key, headers });
@@ -360,14 +382,7 @@ export class HoldfastDrop extends HTMLElement {
     const isActive = hold.status === "held" || hold.status === "purchased";
     this.#hold = isActive ? hold : undefined;
     if (hold.status !== "held") this.#remember(undefined);
-    this.#say(
-      {
-        held: `${units(hold.quantity, "unit is", "units are")} reserved for you.`,
-        purchased: `${units(hold.quantity, "unit", "units")} bought. Thank you!`,
-        expired: "The hold ended. You were not charged.",
-        released: "The hold was released.",
-      }[hold.status],
-    );
+    this.#in(() => this.#say(text(`embed.${hold.status}`, { count: hold.quantity })));
     if (hold.status === "expired" && was === "held")
       this.#emit("expired", { hold, drop: this.#drop });
     this.#tick();
@@ -383,7 +398,7 @@ export class HoldfastDrop extends HTMLElement {
   #refuse(error) {
     if (!(error instanceof Problem)) throw error;
     const { code, status, numbers: problem } = error;
-    this.#say(explain(error), true);
+    this.#in(() => this.#say(explain(error), true));
     this.#emit("error", { code, status, problem });
     if (["hold_expired", "hold_released", "hold_purchased"].includes(code) && this.#hold)
       void this.refresh().catch(() => {});
@@ -411,31 +426,24 @@ function explain({ code, message, numbers, retryAfter }) {
   switch (code) {
     case "sold_out":
       return numbers.available > 0
-        ? `Only ${units(numbers.available, "unit is", "units are")} available right now.`
-        : "No units are available right now.";
+        ? text("refusal.few_left", { count: numbers.available })
+        : text("embed.none_left");
     case "limit_reached":
       return numbers.allowance > 0
-        ? `You can hold at most ${count(numbers.allowance)} more.`
-        : `You have reached the limit of ${units(numbers.limit, "unit")} per buyer.`;
+        ? text("refusal.allowance", { count: numbers.allowance })
+        : text("refusal.limit", { count: numbers.limit });
     case "throttled":
     case "cooling_down":
     case "address_limit_reached":
-      return `Too many holds in a short time. Try again in ${duration(retryAfter * 1000)}.`;
+      return text("embed.throttled", { time: duration(retryAfter * 1000) });
     case "not_live":
-      return `The drop starts at ${clock(numbers.starts_at)}.`;
-    case "paused":
-      return "The drop is paused. Try again when it resumes.";
+      return text("embed.not_live", { time: clock(numbers.starts_at) });
     case "ended":
-      return "The drop is over.";
+      return text("embed.over");
     case "hold_expired":
-      return "The hold ended before it was bought. You were not charged.";
-    case "drop_not_found":
-      return "This drop does not exist.";
-    case "unavailable":
-    case "unreachable":
-      return "The shop did not respond in time, so the outcome is unknown. Try again.";
+      return text("embed.hold_expired");
     default:
-      return isolate(message);
+      return hasText(`problem.${code}`) ? text(`problem.${code}`) : isolate(message);
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { displayName, setDisplayName } from "../lib/buyer.js";
 import { h } from "../lib/dom.js";
+import { text } from "../lib/text.js";
 
 export class NameField extends HTMLElement {
   connectedCallback() {
@@ -9,11 +10,11 @@ export class NameField extends HTMLElement {
       id: "display-name",
       maxlength: 60,
       autocomplete: "nickname",
-      placeholder: "Public if you buy",
+      placeholder: text("name.hint"),
     });
     field.value = displayName();
     field.addEventListener("change", () => setDisplayName(field.value));
-    this.replaceChildren(h("label", { for: "display-name" }, "Your name (optional)"), field);
+    this.replaceChildren(h("label", { for: "display-name" }, text("name.label")), field);
   }
 }
 customElements.define("name-field", NameField);

@@ -3,7 +3,8 @@
 
 import { h, mark, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
-import { day, money, units } from "../lib/format.js";
+import { count, day, money } from "../lib/format.js";
+import { hasText, text } from "../lib/text.js";
 import { recall, remember } from "../lib/buyer.js";
 import { Notifications } from "../lib/notifications.js";
 import { ofThisBuyer } from "../lib/token.js";
@@ -19,11 +20,11 @@ export class NotificationBell extends HTMLElement {
   #notifications = new Notifications();
   #unread = h("span", { class: "unread", hidden: true });
   #list = h("ul", { class: "plain" });
-  #none = h("p", { class: "quiet-words" }, "No notifications yet.");
+  #none = h("p", { class: "quiet-words" }, text("notifications.none"));
   #box = h(
     "details",
     { ontoggle: () => this.#opened() },
-    h("summary", {}, "Notifications", this.#unread),
+    h("summary", {}, text("notifications.title"), this.#unread),
     h("div", { class: "box" }, this.#none, this.#list, new PushChoice()),
   );
   /** Undefined before the first list. @type {Set<string> | undefined} */
@@ -52,8 +53,12 @@ export class NotificationBell extends HTMLElement {
     if (this.#box.open && newest > 0) remember(SEEN, String(newest));
     const seen = Number(recall(SEEN)) || 0;
     const unread = all.filter(({ position }) => position > seen).length;
-    write(this.#unread, unread > 0 ? String(unread) : "");
-    mark(this.#unread, "aria-label", unread > 0 ? `${unread} new` : null);
+    write(this.#unread, unread > 0 ? count(unread) : "");
+    mark(
+      this.#unread,
+      "aria-label",
+      unread > 0 ? text("notifications.new", { count: unread }) : null,
+    );
     this.#unread.hidden = unread === 0;
   }
 }
@@ -73,22 +78,11 @@ function row(notification) {
 /** Describes a notification. @param {Notification} notification */
 function words({ type, drop_name, data }) {
   const name = isolate(nameOrUnnamed(drop_name ?? ""));
-  switch (type) {
-    case "drop.started":
-      return `${name} has started.`;
-    case "drop.sold_out":
-      return `${name} is sold out.`;
-    case "stock.low":
-      return data.available === undefined
-        ? `${name} is low on stock.`
-        : `${name}: ${units(data.available, "unit")} left.`;
-    case "waitlist.offered":
-      return `${name}: ${units(data.quantity, "unit is", "units are")} held for you from the waitlist.`;
-    case "order.confirmed":
-      return "Your order is confirmed.";
-    case "order.refunded":
-      return `${name}: ${money(data.amount)} will be refunded.`;
-    default:
-      return `${name}: ${type}`;
-  }
+  if (type === "stock.low" && data.available !== undefined)
+    return text("notice.stock.left", { name, count: data.available });
+  const key = `notice.${type}`;
+  // A newer server may send other types.
+  if (!hasText(key)) return `${name}: ${type}`;
+  const amount = data.amount ? money(data.amount) : "";
+  return text(key, { name, count: data.quantity ?? 0, amount });
 }

@@ -6,6 +6,7 @@ import { h, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { money } from "../lib/format.js";
 import { ORDER_STATUS, orderStatusOf } from "../lib/order.js";
+import { text } from "../lib/text.js";
 import { session } from "../lib/token.js";
 
 /**
@@ -18,11 +19,7 @@ const MAX_SHOWN = 10;
 
 export class OrderList extends HTMLElement {
   #list = h("ul", { class: "plain rows" });
-  #none = h(
-    "p",
-    { class: "quiet-words" },
-    "No orders yet. They are listed here, and are kept when you reload the page.",
-  );
+  #none = h("p", { class: "quiet-words" }, text("orders.none"));
   /** The orders that were read, by id. @type {Map<string, Order>} */
   #orders = new Map();
 
@@ -79,7 +76,10 @@ function placed() {
 /** @param {Checkout} checkout */
 function makeRow({ order_id = "", lines }) {
   const [first, ...others] = lines.map(({ drop_name }) => isolate(nameOrUnnamed(drop_name)));
-  const words = others.length > 0 ? `${first} and ${others.length} more` : (first ?? "");
+  const words =
+    others.length > 0
+      ? text("orders.and_more", { name: first ?? "", count: others.length })
+      : (first ?? "");
   return h(
     "li",
     { "data-order-id": order_id },

@@ -8,17 +8,19 @@ import { cancelOrder, checkouts, pay, submitPayment } from "../lib/checkout.js";
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
 import { nameOrUnnamed } from "../lib/foreign.js";
-import { clock, count, duration, exact, money, units } from "../lib/format.js";
+import { clock, count, duration, exact, money } from "../lib/format.js";
 import {
   FULFILMENT,
   ORDER_STATUS,
   orderStatusOf,
+  refundSum,
   refundWords,
   refundedOf,
   shortId,
 } from "../lib/order.js";
 import { isOpen, paymentWords } from "../lib/payment.js";
 import { button, disarm } from "../lib/press.js";
+import { text } from "../lib/text.js";
 
 /**
  * @typedef {import("../lib/api.js").Order} Order
@@ -26,15 +28,13 @@ import { button, disarm } from "../lib/press.js";
  * @typedef {{nodes: Node[], tick?: () => void}} View
  */
 
-/** The outcomes of a demo payment: value, label, explanation. @type {[string, string, string][]} */
-const SCENARIOS = [
-  ["pays", "Pays", "The money arrives at once."],
-  ["declines", "Is declined", "No money; the order can be paid again."],
-  ["pays_late", "Pays late", "The money arrives a few seconds after the order has expired."],
-  ["pays_twice", "Pays twice", "The money arrives two times; the second time is refunded."],
-];
+/** The outcomes of a demo payment. */
+const SCENARIOS = ["pays", "declines", "pays_late", "pays_twice"];
 /** How long after the deadline a late payment arrives, in seconds. */
 const LATE_SECONDS = 3;
+
+/** The facts of a receipt that are not in the language of the page. */
+const FOREIGN = new Set(["order", "tracking"]);
 
 /** Dispatches `changed` after an action that may have changed the order. */
 export class OrderSheet extends HTMLElement {
@@ -49,7 +49,7 @@ export class OrderSheet extends HTMLElement {
   /** True after the buyer has asked for another payment. */
   #isChoosing = false;
   #title = h("h1");
-  #panel = h("section", { class: "panel pay", "aria-label": "Payment", tabindex: -1 });
+  #panel = h("section", { class: "panel pay", "aria-label": text("order.payment"), tabindex: -1 });
   #items = h("ul", { class: "plain rows" });
   #facts = h("dl", { class: "pairs" });
   #stop = () => {};
@@ -87,13 +87,13 @@ export class OrderSheet extends HTMLElement {
           h(
             "section",
             { class: "panel", "aria-labelledby": "items-title" },
-            h("h2", { id: "items-title" }, "Items"),
+            h("h2", { id: "items-title" }, text("order.items")),
             this.#items,
           ),
           h(
             "section",
             { class: "panel", "aria-labelledby": "receipt-title" },
-            h("h2", { id: "receipt-title" }, "Receipt"),
+            h("h2", { id: "receipt-title" }, text("order.receipt")),
             this.#facts,
           ),
         ),
@@ -151,14 +151,14 @@ export class OrderSheet extends HTMLElement {
   #pending(order) {
     const { nodes: head, tick } = countdown(order);
     const attempt = checkouts.paymentOf(order.id);
-    const cancel = button("Cancel the order", "quiet", async () => {
+    const cancel = button(text("order.cancel"), "quiet", async () => {
       const cancelled = await cancelOrder(order);
       if (cancelled) this.order = cancelled;
       this.#changed();
     });
     if (attempt?.stage === "starting") {
-      const again = attempt.again ? " No response yet, retrying." : "";
-      const words = `Starting the payment…${again}`;
+      const again = attempt.again ? ` ${text("busy.retrying")}` : "";
+      const words = `${text("order.starting")}${again}`;
       return { nodes: [...head, h("p", { class: "outcome busy", role: "status" }, words)], tick };
     }
     if (attempt?.stage === "unanswered")
@@ -168,14 +168,14 @@ export class OrderSheet extends HTMLElement {
           h(
             "p",
             { class: "outcome" },
-            h("strong", {}, "No response."),
-            " It is unknown whether the payment was started. Retry to find out; a retry never pays twice.",
+            h("strong", {}, text("unanswered.title")),
+            ` ${text("unanswered.payment")}`,
           ),
           h(
             "div",
             { class: "actions" },
-            button("Retry", "primary", () => this.#send(() => submitPayment(attempt))),
-            button("Discard", "quiet", () => checkouts.removePayment(attempt.key)),
+            button(text("action.retry"), "primary", () => this.#send(() => submitPayment(attempt))),
+            button(text("action.discard"), "quiet", () => checkouts.removePayment(attempt.key)),
           ),
         ],
         tick,
@@ -188,13 +188,13 @@ export class OrderSheet extends HTMLElement {
           h(
             "p",
             { class: "outcome", role: "status" },
-            h("strong", {}, "Payment in progress."),
-            ` ${money(payment.amount)}. This page shows the result.`,
+            h("strong", {}, text("order.in_progress")),
+            ` ${text("order.in_progress_words", { amount: money(payment.amount) })}`,
           ),
           h(
             "div",
             { class: "actions" },
-            button("Pay in another way", "quiet", () => {
+            button(text("order.pay_otherwise"), "quiet", () => {
               this.#isChoosing = true;
               this.#show();
             }),
@@ -208,15 +208,25 @@ export class OrderSheet extends HTMLElement {
 
   /** The outcomes of a demo payment. @param {Order} order @param {Node} cancel @returns {Node[]} */
   #choices(order, cancel) {
-    const radios = SCENARIOS.map(([value, words, hint], index) =>
+    const radios = SCENARIOS.map((value, index) =>
       h(
         "label",
         { class: "check" },
         h("input", { type: "radio", name: "scenario", value, checked: index === 0 }),
-        h("span", {}, `${words} `, h("span", { class: "hint line" }, hint)),
+        h(
+          "span",
+          {},
+          `${text(`scenario.${value}`)} `,
+          h("span", { class: "hint line" }, text(`scenario.${value}_hint`)),
+        ),
       ),
     );
-    const choice = h("fieldset", { class: "checks" }, h("legend", {}, "Demo payment"), ...radios);
+    const choice = h(
+      "fieldset",
+      { class: "checks" },
+      h("legend", {}, text("payment.provider.demo")),
+      ...radios,
+    );
     const chosen = () => {
       const checked = choice.querySelector("input:checked");
       return checked instanceof HTMLInputElement ? checked.value : "pays";
@@ -226,8 +236,8 @@ export class OrderSheet extends HTMLElement {
       h(
         "p",
         { class: "outcome", role: "status" },
-        h("strong", {}, "The payment was declined."),
-        " You were not charged. You can try again.",
+        h("strong", {}, text("order.declined")),
+        ` ${text("order.declined_words")}`,
       );
     const press = () => {
       this.#isChoosing = false;
@@ -236,7 +246,12 @@ export class OrderSheet extends HTMLElement {
     return [
       ...(declined ? [declined] : []),
       choice,
-      h("div", { class: "actions" }, button(`Pay ${money(order.total)}`, "primary", press), cancel),
+      h(
+        "div",
+        { class: "actions" },
+        button(text("order.pay", { amount: money(order.total) }), "primary", press),
+        cancel,
+      ),
     ];
   }
 
@@ -272,14 +287,18 @@ export class OrderSheet extends HTMLElement {
   #showItems({ items }) {
     const rows = items.map((item) => {
       const name = this.#drops.get(item.drop_id)?.name;
-      const refunded = item.refunded.quantity > 0 && ` · ${count(item.refunded.quantity)} refunded`;
+      const refunded =
+        item.refunded.quantity > 0 &&
+        ` · ${text("order.item_refunded", { count: item.refunded.quantity })}`;
       return h(
         "li",
         {},
         h(
           "a",
           { href: `/drops/${item.drop_id}`, dir: "auto" },
-          name === undefined ? `Drop ${shortId(item.drop_id)}` : nameOrUnnamed(name),
+          name === undefined
+            ? text("drop.with_id", { id: shortId(item.drop_id) })
+            : nameOrUnnamed(name),
         ),
         h(
           "span",
@@ -289,9 +308,9 @@ export class OrderSheet extends HTMLElement {
         ),
       );
     });
-    const text = rows.map((row) => row.textContent).join("\n");
-    if (this.#items.dataset.text === text) return;
-    this.#items.dataset.text = text;
+    const words = rows.map((row) => row.textContent).join("\n");
+    if (this.#items.dataset.text === words) return;
+    this.#items.dataset.text = words;
     this.#items.replaceChildren(...rows);
   }
 
@@ -303,33 +322,32 @@ export class OrderSheet extends HTMLElement {
     const kept = { amount: order.total.amount - refunded.amount.amount, currency };
     /** @type {[string, string | null | false | undefined][]} */
     const facts = [
-      ["Order", order.id],
-      ["Status", order.late ? `${ORDER_STATUS[status]}, late` : ORDER_STATUS[status]],
-      ["Placed", exact(order.placed_at)],
-      ["Paid", order.paid_at && exact(order.paid_at)],
-      ["Cancelled", order.cancelled_at && exact(order.cancelled_at)],
-      ["Payment", order.payment && paymentWords(order.payment)],
-      ["Total", money(order.total)],
+      ["order", order.id],
       [
-        "Refunded",
-        refunded.quantity > 0 &&
-          `${money(refunded.amount)} for ${units(refunded.quantity, "unit")}`,
+        "status",
+        order.late ? text("order.late", { status: ORDER_STATUS[status] }) : ORDER_STATUS[status],
       ],
+      ["placed", exact(order.placed_at)],
+      ["paid", order.paid_at && exact(order.paid_at)],
+      ["cancelled", order.cancelled_at && exact(order.cancelled_at)],
+      ["payment", order.payment && paymentWords(order.payment)],
+      ["total", money(order.total)],
+      ["refunded", refunded.quantity > 0 && refundSum(refunded)],
       ...order.refunds.map(
-        (refund) => /** @type {[string, string]} */ (["Refund", refundWords(refund)]),
+        (refund) => /** @type {[string, string]} */ (["refund", refundWords(refund)]),
       ),
-      ["You paid", refunded.quantity > 0 && money(kept)],
-      ["Delivery", order.paid_at !== null && FULFILMENT[order.fulfilment]],
-      ["Tracking", order.tracking],
+      ["kept", refunded.quantity > 0 && money(kept)],
+      ["delivery", order.paid_at !== null && FULFILMENT[order.fulfilment]],
+      ["tracking", order.tracking],
     ];
     const shown = facts.filter(([, value]) => value);
-    const text = JSON.stringify(shown);
-    if (this.#facts.dataset.text === text) return;
-    this.#facts.dataset.text = text;
+    const words = JSON.stringify(shown);
+    if (this.#facts.dataset.text === words) return;
+    this.#facts.dataset.text = words;
     this.#facts.replaceChildren(
       ...shown.flatMap(([name, value]) => [
-        h("dt", {}, name),
-        h("dd", { dir: name === "Tracking" ? "auto" : null }, value),
+        h("dt", {}, text(`receipt.${name}`)),
+        h("dd", { dir: FOREIGN.has(name) ? "auto" : null }, value),
       ]),
     );
   }
@@ -338,18 +356,18 @@ customElements.define("order-sheet", OrderSheet);
 
 /** @type {Record<import("../lib/api.js").OrderStatus, (order: Order) => string>} */
 const TITLES = {
-  pending: () => "Reserved for you",
-  paid: ({ late }) => (late ? "Paid, after the deadline" : "Thank you"),
-  cancelled: () => "Order cancelled",
-  expired: () => "Order expired",
-  partially_refunded: () => "Partly refunded",
-  refunded: () => "Refunded",
+  pending: () => text("order.title.pending"),
+  paid: ({ late }) => text(late ? "order.title.late" : "order.title.paid"),
+  cancelled: () => text("order.title.cancelled"),
+  expired: () => text("order.title.expired"),
+  partially_refunded: () => text("order.title.partially_refunded"),
+  refunded: () => text("order.title.refunded"),
 };
 
 /** @param {Order} order @returns {{nodes: Node[], tick: () => void}} */
 function countdown(order) {
   const [left, fuse] = [
-    h("span", { class: "time", role: "timer", "aria-label": "Time left to pay" }),
+    h("span", { class: "time", role: "timer", "aria-label": text("order.time_left") }),
     h("span"),
   ];
   const quantity = order.items.reduce((sum, item) => sum + item.quantity, 0);
@@ -360,12 +378,12 @@ function countdown(order) {
     write(left, duration(remaining));
     left.toggleAttribute("data-soon", remaining < 10_000);
     fuse.style.transform = `scaleX(${Math.min(1, Math.max(0, remaining / whole)).toFixed(3)})`;
-    write(hint, `Reserved until ${clock(order.expires_at)}. Unpaid units are released then.`);
+    write(hint, text("order.until", { time: clock(order.expires_at) }));
   };
   const line = h(
     "p",
     { class: "held-line" },
-    h("span", {}, `${units(quantity, "unit")} for ${money(order.total)}`),
+    h("span", {}, refundSum({ quantity, amount: order.total })),
     left,
   );
   return {
@@ -379,17 +397,17 @@ function over(order, status) {
   const { payment } = order;
   const ended =
     status === "expired"
-      ? `The order expired at ${clock(order.expires_at)}, and its units were released.`
-      : "The order was cancelled, and its units were released.";
+      ? text("order.expired_words", { time: clock(order.expires_at) })
+      : text("order.cancelled_words");
   const back = h(
     "div",
     { class: "actions" },
-    button("Back to the cart with these items", "secondary", () => {
+    button(text("order.back_to_cart"), "secondary", () => {
       cart.restore(
         checkouts.all.find(({ order_id }) => order_id === order.id)?.lines ??
           order.items.map(({ drop_id, price, quantity }) => ({
             drop_id,
-            drop_name: `Drop ${shortId(drop_id)}`,
+            drop_name: text("drop.with_id", { id: shortId(drop_id) }),
             price,
             quantity,
           })),
@@ -404,30 +422,29 @@ function over(order, status) {
 
 /** The outcome of the money of an order that is over. @param {Order["payment"]} payment */
 function fate(payment) {
-  if (!payment || payment.status === "failed") return "You were not charged.";
-  if (isOpen(payment))
-    return "Your payment is still in progress. If it arrives, you get the units if they are free, and your money back otherwise.";
-  return "Your payment arrived too late, and its money is returned to you.";
+  if (!payment || payment.status === "failed") return text("order.not_charged");
+  return text(isOpen(payment) ? "order.still_open" : "order.too_late");
 }
 
 /** @param {Order} order @returns {Node[]} */
 function paid(order) {
   const refunded = refundedOf(order);
-  const late = order.late
-    ? "Your payment arrived after the deadline. The units were still free, so they are yours."
-    : "The order is paid, and the units are yours.";
-  const words = order.status === "paid" ? late : "The shop has returned money to you.";
+  const done = order.late ? "order.paid_late_words" : "order.paid_words";
+  const words = text(order.status === "paid" ? done : "order.refunded_words");
   return [
     h("p", { class: "outcome", role: "status" }, words),
     h(
       "p",
       { class: "held-line" },
-      h("span", {}, refunded.quantity > 0 ? "Refunded" : "Paid"),
+      h("span", {}, text(refunded.quantity > 0 ? "receipt.refunded" : "receipt.paid")),
       h(
         "strong",
         { class: "price" },
         refunded.quantity > 0
-          ? `${money(refunded.amount)} of ${money(order.total)}`
+          ? text("order.refunded_of", {
+              refunded: money(refunded.amount),
+              total: money(order.total),
+            })
           : money(order.total),
       ),
     ),

@@ -4,30 +4,19 @@ import { Problem } from "../lib/api.js";
 import { h, write } from "../lib/dom.js";
 import { button } from "../lib/press.js";
 import { keepPush, pushState, startPush, stopPush } from "../lib/push.js";
+import { worded } from "../lib/refusals.js";
+import { text, texts } from "../lib/text.js";
 import { toast } from "./toast-list.js";
 
 /** @typedef {import("../lib/push.js").PushState} PushState */
 
-/** @type {Record<PushState, {words: string, action: string}>} */
-const STATES = {
-  unsupported: {
-    words: "This browser cannot show notifications when the page is closed.",
-    action: "",
-  },
-  denied: {
-    words:
-      "The browser blocks notifications of this shop. Allow them in its settings for this site.",
-    action: "",
-  },
-  off: {
-    words: "New notifications appear here while a page of the shop is open.",
-    action: "Notify me when the page is closed",
-  },
-  on: {
-    words: "This browser shows notifications when the page is closed, too.",
-    action: "Stop these notifications",
-  },
-};
+const WORDS = texts({
+  unsupported: "push.unsupported",
+  denied: "push.denied",
+  off: "push.off",
+  on: "push.on",
+});
+const ACTIONS = texts({ off: "push.start", on: "push.stop" });
 
 export class PushChoice extends HTMLElement {
   /** @type {PushState} */
@@ -51,8 +40,8 @@ export class PushChoice extends HTMLElement {
   /** @param {PushState} state */
   #show(state) {
     this.#state = state;
-    const { words, action } = STATES[state];
-    write(this.#words, words);
+    write(this.#words, WORDS[state]);
+    const action = state === "off" || state === "on" ? ACTIONS[state] : "";
     write(this.#button, action);
     this.#button.hidden = action === "";
     this.hidden = false;
@@ -64,8 +53,8 @@ export class PushChoice extends HTMLElement {
       this.#show(await (this.#state === "on" ? stopPush() : startPush()));
     } catch (error) {
       // The push service of the browser may be unreachable, or blocked.
-      const words = "The browser cannot subscribe to notifications now. Try again later.";
-      toast(error instanceof Problem ? error.message : words, { kind: "refusal" });
+      const words = error instanceof Problem ? worded(error) : text("push.failed");
+      toast(words, { kind: "refusal" });
       this.#show(await pushState());
     } finally {
       this.#button.disabled = false;

@@ -2,13 +2,14 @@
 // at the available units; a number that is typed may exceed them, and the server decides.
 
 import { h, mark } from "../lib/dom.js";
+import { text } from "../lib/text.js";
 
 /** Dispatches `input`, as its input does. */
 export class QuantityStepper extends HTMLElement {
   #input = h("input", { type: "number", min: 1, value: 1, step: 1, inputmode: "numeric" });
-  #less = step("−", "One unit fewer", () => this.#add(-1));
-  #more = step("+", "One unit more", () => this.#add(1));
-  #label = h("label", {}, "Quantity");
+  #less = step("−", text("quantity.fewer"), () => this.#add(-1));
+  #more = step("+", text("quantity.more"), () => this.#add(1));
+  #label = h("label", {}, text("quantity.label"));
   #available = Infinity;
 
   constructor() {

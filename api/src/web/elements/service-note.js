@@ -3,6 +3,7 @@
 import { h } from "../lib/dom.js";
 import { clock } from "../lib/format.js";
 import { service } from "../lib/service.js";
+import { text } from "../lib/text.js";
 
 export class ServiceNote extends HTMLElement {
   connectedCallback() {
@@ -16,12 +17,7 @@ export class ServiceNote extends HTMLElement {
     if (awaySince === null) return this.replaceChildren();
     const words = this.getAttribute("words") ?? "";
     return this.replaceChildren(
-      h(
-        "p",
-        {},
-        h("strong", {}, `${words} `),
-        `Since ${clock(awaySince)}. Retrying automatically.`,
-      ),
+      h("p", {}, h("strong", {}, `${words} `), text("service.since", { time: clock(awaySince) })),
     );
   }
 }

@@ -4,13 +4,16 @@
 import { h, mark, write } from "../lib/dom.js";
 import { isolate } from "../lib/foreign.js";
 import { button } from "../lib/press.js";
+import { text } from "../lib/text.js";
 import { isTokenRequired, session, signInHref } from "../lib/token.js";
 import { toast } from "./toast-list.js";
 
 export class SignInButton extends HTMLElement {
-  #words = h("span", { class: "quiet-words" }, "Not signed in");
-  #again = h("span", { class: "again" });
-  #link = h("a", { class: "button small" }, h("span", {}, "Sign in", this.#again));
+  #words = h("span", { class: "quiet-words" }, text("sign_in.none"));
+  #long = h("span", { class: "long" });
+  /** On a phone, if there is a shorter text. */
+  #short = h("span", { class: "short", "aria-hidden": "true" });
+  #link = h("a", { class: "button small" }, this.#long, this.#short);
   #name = h("span", { class: "buyer", dir: "auto" });
   #whole = h("p", {});
   #box = h(
@@ -21,19 +24,19 @@ export class SignInButton extends HTMLElement {
       "div",
       { class: "box" },
       this.#whole,
-      button("Sign out", "quiet small", () => session.signOut()),
+      button(text("sign_in.out"), "quiet small", () => session.signOut()),
     ),
   );
   #question = h("p", {});
   #choice = h(
     "div",
-    { class: "box", role: "alertdialog", "aria-label": "Another buyer" },
+    { class: "box", role: "alertdialog", "aria-label": text("sign_in.other") },
     this.#question,
     h(
       "div",
       { class: "actions" },
-      button("Continue as before", "primary small", () => session.decide(false)),
-      button("Change", "quiet small", () => session.decide(true)),
+      button(text("sign_in.keep"), "primary small", () => session.decide(false)),
+      button(text("sign_in.change"), "quiet small", () => session.decide(true)),
     ),
   );
   #wasOpen = session.isOpen;
@@ -54,9 +57,10 @@ export class SignInButton extends HTMLElement {
     if (!isTokenRequired) return;
     const href = signInHref();
     mark(this.#link, "href", href);
-    write(this.#again, session.buyer ? " again" : "");
+    write(this.#long, text(session.buyer ? "sign_in.again" : "sign_in.link"));
+    write(this.#short, session.buyer ? text("sign_in.link") : "");
     write(this.#name, session.buyer);
-    write(this.#whole, `Signed in as ${isolate(session.buyer)}.`);
+    write(this.#whole, text("sign_in.as", { name: isolate(session.buyer) }));
     const shown = session.isOpen ? this.#box : href ? this.#link : this.#words;
     if (!this.contains(shown)) this.replaceChildren(shown);
     this.#ask();
@@ -69,7 +73,7 @@ export class SignInButton extends HTMLElement {
     if (!other) return this.#choice.remove();
     write(
       this.#question,
-      `A link brought a sign-in for ${isolate(other)}. You are signed in as ${isolate(buyer)}.`,
+      text("sign_in.question", { other: isolate(other), name: isolate(buyer) }),
     );
     return this.append(this.#choice);
   }
@@ -79,9 +83,9 @@ export class SignInButton extends HTMLElement {
     const isEnd = this.#wasOpen && !session.isOpen;
     this.#wasOpen = session.isOpen;
     if (!isEnd) return;
-    toast("Your sign-in has ended. Your holds and orders stay: sign in again to continue.", {
+    toast(text("sign_in.ended"), {
       kind: "refusal",
-      ...(href && { link: { href, words: "Sign in" } }),
+      ...(href && { link: { href, words: text("sign_in.link") } }),
     });
   }
 

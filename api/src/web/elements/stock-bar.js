@@ -5,6 +5,7 @@
 import { h, mark, write } from "../lib/dom.js";
 import { LEVEL } from "../lib/drop.js";
 import { count } from "../lib/format.js";
+import { text } from "../lib/text.js";
 
 /** @typedef {import("../lib/api.js").Stock} Stock */
 
@@ -34,14 +35,13 @@ export class StockBar extends HTMLElement {
     // The width of the largest number, so that the text after it does not move when the number
     // falls.
     this.#left.style.minWidth = `${count(total).length + 3.3}ch`;
-    write(this.#left, isOver ? `${count(sold)} sold` : `${count(available)} left`);
-    write(this.#rest, `of ${count(total)}${held > 0 ? ` · ${count(held)} held` : ""}`);
-    const onSale = isOver ? "" : `${count(available)} of ${count(total)} available, `;
-    mark(
-      this.#bar,
-      "aria-label",
-      `${onSale}${count(held)} held, ${count(sold)} ${isOver ? `of ${count(total)} ` : ""}sold`,
+    write(
+      this.#left,
+      isOver ? text("stock.sold", { number: sold }) : text("stock.left", { number: available }),
     );
+    write(this.#rest, text(held > 0 ? "stock.of_held" : "stock.of", { total, held }));
+    const label = isOver ? "stock.label_over" : "stock.label";
+    mark(this.#bar, "aria-label", text(label, { available, total, held, sold }));
     const isLow = !isOver && available > 0 && available <= Math.max(3, total / 10);
     this.toggleAttribute("data-low", isLow);
     this.toggleAttribute("data-over", isOver);

@@ -5,6 +5,7 @@
 
 import { TICK_MS, everyTick } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
+import { text } from "../lib/text.js";
 
 /**
  * @typedef {{kind?: "news" | "refusal", link?: {href: string, words: string},
@@ -59,7 +60,7 @@ export class ToastList extends HTMLElement {
   show(words, { kind = "news", link, stays = () => false }) {
     const close = h(
       "button",
-      { type: "button", class: "quiet small", "aria-label": "Dismiss" },
+      { type: "button", class: "quiet small", "aria-label": text("toast.dismiss") },
       "×",
     );
     const item = h(

@@ -5,9 +5,10 @@
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
-import { clock, duration, money, ordinal, units } from "../lib/format.js";
+import { clock, duration, money } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
 import { buy } from "../lib/shop.js";
+import { text } from "../lib/text.js";
 import { isSettled, store, unitPrice } from "../lib/yours.js";
 
 /** @typedef {import("../lib/yours.js").Entry} Entry */
@@ -20,11 +21,7 @@ export class YourList extends HTMLElement {
   /** @type {Map<string, Row>} */
   #rows = new Map();
   #list = h("ul", { class: "plain rows" });
-  #none = h(
-    "p",
-    { class: "quiet-words" },
-    "Nothing yet. Your holds and purchases are listed here, and are kept when you reload the page.",
-  );
+  #none = h("p", { class: "quiet-words" }, text("yours.none"));
   #stop = () => {};
 
   connectedCallback() {
@@ -94,40 +91,39 @@ function makeRow(entry) {
 
 /** @param {Entry} entry */
 function buyButton(entry) {
-  const made = button(`Buy for ${money(unitPrice(entry), entry.quantity)}`, "secondary small", () =>
-    buy(entry),
-  );
+  const words = text("action.buy", { price: money(unitPrice(entry), entry.quantity) });
+  const made = button(words, "secondary small", () => buy(entry));
   made.append(h("span", { class: "visually-hidden" }, `: ${isolate(entry.drop_name)}`));
   return made;
 }
 
 /** @param {Entry} entry */
 function describe(entry) {
-  const quantity = units(entry.quantity, "unit");
+  const { quantity } = entry;
   switch (entry.stage) {
     case "held":
-      return `${quantity} held · ${duration(until(entry.hold?.expires_at ?? ""))}`;
+      return `${text("yours.held", { count: quantity })} · ${duration(until(entry.hold?.expires_at ?? ""))}`;
     case "purchased":
-      return `${quantity} bought · ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}`;
+      return `${text("yours.bought", { count: quantity })} · ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : quantity)}`;
     case "expired":
-      return `expired at ${clock(entry.hold?.expires_at ?? 0)}`;
+      return text("yours.expired", { time: clock(entry.hold?.expires_at ?? 0) });
     case "released":
-      return entry.called_off ? "cancelled, not purchased" : "released";
+      return text(entry.called_off ? "yours.cancelled" : "yours.released");
     case "waiting":
     case "leaving":
-      if (entry.waiting?.blocked_by) return "on the waitlist, cannot be served";
+      if (entry.waiting?.blocked_by) return text("yours.blocked");
       return entry.waiting?.place
-        ? `${ordinal(entry.waiting.place)} on the waitlist`
-        : "on the waitlist";
+        ? text("yours.rank", { count: entry.waiting.place })
+        : text("yours.waiting");
     case "closed":
-      return entry.called_off ? "cancelled, waitlist closed" : "ended, waitlist closed";
+      return text(entry.called_off ? "yours.closed_cancelled" : "yours.closed");
     case "unanswered":
-      return "no response";
+      return text("yours.unanswered");
     case "asking":
     case "joining":
     case "buying":
     case "releasing":
     case "checking":
-      return entry.again ? "retrying…" : "sending…";
+      return text(entry.again ? "yours.retrying" : "yours.sending");
   }
 }

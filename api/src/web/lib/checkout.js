@@ -5,9 +5,10 @@
 import { Problem, callUntilDecided, uuid } from "./api.js";
 import { buyerId, displayName, recall, remember } from "./buyer.js";
 import { cart } from "./cart.js";
-import { explain } from "./refusals.js";
+import { explain, signInLink } from "./refusals.js";
 import { service } from "./service.js";
-import { isSignedOut, ofThisBuyer, session, signInLink } from "./token.js";
+import { hasText, text } from "./text.js";
+import { isSignedOut, ofThisBuyer, session } from "./token.js";
 import { toast } from "../elements/toast-list.js";
 import { RETRY_WINDOW_MS } from "./yours.js";
 
@@ -200,8 +201,7 @@ function lineOf({ numbers }, lines) {
 /** @param {Problem} problem */
 function wordsOf(problem) {
   const [fault] = problem.numbers.errors ?? [];
-  if (fault && /\/drop_id$/.test(fault.pointer))
-    return "All items of an order must have the same currency. Order this one by itself.";
+  if (fault && /\/drop_id$/.test(fault.pointer)) return text("order.one_currency");
   return explain(problem);
 }
 
@@ -267,22 +267,8 @@ export async function submitPayment({ key, order_id, scenario }, isFirst = false
 
 /** @param {Problem} problem */
 function paymentRefusal(problem) {
-  switch (problem.code) {
-    case "order_paid":
-      return "The order is already paid.";
-    case "order_expired":
-      return "The order has expired. You were not charged.";
-    case "order_cancelled":
-      return "The order was cancelled. You were not charged.";
-    case "too_many_payments":
-      return "Too many payments were tried for this order.";
-    case "payment_refused":
-      return "The provider refused to start the payment. You were not charged; try again.";
-    case "not_found":
-      return "This shop takes no payments here.";
-    default:
-      return explain(problem);
-  }
+  const key = `payment.problem.${problem.code}`;
+  return hasText(key) ? text(key) : explain(problem);
 }
 
 /**
@@ -300,7 +286,7 @@ export async function resumePayment(orderId) {
 export async function cancelOrder(order) {
   try {
     const cancelled = await callUntilDecided(`/v1/orders/${order.id}/cancel`, { method: "POST" });
-    toast("The order is cancelled, and its units are released.");
+    toast(text("toast.order_cancelled"));
     return cancelled;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;

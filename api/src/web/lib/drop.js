@@ -1,20 +1,21 @@
 // Texts that describe a drop.
 
 import { until } from "./clock.js";
-import { count, day, duration, units, zoneAt } from "./format.js";
+import { day, duration, zoneAt } from "./format.js";
+import { text, texts } from "./text.js";
 
 /** @typedef {import("./api.js").Drop} Drop */
 
-/** @type {Record<import("./api.js").DropStatus, string>} */
-export const STATUS = {
-  scheduled: "Upcoming",
-  live: "On sale",
-  sold_out: "Sold out",
-  ended: "Ended",
-  cancelled: "Cancelled",
-  paused: "Paused",
-  draft: "Draft",
-};
+/** @type {Readonly<Record<import("./api.js").DropStatus, string>>} */
+export const STATUS = texts({
+  scheduled: "status.scheduled",
+  live: "status.live",
+  sold_out: "status.sold_out",
+  ended: "status.ended",
+  cancelled: "status.cancelled",
+  paused: "status.paused",
+  draft: "status.draft",
+});
 
 /**
  * The current status, which may have changed with the server's clock since the drop was received.
@@ -30,7 +31,11 @@ export function statusOf(drop) {
 }
 
 /** The words for a stock without numbers. */
-export const LEVEL = { in_stock: "In stock", low: "Only a few left", sold_out: "None left" };
+export const LEVEL = texts({
+  in_stock: "stock.in_stock",
+  low: "stock.low",
+  sold_out: "stock.none",
+});
 
 /** Returns whether no unit is available. @param {import("./api.js").Stock} stock */
 function isSoldOut({ level, available }) {
@@ -66,28 +71,33 @@ export function isOver(status) {
 export function when(drop) {
   switch (statusOf(drop)) {
     case "scheduled":
-      return `Starts ${day(drop.starts_at)} ${zoneAt(drop.starts_at)}`;
+      return text("drop.starts", { time: dayAndZone(drop.starts_at) });
     case "live":
     case "sold_out":
-      return drop.ends_at ? `Ends in ${duration(until(drop.ends_at))}` : withoutEnd(drop);
-    case "ended": {
-      const at = drop.ends_at ?? drop.server_time;
-      return `Ended ${day(at)} ${zoneAt(at)}`;
-    }
+      return drop.ends_at
+        ? text("drop.ends_in", { time: duration(until(drop.ends_at)) })
+        : withoutEnd(drop);
+    case "ended":
+      return text("drop.ended_at", { time: dayAndZone(drop.ends_at ?? drop.server_time) });
     case "paused":
-      return "Sales will resume";
+      return text("drop.will_resume");
     case "draft":
-      return "Not published";
+      return text("drop.not_published");
     case "cancelled":
-      return "No further sales";
+      return text("drop.no_sales");
   }
+}
+
+/** @param {string} time */
+function dayAndZone(time) {
+  return `${day(time)} ${zoneAt(time)}`;
 }
 
 /** @param {Drop} drop */
 function withoutEnd({ stock, waitlist_length }) {
-  if (!isSoldOut(stock)) return "While stock lasts";
-  if (stock.held === 0) return "All units are sold";
-  return waitlist_length > 0 ? "Returned units go to the waitlist" : "Returned units are sold here";
+  if (!isSoldOut(stock)) return text("drop.while_stock");
+  if (stock.held === 0) return text("drop.all_sold");
+  return text(waitlist_length > 0 ? "drop.returned_waitlist" : "drop.returned_sold");
 }
 
 /**
@@ -96,19 +106,21 @@ function withoutEnd({ stock, waitlist_length }) {
  * @param {import("./api.js").Block} block @param {number} requested units @param {Drop} [drop]
  */
 export function blockReason(block, requested, drop) {
-  const request = `you requested ${units(requested, "unit")}`;
+  const units = text("unit.count", { count: requested });
   switch (block) {
     case "max_per_hold":
       return drop
-        ? `the limit per hold is ${units(drop.max_per_hold, "unit")}, and ${request}.`
-        : `${request}, which exceeds the limit per hold.`;
+        ? text("block.hold_limit", {
+            limit: text("unit.count", { count: drop.max_per_hold }),
+            units,
+          })
+        : text("block.hold", { units });
     case "max_per_buyer":
-      return `with the units that you hold and have bought, ${count(requested)} more would exceed the limit per buyer.`;
+      return text("block.buyer", { count: requested });
     case "total_stock": {
       const left = drop && drop.stock.total - drop.stock.sold;
-      if (!left)
-        return `${left === 0 ? "all units are sold" : "fewer units are unsold than you requested"}; you can be served only if stock is added.`;
-      return `only ${units(left, "unit is", "units are")} unsold, and ${request}; you can be served only if stock is added.`;
+      if (!left) return text(left === 0 ? "block.sold" : "block.fewer");
+      return text("block.unsold", { count: left, units });
     }
   }
 }
@@ -127,6 +139,6 @@ export function offerSeconds({ offer_seconds, hold_seconds }) {
 export function statusWords(drop) {
   const status = statusOf(drop);
   // Units on hold may become available again, so the drop is not sold out for good.
-  if (status === "sold_out" && drop.stock.held > 0) return "All units on hold";
+  if (status === "sold_out" && drop.stock.held > 0) return text("status.all_held");
   return STATUS[status];
 }

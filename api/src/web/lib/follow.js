@@ -6,7 +6,9 @@ import { everyTick, until } from "./clock.js";
 import { blockReason } from "./drop.js";
 import { isolate } from "./foreign.js";
 import { clock } from "./format.js";
+import { about } from "./refusals.js";
 import { applyNews, check, refresh, resume, settle } from "./shop.js";
+import { text } from "./text.js";
 import { session } from "./token.js";
 import { setNews } from "./title.js";
 import { isAbandoned, store } from "./yours.js";
@@ -112,7 +114,7 @@ function updateHold(entry, hold) {
     const isLong = Date.parse(hold.expires_at) - Date.parse(hold.placed_at) > 2000 * seconds;
     if (!isNear || !isLong || warned.has(`${hold.id} ${seconds}`)) continue;
     warned.add(`${hold.id} ${seconds}`);
-    toast(`${isolate(entry.drop_name)}: ${seconds} seconds left to buy.`);
+    toast(about(entry.drop_name, text("toast.seconds_left", { count: seconds })));
   }
 }
 
@@ -139,7 +141,7 @@ function report() {
   }
   reported = snapshot();
   const offer = store.entries.find(({ stage, waiting }) => stage === "held" && waiting);
-  setNews(offer ? `Your turn: ${isolate(offer.drop_name)}` : "");
+  setNews(offer ? text("title.your_turn", { name: isolate(offer.drop_name) }) : "");
 }
 
 /**
@@ -147,38 +149,28 @@ function report() {
  * @param {Entry} entry
  */
 function reportBlock({ stage, waiting, quantity, drop_name, drop_id }) {
-  const name = isolate(drop_name);
   if (stage !== "waiting" || !waiting) return;
-  const link = { href: `/drops/${drop_id}`, words: "View drop" };
-  if (waiting.blocked_by)
-    toast(
-      `${name}: you cannot be served from the waitlist: ${blockReason(waiting.blocked_by, quantity)}`,
-      { link },
-    );
-  else toast(`${name}: you can be served from the waitlist again.`);
+  const link = { href: `/drops/${drop_id}`, words: text("toast.view_drop") };
+  const reason = waiting.blocked_by && blockReason(waiting.blocked_by, quantity);
+  if (reason) toast(about(drop_name, text("toast.cannot_be_served", { reason })), { link });
+  else toast(about(drop_name, text("toast.can_be_served")));
 }
 
 /** @param {Entry} entry @param {Entry["stage"]} before */
 function reportStage(entry, before) {
   const { stage, hold, called_off } = entry;
   const name = isolate(entry.drop_name);
-  const link = { href: `/drops/${entry.drop_id}`, words: "View drop" };
+  const link = { href: `/drops/${entry.drop_id}`, words: text("toast.view_drop") };
+  const time = clock(hold?.expires_at ?? 0);
   if (stage === "held" && before === "waiting")
-    toast(`${name}: it is your turn. Reserved for you until ${clock(hold?.expires_at ?? 0)}.`, {
+    toast(about(entry.drop_name, text("toast.your_turn", { time })), {
       link,
       stays: () => entry.stage === "held",
     });
-  if (stage === "expired")
-    toast(
-      `${name}: your hold expired at ${clock(hold?.expires_at ?? 0)}. The units are no longer reserved for you.`,
-    );
-  if (stage === "released" && called_off)
-    toast(`${name} was cancelled, and your hold was released. You were not charged.`, { link });
+  if (stage === "expired") toast(about(entry.drop_name, text("toast.expired", { time })));
+  if (stage === "released" && called_off) toast(text("toast.cancelled_hold", { name }), { link });
   if (stage === "closed")
-    toast(
-      called_off
-        ? `${name} was cancelled, and its waitlist is closed.`
-        : `${name} ended before your turn came.`,
-      { link },
-    );
+    toast(text(called_off ? "toast.cancelled_waitlist" : "toast.ended_waitlist", { name }), {
+      link,
+    });
 }

@@ -4,6 +4,8 @@
 // A separate element is isolated by `dir="auto"`. Inside a sentence the text is placed between
 // FIRST STRONG ISOLATE and POP DIRECTIONAL ISOLATE (UAX #9, section 2.4).
 
+import { language, text } from "./text.js";
+
 /**
  * Embeddings, overrides and isolates. Names in an older log can contain them, and they could end
  * our isolate.
@@ -13,9 +15,14 @@ const EXPLICIT = /[\u202a-\u202e\u2066-\u2069]/g;
 const RIGHT_TO_LEFT =
   /[\u0590-\u08ff\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
 
-/** Isolates a text for use inside a sentence. @param {string} text */
-export function isolate(text) {
-  return RIGHT_TO_LEFT.test(text) ? `\u2068${text.replace(EXPLICIT, "")}\u2069` : text;
+/** In a right-to-left sentence the letters of every other script change the direction. */
+const LETTER = /\p{L}/u;
+
+/** Isolates a text for use inside a sentence. @param {string} foreign */
+export function isolate(foreign) {
+  const isOther =
+    RIGHT_TO_LEFT.test(foreign) || (language().direction === "rtl" && LETTER.test(foreign));
+  return isOther ? `\u2068${foreign.replace(EXPLICIT, "")}\u2069` : foreign;
 }
 
 /**
@@ -27,5 +34,5 @@ export function nameOrUnnamed(name) {
     name.replace(/[\u2800\u{1d159}\p{Default_Ignorable_Code_Point}]/gu, ""),
   )
     ? name
-    : "Unnamed";
+    : text("drop.unnamed");
 }

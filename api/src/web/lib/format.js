@@ -1,13 +1,14 @@
-// Formats numbers, money and times.
+// Formats numbers, money and times in the language of the page.
 
 import { decimals } from "./currencies.js";
+import { count, formatOf, language, text } from "./text.js";
 
-/** @param {number} number */
-export function count(number) {
-  return number.toLocaleString("en");
-}
+export { count } from "./text.js";
 
-/** @param {number} number @param {string} one @param {string} [many] */
+/** The zone of the shop, if it has set one; otherwise that of the browser. */
+const zone = document.documentElement.dataset.timeZone;
+
+/** For pages in English. @param {number} number @param {string} one @param {string} [many] */
 export function units(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
@@ -19,12 +20,16 @@ export function units(number, one, many = `${one}s`) {
  */
 export function money({ amount, currency }, times = 1) {
   const digits = decimals(currency);
-  const format = new Intl.NumberFormat("en", {
-    style: "currency",
+  const format = formatOf(
     currency,
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+    (tag) =>
+      new Intl.NumberFormat(tag, {
+        style: "currency",
+        currency,
+        minimumFractionDigits: digits,
+        maximumFractionDigits: digits,
+      }),
+  );
   return format.format((amount * times) / 10 ** digits);
 }
 
@@ -37,27 +42,31 @@ export function duration(milliseconds) {
   const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
   const [days, hours] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3600) % 24];
   const [minutes, rest] = [Math.floor(seconds / 60) % 60, two(seconds % 60)];
-  if (days > 0) return `${units(days, "day")} ${two(hours)}:${two(minutes)}:${rest}`;
+  if (days > 0)
+    return text("duration.days", { count: days, time: `${two(hours)}:${two(minutes)}:${rest}` });
   return hours > 0 ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
 /** A duration in words. @param {number} seconds */
 export function durationInWords(seconds) {
-  if (seconds < 120) return units(seconds, "second");
-  if (seconds < 7200 && seconds % 60 === 0) return units(seconds / 60, "minute");
-  if (seconds % 3600 === 0) return units(seconds / 3600, "hour");
-  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (seconds < 120) return text("duration.seconds", { count: seconds });
+  if (seconds < 7200 && seconds % 60 === 0)
+    return text("duration.minutes", { count: seconds / 60 });
+  if (seconds % 3600 === 0) return text("duration.hours", { count: seconds / 3600 });
+  return text("duration.mixed", { minutes: Math.floor(seconds / 60), seconds: seconds % 60 });
 }
 
-/** @param {number} rank */
-export function ordinal(rank) {
-  const suffix = { zero: "th", one: "st", two: "nd", few: "rd", many: "th", other: "th" };
-  return `${count(rank)}${suffix[new Intl.PluralRules("en", { type: "ordinal" }).select(rank)]}`;
+/**
+ * @param {string | number} time
+ * @param {Intl.DateTimeFormatOptions} options
+ */
+function local(time, options) {
+  return new Date(time).toLocaleString(language().dates, { timeZone: zone, ...options });
 }
 
 /** The local time of day, with seconds. @param {string | number} time */
 export function clock(time) {
-  return new Date(time).toLocaleTimeString("en-GB");
+  return local(time, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 }
 
 /**
@@ -65,10 +74,10 @@ export function clock(time) {
  * @param {string | number} time
  */
 export function day(time) {
-  const date = new Date(time);
+  const yearOf = (/** @type {string | number} */ at) => local(at, { year: "numeric" });
   /** @type {Intl.DateTimeFormatOptions} */
-  const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
-  return date.toLocaleString("en-GB", {
+  const year = yearOf(time) === yearOf(Date.now()) ? {} : { year: "numeric" };
+  return local(time, {
     day: "numeric",
     month: "short",
     ...year,
@@ -77,22 +86,31 @@ export function day(time) {
   });
 }
 
-/** The time zone of this browser, with its present offset. */
+/** The time zone of the shown times, with its present offset. */
 export function timeZone() {
-  const { timeZone: name } = new Intl.DateTimeFormat().resolvedOptions();
+  const name = zone ?? new Intl.DateTimeFormat().resolvedOptions().timeZone;
   const offset = zoneAt(Date.now());
   return name === offset || name === "UTC" ? "UTC" : `${name} (${offset})`;
 }
 
 /** The offset from UTC of local times at `time`, as `UTC+2`. @param {string | number} time */
 export function zoneAt(time) {
-  const minutes = -new Date(time).getTimezoneOffset();
+  const minutes = offsetAt(new Date(time));
   const [hours, rest] = [Math.floor(Math.abs(minutes) / 60), Math.abs(minutes) % 60];
   const offset = `${hours}${rest > 0 ? `:${String(rest).padStart(2, "0")}` : ""}`;
   return minutes === 0 ? "UTC" : `UTC${minutes > 0 ? "+" : "−"}${offset}`;
 }
 
+/** The offset from UTC of local times, in minutes. @param {Date} date */
+function offsetAt(date) {
+  if (!zone) return -date.getTimezoneOffset();
+  const format = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });
+  const name = format.formatToParts(date).find(({ type }) => type === "timeZoneName")?.value;
+  const [, sign = "+", hours = 0, minutes = 0] = /([+-])(\d+):(\d+)/.exec(name ?? "") ?? [];
+  return (sign === "-" ? -1 : 1) * (60 * Number(hours) + Number(minutes));
+}
+
 /** Day and time to the second, with the year. @param {string | number} time */
 export function exact(time) {
-  return new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+  return local(time, { dateStyle: "medium", timeStyle: "medium" });
 }

@@ -2,30 +2,34 @@
 
 import { callForPage } from "./api.js";
 import { until } from "./clock.js";
-import { exact, money, units } from "./format.js";
+import { exact, money } from "./format.js";
+import { text, texts } from "./text.js";
 
 /**
  * @typedef {import("./api.js").Order} Order
  * @typedef {import("./api.js").Money} Money
  */
 
-/** @type {Record<import("./api.js").OrderStatus, string>} */
-export const ORDER_STATUS = {
-  pending: "Waiting for payment",
-  paid: "Paid",
-  cancelled: "Cancelled",
-  expired: "Expired",
-  partially_refunded: "Partly refunded",
-  refunded: "Refunded",
-};
+/** @type {Readonly<Record<import("./api.js").OrderStatus, string>>} */
+export const ORDER_STATUS = texts({
+  pending: "order.status.pending",
+  paid: "order.status.paid",
+  cancelled: "order.status.cancelled",
+  expired: "order.status.expired",
+  partially_refunded: "order.status.partially_refunded",
+  refunded: "order.status.refunded",
+});
 
-/** The steps in their order. @type {Record<import("./api.js").Fulfilment, string>} */
-export const FULFILMENT = {
-  unfulfilled: "Not started",
-  processing: "Processing",
-  shipped: "Shipped",
-  delivered: "Delivered",
-};
+/**
+ * The steps in their order.
+ * @type {Readonly<Record<import("./api.js").Fulfilment, string>>}
+ */
+export const FULFILMENT = texts({
+  unfulfilled: "order.step.unfulfilled",
+  processing: "order.step.processing",
+  shipped: "order.step.shipped",
+  delivered: "order.step.delivered",
+});
 
 /**
  * The current status: an order past its deadline is expired, even before that is recorded.
@@ -45,13 +49,24 @@ export function wasPaid({ paid_at }) {
  * @param {import("./api.js").MadeRefund} refund
  */
 export function refundWords({ amount, quantity, status, requested_at, settled_at }) {
-  const what = quantity > 0 ? `${money(amount)} for ${units(quantity, "unit")}` : money(amount);
-  const requested = `requested ${exact(requested_at)}`;
+  const sum = refundSum({ amount, quantity });
+  const requested = exact(requested_at);
+  const settled = exact(settled_at ?? requested_at);
   if (status === "succeeded" && settled_at !== null)
-    return `${what}, ${requested}, returned ${exact(settled_at)}`;
+    return text("refund.returned", { sum, requested, settled });
   if (status === "failed" && settled_at !== null)
-    return `${what}, ${requested}, not returned yet: failed ${exact(settled_at)}`;
-  return `${what}, ${requested}, being returned`;
+    return text("refund.failed", { sum, requested, settled });
+  return text("refund.pending", { sum, requested });
+}
+
+/**
+ * An amount, with its number of units if there is one.
+ * @param {{amount: import("./api.js").Money, quantity: number}} refund
+ */
+export function refundSum({ amount, quantity }) {
+  return quantity > 0
+    ? text("refund.sum", { amount: money(amount), count: quantity })
+    : money(amount);
 }
 
 /** The units and the money that were refunded. @param {Order} order */

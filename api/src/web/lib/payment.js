@@ -1,17 +1,9 @@
 // Texts that describe the payment of an order by a provider.
 
 import { money } from "./format.js";
+import { hasText, text } from "./text.js";
 
 /** @typedef {import("./api.js").OrderPayment} OrderPayment */
-
-/** @type {Record<string, string>} */
-const PROVIDERS = { demo: "Demo payment", stripe: "Stripe" };
-/** @type {Record<string, string>} */
-const STATUS = {
-  pending: "in progress",
-  succeeded: "received",
-  failed: "declined",
-};
 
 /** Returns whether money may still arrive. @param {OrderPayment} payment */
 export function isOpen({ status }) {
@@ -20,6 +12,11 @@ export function isOpen({ status }) {
 
 /** @param {OrderPayment} payment */
 export function paymentWords({ provider, status, amount, late }) {
-  const state = STATUS[status] ?? status.replaceAll("_", " ");
-  return `${PROVIDERS[provider] ?? provider}: ${money(amount)}, ${state}${late ? ", late" : ""}`;
+  const named = (/** @type {string} */ key, /** @type {string} */ other) =>
+    hasText(key) ? text(key) : other;
+  return text(late ? "payment.line_late" : "payment.line", {
+    provider: named(`payment.provider.${provider}`, provider),
+    amount: money(amount),
+    state: named(`payment.status.${status}`, status.replaceAll("_", " ")),
+  });
 }

@@ -4,9 +4,10 @@ import { Problem } from "./api.js";
 import { now } from "./clock.js";
 import { has, isOver, statusOf } from "./drop.js";
 import { isolate } from "./foreign.js";
-import { clock, count, duration, units } from "./format.js";
+import { clock, duration } from "./format.js";
 import { service } from "./service.js";
-import { session, signInLink } from "./token.js";
+import { hasText, text } from "./text.js";
+import { isSignedOut, session, signInHref } from "./token.js";
 import { store } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
 
@@ -61,7 +62,7 @@ export function refuse(entry, problem) {
     numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });
   const manner = { kind: /** @type {const} */ ("refusal"), ...signInLink(problem) };
-  toast(`${isolate(entry.drop_name)}: ${explain(problem)}`, manner);
+  toast(about(entry.drop_name, explain(problem)), manner);
 }
 
 /**
@@ -106,79 +107,64 @@ function isStillTrue({ code, numbers }, drop, age) {
   }
 }
 
+/** The link of a message about a refusal, if signing in helps. @param {unknown} problem */
+export function signInLink(problem) {
+  const href = isSignedOut(problem) ? signInHref() : "";
+  return href ? { link: { href, words: text("sign_in.link") } } : {};
+}
+
+/** A sentence about a drop. @param {string} name @param {string} words */
+export function about(name, words) {
+  return text("drop.about", { name: isolate(name), words });
+}
+
 /** Describes a refusal and the next step. @param {Problem} problem */
 export function explain(problem) {
   const { numbers } = problem;
   switch (problem.code) {
     case "sold_out":
       return numbers.available > 0
-        ? `Only ${units(numbers.available, "unit is", "units are")} available right now.`
-        : "No units are available right now. Returned units are offered to the waitlist first.";
+        ? text("refusal.few_left", { count: numbers.available })
+        : text("refusal.sold_out");
     case "limit_reached":
       return numbers.allowance > 0
-        ? `You can hold at most ${count(numbers.allowance)} more.`
-        : `You have reached the limit of ${units(numbers.limit, "unit")} per buyer.`;
+        ? text("refusal.allowance", { count: numbers.allowance })
+        : text("refusal.limit", { count: numbers.limit });
     case "throttled":
       return tooSoon(Date.parse(numbers.retry_at));
     case "cooling_down":
-      return `Too many holds from your network expired without a purchase. Try again at ${clock(numbers.retry_at)}.`;
+      return text("refusal.cooling_down", { time: clock(numbers.retry_at) });
     case "address_limit_reached":
       return numbers.limit_name === "holds"
-        ? `The limit of open holds for your network is reached. Try again at ${clock(numbers.retry_at)}.`
-        : "The limit of waitlist entries for your network is reached. Try again later.";
+        ? text("refusal.network_holds", { time: clock(numbers.retry_at) })
+        : text("refusal.network_waitlist");
     case "not_live":
-      return `The drop has not started. It starts at ${clock(numbers.starts_at)}.`;
-    case "unauthorized":
-      return "Sign in to continue.";
-    case "code_required":
-      return "This drop requires an access code.";
+      return text("refusal.not_live", { time: clock(numbers.starts_at) });
     case "code_invalid":
       return numbers.expired_at
-        ? `The access code expired at ${clock(numbers.expired_at)}.`
-        : "This drop has no such access code. Compare it with the one that you received.";
-    case "code_spent":
-      return "The access code has been used.";
-    case "challenge_required":
-    case "challenge_invalid":
-    case "challenge_expired":
-      return "The check of this browser did not succeed. Try again.";
-    case "challenge_cancelled":
-      return "You stopped the check. Nothing is reserved for you.";
-    case "challenge_unsupported":
-      return "This drop checks browsers, which works over HTTPS only.";
-    case "paused":
-      return "The drop is paused. You can hold units when it resumes.";
+        ? text("refusal.code_expired", { time: clock(numbers.expired_at) })
+        : text("refusal.code_invalid");
     case "ended":
-      return numbers.cancelled ? "The drop was cancelled." : "The drop has ended.";
+      return text(numbers.cancelled ? "refusal.cancelled" : "refusal.ended");
     case "hold_expired":
-      return `The hold expired at ${clock(numbers.expired_at)}. It was not purchased, and you were not charged.`;
-    case "hold_released":
-      return "The hold was already released.";
-    case "hold_purchased":
-      return "The hold was already purchased and cannot be released.";
-    case "not_sold_out":
-      return "Units are available again. Place a hold now.";
-    case "already_waiting":
-      return "You are already on the waitlist, possibly from another page.";
-    case "waitlist_full":
-      return "The waitlist is full. Try again later.";
-    case "already_offered":
-      return "It is your turn: your waitlist entry has already received a hold.";
-    case "unavailable":
-    case "unreachable":
-      return "The shop did not respond in time, so the outcome is unknown. Try again.";
-    case "drop_quarantined":
-    case "log_refused":
-      return "This drop is temporarily unavailable. This attempt was not recorded; try again later.";
+      return text("refusal.hold_expired", { time: clock(numbers.expired_at) });
     default:
-      return problem.message;
+      return worded(problem);
   }
+}
+
+/**
+ * The text of a problem: that of its code, or the server's, which is in English.
+ * @param {Problem} problem
+ */
+export function worded({ code, message }) {
+  return hasText(`problem.${code}`) ? text(`problem.${code}`) : isolate(message);
 }
 
 /** @param {number} retryAt milliseconds since the Unix epoch */
 function tooSoon(retryAt) {
   const left = retryAt - now();
   return left > 0
-    ? `Too many holds in a short time. The next hold is possible in ${duration(left)}, at ${clock(retryAt)}.`
-    : "Too many holds in a short time. A new hold is possible now.";
+    ? text("refusal.throttled", { left: duration(left), time: clock(retryAt) })
+    : text("refusal.throttled_over");
 }

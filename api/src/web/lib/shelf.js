@@ -2,6 +2,8 @@
 
 import { Problem, call } from "./api.js";
 import { byId, h, write } from "./dom.js";
+import { worded } from "./refusals.js";
+import { text } from "./text.js";
 
 /**
  * Shows the first page, and the next ones when the button `#more` is pressed.
@@ -24,7 +26,7 @@ export async function showShelf(list, path, item) {
       write(byId("failed"), "");
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      write(byId("failed"), `The list could not be loaded: ${problem.message}`);
+      write(byId("failed"), text("shelf.failed", { reason: worded(problem) }));
       more.hidden = false;
     } finally {
       more.disabled = false;

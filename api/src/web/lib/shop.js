@@ -6,9 +6,10 @@ import { buyerId, displayName } from "./buyer.js";
 import { until } from "./clock.js";
 import { blockReason } from "./drop.js";
 import { isolate } from "./foreign.js";
-import { clock, money, ordinal, units } from "./format.js";
-import { clearRefusal, refuse } from "./refusals.js";
+import { clock, money } from "./format.js";
+import { about, clearRefusal, refuse } from "./refusals.js";
 import { service } from "./service.js";
+import { text } from "./text.js";
 import { isSignedOut, session } from "./token.js";
 import { toast } from "../elements/toast-list.js";
 import { MAX_HOLD_MS, RETRY_WINDOW_MS, isSettled, store } from "./yours.js";
@@ -82,21 +83,26 @@ async function placed(entry, hold) {
   await applyHold(entry, hold);
   if (hold.status === "held")
     toast(
-      `${isolate(entry.drop_name)}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`,
+      about(
+        entry.drop_name,
+        text("toast.held", { count: hold.quantity, time: clock(hold.expires_at) }),
+      ),
     );
 }
 
 /** @param {Entry} entry @param {import("./api.js").Waiting} response */
 async function joined(entry, response) {
   const { id, place, blocked_by, status } = response;
-  const name = isolate(entry.drop_name);
   store.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
   if (status !== "waiting") return applyNews(entry, response);
   if (blocked_by)
     toast(
-      `${name}: you are on the waitlist, but cannot be served: ${blockReason(blocked_by, entry.quantity)}`,
+      about(
+        entry.drop_name,
+        text("toast.blocked", { reason: blockReason(blocked_by, entry.quantity) }),
+      ),
     );
-  else if (place) toast(`${name}: you are ${ordinal(place)} on the waitlist.`);
+  else if (place) toast(about(entry.drop_name, text("toast.rank", { count: place })));
 }
 
 /** Applies the state of a hold to its entry. @param {Entry} entry @param {Hold} hold */
@@ -132,7 +138,7 @@ export async function buy(entry) {
       total: purchase.total,
       hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at },
     });
-    toast(`Bought: ${isolate(entry.drop_name)} for ${money(purchase.total)}.`);
+    toast(text("toast.bought", { name: isolate(entry.drop_name), price: money(purchase.total) }));
   } catch (problem) {
     refuse(entry, problem);
     if (isSignedOut(problem)) return store.update(entry, { stage: "held" });
@@ -153,7 +159,7 @@ export async function release(entry) {
       { onRetry: markRetry(entry) },
     );
     store.update(entry, { stage: "released", hold: { ...hold, status: "released" } });
-    toast(`${isolate(entry.drop_name)}: hold of ${units(hold.quantity, "unit")} released.`);
+    toast(about(entry.drop_name, text("toast.released", { count: hold.quantity })));
   } catch (problem) {
     refuse(entry, problem);
     if (isSignedOut(problem)) return store.update(entry, { stage: "held" });
@@ -277,7 +283,7 @@ export async function leave(entry) {
       { onRetry: markRetry(entry) },
     );
     store.remove(entry);
-    toast(`${isolate(entry.drop_name)}: you left the waitlist.`);
+    toast(about(entry.drop_name, text("toast.left")));
   } catch (problem) {
     refuse(entry, problem);
     store.update(entry, { stage: "waiting" });

@@ -1,10 +1,12 @@
 // The page title, prefixed with news for a buyer in another tab.
 
+/** The name of the shop. */
+const site = document.querySelector('meta[name="application-name"]')?.getAttribute("content") ?? "";
 let [title, news] = [document.title, ""];
 
-/** @param {string} words */
+/** Sets the title; the name of the shop follows it. @param {string} words */
 export function setTitle(words) {
-  title = words;
+  title = `${words} · ${site}`;
   show();
 }
 

@@ -206,12 +206,6 @@ export function signInHref() {
   return address.href;
 }
 
-/** The link of a message about a refusal, if signing in helps. @param {unknown} problem */
-export function signInLink(problem) {
-  const href = isSignedOut(problem) ? signInHref() : "";
-  return href ? { link: { href, words: "Sign in" } } : {};
-}
-
 /** Returns whether a request was refused because it needs a token. @param {unknown} problem */
 export function isSignedOut(problem) {
   return problem instanceof Problem && problem.status === 401;

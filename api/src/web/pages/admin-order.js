@@ -124,7 +124,7 @@ async function load() {
 function show(order) {
   shown = order;
   const status = orderStatusOf(order);
-  setTitle(`Order ${shortId(order.id)} · Holdfast`);
+  setTitle(`Order ${shortId(order.id)}`);
   write(byId("title"), `Order ${shortId(order.id)}`);
   const state = byId("state");
   write(state, ORDER_STATUS[status]);

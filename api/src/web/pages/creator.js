@@ -4,9 +4,10 @@ import { Problem, call } from "../lib/api.js";
 import { byId, h, write } from "../lib/dom.js";
 import { followYours } from "../lib/follow.js";
 import { isolate } from "../lib/foreign.js";
-import { count, units } from "../lib/format.js";
+import { worded } from "../lib/refusals.js";
 import { service } from "../lib/service.js";
 import { idOfPage, picture, showShelf } from "../lib/shelf.js";
+import { text } from "../lib/text.js";
 import { setTitle } from "../lib/title.js";
 import { FollowButton } from "../elements/choice-button.js";
 import "../elements/cart-count.js";
@@ -24,7 +25,7 @@ const path = `/v1/creators/${encodeURIComponent(id)}`;
 async function begin() {
   try {
     const creator = await call(path);
-    setTitle(`${isolate(creator.name)} · Holdfast`);
+    setTitle(isolate(creator.name));
     write(byId("name"), creator.name);
     write(byId("description"), creator.description ?? "");
     showFollowers(creator.followers);
@@ -32,7 +33,7 @@ async function begin() {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.status === 404) byId("missing").hidden = false;
-    else write(byId("failed"), `The creator could not be loaded: ${problem.message}`);
+    else write(byId("failed"), text("creator.failed", { reason: worded(problem) }));
     return;
   }
   const follow = document.querySelector("follow-button");
@@ -43,14 +44,14 @@ async function begin() {
 
 /** @param {number} followers */
 function showFollowers(followers) {
-  write(byId("followers"), followers === 1 ? "1 follower" : `${count(followers)} followers`);
+  write(byId("followers"), text("creator.followers", { count: followers }));
 }
 
 /** @param {Product} product */
 function item({ id: productId, title, image_url, drops }) {
   const link = h("a", { href: `/products/${encodeURIComponent(productId)}`, dir: "auto" }, title);
   const live = drops.filter(({ status }) => status === "live").length;
-  const words = live > 0 ? `${units(live, "drop")} on sale` : "Not on sale now";
+  const words = live > 0 ? text("creator.on_sale", { count: live }) : text("creator.not_on_sale");
   return h(
     "li",
     {},

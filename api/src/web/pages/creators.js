@@ -2,9 +2,9 @@
 
 import { byId, h } from "../lib/dom.js";
 import { followYours } from "../lib/follow.js";
-import { count } from "../lib/format.js";
 import { service } from "../lib/service.js";
 import { picture, showShelf } from "../lib/shelf.js";
+import { text } from "../lib/text.js";
 import { FollowButton } from "../elements/choice-button.js";
 import "../elements/cart-count.js";
 import "../elements/notification-bell.js";
@@ -20,13 +20,12 @@ function item({ id, name, image_url, followers }) {
   const follow = new FollowButton();
   follow.subject = id;
   const link = h("a", { href: `/creators/${encodeURIComponent(id)}`, dir: "auto" }, name);
-  const known = h("span", { class: "quiet-words" }, followersOf(followers));
+  const known = h(
+    "span",
+    { class: "quiet-words" },
+    text("creator.followers", { count: followers }),
+  );
   return h("li", {}, picture(image_url), h("h2", {}, link), known, follow);
-}
-
-/** @param {number} followers */
-function followersOf(followers) {
-  return followers === 1 ? "1 follower" : `${count(followers)} followers`;
 }
 
 document.querySelector("connection-state")?.remove();

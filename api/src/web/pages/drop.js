@@ -63,7 +63,7 @@ async function read() {
 function show(drop) {
   if (shown && !isNewer(drop, shown)) return;
   shown = drop;
-  setTitle(`${isolate(nameOrUnnamed(drop.name))} · Holdfast`);
+  setTitle(isolate(nameOrUnnamed(drop.name)));
   sheet.drop = drop;
 }
 

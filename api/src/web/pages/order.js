@@ -4,10 +4,12 @@ import { Problem, call, callForPage } from "../lib/api.js";
 import { checkouts, resumePayment } from "../lib/checkout.js";
 import { byId, mark } from "../lib/dom.js";
 import { followYours } from "../lib/follow.js";
+import { isolate } from "../lib/foreign.js";
 import { Live } from "../lib/live.js";
 import { ORDER_STATUS, orderStatusOf, shortId } from "../lib/order.js";
 import { isOpen } from "../lib/payment.js";
 import { service } from "../lib/service.js";
+import { text } from "../lib/text.js";
 import { isSignedOut, session } from "../lib/token.js";
 import { setTitle } from "../lib/title.js";
 import { ConnectionState } from "../elements/connection-state.js";
@@ -43,7 +45,8 @@ function show(order) {
   if (shown && shown.position > order.position) return;
   const isFirst = shown === undefined;
   shown = order;
-  setTitle(`${ORDER_STATUS[orderStatusOf(order)]} · Order ${shortId(order.id)} · Holdfast`);
+  const status = ORDER_STATUS[orderStatusOf(order)];
+  setTitle(`${status} · ${text("order.named", { id: isolate(shortId(order.id)) })}`);
   sheet.order = order;
   if (isFirst) begin(order);
 }

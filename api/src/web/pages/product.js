@@ -7,8 +7,10 @@ import { isNewer } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
 import { isolate } from "../lib/foreign.js";
 import { Live } from "../lib/live.js";
+import { worded } from "../lib/refusals.js";
 import { service } from "../lib/service.js";
 import { idOfPage } from "../lib/shelf.js";
+import { text } from "../lib/text.js";
 import { setTitle } from "../lib/title.js";
 import { FollowButton, RemindButton } from "../elements/choice-button.js";
 import { ConnectionState } from "../elements/connection-state.js";
@@ -36,7 +38,7 @@ async function begin() {
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
     if (problem.status === 404) byId("missing").hidden = false;
-    else write(byId("failed"), `The product could not be loaded: ${problem.message}`);
+    else write(byId("failed"), text("product.failed", { reason: worded(problem) }));
     document.querySelector("connection-state")?.remove();
     return;
   }
@@ -47,7 +49,7 @@ async function begin() {
 
 /** @param {Product} product */
 function show({ title, description, variants, drops }) {
-  setTitle(`${isolate(title)} · Holdfast`);
+  setTitle(isolate(title));
   write(byId("title"), title);
   write(byId("description"), description ?? "");
   byId("product").hidden = false;

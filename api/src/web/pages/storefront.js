@@ -9,9 +9,9 @@ import { Catalog, PAGE, inOrder } from "../lib/catalog.js";
 import { byId, mark, write } from "../lib/dom.js";
 import { isNewer, isOver, statusOf } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
-import { units } from "../lib/format.js";
 import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
+import { text } from "../lib/text.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropCard } from "../elements/drop-card.js";
 import "../elements/cart-count.js";
@@ -39,6 +39,12 @@ const more = byId("more");
 /** Follows from the position of the first page. */
 const live = new Live();
 let isFollowing = false;
+/** The cards that the server has rendered, until the first page is known. */
+const firstCards = new Map(
+  [...list.children].flatMap((card) =>
+    card instanceof DropCard ? [[card.dataset.dropId ?? "", card]] : [],
+  ),
+);
 
 /** @param {Drop} drop */
 function show(drop) {
@@ -63,8 +69,8 @@ function addFromStream(drop) {
   // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
   if (arrived > PAGE)
-    return toast("More new drops are available.", {
-      link: { href: "/", words: "Show them" },
+    return toast(text("shop.new_drops"), {
+      link: { href: "/", words: text("shop.show_new") },
       stays: () => true,
     });
   add([drop]);
@@ -79,16 +85,32 @@ function add(drops) {
     // A signed-in administrator is sent all drops.
     .filter((drop) => isPublic(drop) && !cards.has(drop.id))
     .map((drop) => {
-      const card = new DropCard();
+      const rendered = firstCards.get(drop.id);
+      const card = rendered ?? new DropCard();
       card.drop = drop;
       cards.set(drop.id, card);
-      list.insertBefore(card, successorOf(drop));
+      if (!rendered) list.insertBefore(card, successorOf(drop));
       near.observe(card);
       return card;
     });
+  firstCards.clear();
   empty.hidden = cards.size > 0;
   follow();
   return added[0];
+}
+
+/**
+ * Removes the cards of the server's first state whose drops are not on the first page any more, and
+ * puts the others into the sequence of the page.
+ * @param {Drop[]} drops
+ */
+function takeOver(drops) {
+  const ids = new Set(drops.map(({ id }) => id));
+  for (const [id, card] of firstCards) if (!ids.has(id)) card.remove();
+  const kept = drops.flatMap(({ id }) => firstCards.get(id) ?? []);
+  kept.forEach((card, index) => {
+    if (list.children[index] !== card) list.insertBefore(card, list.children[index] ?? null);
+  });
 }
 
 /**
@@ -162,11 +184,11 @@ async function showMore() {
   mark(more, "aria-disabled", "true");
   try {
     const first = add(await catalog.next());
-    write(byId("shown"), `${units(cards.size, "drop")} shown.`);
+    write(byId("shown"), text("shop.shown", { count: cards.size }));
     first?.querySelector("a")?.focus({ preventScroll: true });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    toast("The shop is not responding. Try again in a moment.", { kind: "refusal" });
+    toast(text("shop.silent"), { kind: "refusal" });
   } finally {
     isReading = false;
     mark(more, "aria-disabled", null);
@@ -200,7 +222,7 @@ async function firstPage() {
       return await catalog.next();
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      write(empty, "The shop is not responding. Retrying automatically.");
+      write(empty, text("shop.silent_retrying"));
       empty.hidden = false;
       await sleep(pause * (0.5 + Math.random()));
     }
@@ -211,6 +233,7 @@ async function begin() {
   const words = empty.textContent ?? "";
   const drops = await firstPage();
   write(empty, words);
+  takeOver(drops);
   add(drops);
   more.hidden = !catalog.hasMore;
   byId("main").toggleAttribute("data-filling", false);
