@@ -113,20 +113,27 @@ async fn feed_has_only_drops_that_anyone_can_buy() {
         json!({ "visibility": "unlisted" }),
         json!({ "visibility": "hidden" }),
         json!({ "access": "code" }),
+        json!({ "draft": true }),
     ] {
         app.create_drop(1, more).await;
     }
+    let paused = app.create_drop(1, json!({})).await;
+    let pause = app.admin(Method::POST, &format!("/v1/drops/{paused}/pause"));
+    fetch(pause.json(&json!({}))).await.ok(200);
     let over = app.create_drop(1, json!({})).await;
     let cancel = app.admin(Method::POST, &format!("/v1/drops/{over}/cancel"));
     fetch(cancel).await.ok(200);
     let rows = rows(&app, FEED).await;
     assert_eq!(
         rows.iter().map(|row| &row["id"]).collect::<Vec<_>>(),
-        [&public]
+        [&public, &paused]
     );
+    // The statuses are read one after the other.
+    assert_eq!(rows[0]["availability"], "in_stock");
+    assert_eq!(rows[1]["availability"], "out_of_stock");
     // Not for an administrator either: the file is for others.
     let as_admin = fetch(app.admin(Method::GET, FEED)).await;
-    assert_eq!(as_admin.text().lines().count(), 2);
+    assert_eq!(as_admin.text().lines().count(), 3);
 }
 
 #[tokio::test]
@@ -171,10 +178,12 @@ async fn feed_has_a_tag_and_pages() {
         text(&detail["errors"][0]["detail"]),
         "must be the id of a drop"
     );
-    let hidden = app.create_drop(1, json!({ "visibility": "hidden" })).await;
-    let same = app.get(&format!("{FEED}?starting_after={hidden}")).await;
-    assert_eq!(
-        same.problem(400, "invalid_query")["errors"],
-        detail["errors"]
-    );
+    for more in [json!({ "visibility": "hidden" }), json!({ "draft": true })] {
+        let hidden = app.create_drop(1, more).await;
+        let same = app.get(&format!("{FEED}?starting_after={hidden}")).await;
+        assert_eq!(
+            same.problem(400, "invalid_query")["errors"],
+            detail["errors"]
+        );
+    }
 }

@@ -28,6 +28,19 @@ async fn read(app: &App, path: &str, etag: &str) -> Reply {
     fetch(app.request(Method::GET, path).header("if-none-match", etag)).await
 }
 
+/// Returns the cookie of an administrator's session.
+async fn sign_in(app: &App) -> String {
+    let request = app.request(Method::POST, "/v1/admin/session");
+    let signed_in = fetch(
+        request
+            .header("origin", format!("http://{}", app.address()))
+            .json(&json!({ "key": harness::ADMIN_KEY })),
+    )
+    .await;
+    let cookie = signed_in.header("set-cookie").split(';').next();
+    cookie.unwrap().to_owned()
+}
+
 #[tokio::test]
 async fn front_page_has_the_public_drops_before_any_script() {
     let app = App::start().await;
@@ -213,6 +226,66 @@ async fn availability_follows_the_status() {
 }
 
 #[tokio::test]
+async fn paused_drop_is_shown_last_and_out_of_stock() {
+    let app = App::start().await;
+    let paused = app.create_drop(3, json!({ "name": "Paused lamp" })).await;
+    let live = app.create_drop(3, json!({})).await;
+    let pause = app.admin(Method::POST, &format!("/v1/drops/{paused}/pause"));
+    fetch(pause.json(&json!({}))).await.ok(200);
+    let front = app.get("/").await.text();
+    let places = [&live, &paused].map(|id| front.find(&format!("data-drop-id=\"{id}\"")).unwrap());
+    assert!(places.is_sorted(), "{places:?}");
+    let html = page(&app, &paused).await;
+    for part in [
+        "<span class=\"status\">Paused</span>",
+        "Sales will resume",
+        "3 left",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+        assert!(front[places[1]..].contains(part), "{part}\n{front}");
+    }
+    let availability = data(&html)["offers"]["availability"].take();
+    assert_eq!(availability, "https://schema.org/OutOfStock");
+    let german = app.get(&format!("/drops/{paused}?lang=de")).await.text();
+    assert!(german.contains("Pausiert"), "{german}");
+    let resume = app.admin(Method::POST, &format!("/v1/drops/{paused}/resume"));
+    fetch(resume.json(&json!({}))).await.ok(200);
+    let html = page(&app, &paused).await;
+    assert!(
+        html.contains("<span class=\"status\">On sale</span>"),
+        "{html}"
+    );
+}
+
+#[tokio::test]
+async fn draft_is_on_no_page_of_the_public() {
+    let app = App::start().await;
+    let more = json!({ "name": "Secret", "draft": true });
+    let draft = app.create_drop(1, more).await;
+    let reply = app.get(&format!("/drops/{draft}")).await;
+    assert_eq!(reply.status, 404);
+    let unknown = app.get(&format!("/drops/{}", uuid::Uuid::nil())).await;
+    assert_eq!(unknown.text(), reply.text());
+    for path in ["/", "/sitemap.xml", "/v1/feeds/google.tsv"] {
+        let text = app.get(path).await.text();
+        assert!(!text.contains(&draft) && !text.contains("Secret"), "{path}");
+    }
+    let cookie = sign_in(&app).await;
+    let request = app.request(Method::GET, &format!("/drops/{draft}"));
+    let seen = fetch(request.header("cookie", cookie)).await;
+    assert_eq!(seen.status, 200);
+    let html = seen.text();
+    for part in [
+        "<span class=\"status\">Draft</span>",
+        "Not published",
+        "content=\"noindex\"",
+    ] {
+        assert!(html.contains(part), "{part}\n{html}");
+    }
+    assert!(!html.contains("ld+json"), "{html}");
+}
+
+#[tokio::test]
 async fn unlisted_and_hidden_drops_are_not_for_search_engines() {
     let app = App::start().await;
     let unlisted = app
@@ -236,18 +309,7 @@ async fn unlisted_and_hidden_drops_are_not_for_search_engines() {
     assert_eq!(unknown.text(), reply.text());
 
     // A signed-in administrator sees it, and no shared cache keeps the page.
-    let signed_in = fetch(
-        app.request(Method::POST, "/v1/admin/session")
-            .header("origin", format!("http://{}", app.address()))
-            .json(&json!({ "key": harness::ADMIN_KEY })),
-    )
-    .await;
-    let cookie = signed_in
-        .header("set-cookie")
-        .split(';')
-        .next()
-        .unwrap()
-        .to_owned();
+    let cookie = sign_in(&app).await;
     let request = app.request(Method::GET, &format!("/drops/{hidden}"));
     let seen = fetch(request.header("cookie", cookie)).await;
     assert_eq!(
