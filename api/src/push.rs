@@ -123,7 +123,6 @@ pub(crate) struct NewBody {
     /// When the browser lets the subscription end, in milliseconds since 1970; null or absent:
     /// never.
     #[serde(rename = "expirationTime")]
-    #[schemars(range(min = 0.0, max = 253_402_300_799_999.0))]
     expiration_time: Option<f64>,
     keys: KeysBody,
 }

@@ -29,7 +29,7 @@ pub(crate) const COOKIE: &str = "holdfast_admin";
 
 /// Signs sessions and stores which were ended.
 pub struct Sessions {
-    /// For each admin key, the key that signs its sessions. It proves who signed in.
+    /// For each admin key, the key that signs its sessions. It proves the name of the session.
     keys: Vec<(AdminName, Hs256)>,
     /// Sessions that were ended early, with their original expiry in seconds since the Unix epoch.
     ended: Mutex<HashMap<Uuid, i64>>,

@@ -1,4 +1,4 @@
-//! docs/CONTRACT.md on drafts and pauses: what is visible, what is held, and how each is changed.
+//! docs/CONTRACT.md on drafts and pauses: visibility, holds, and the changes of both.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 

@@ -102,7 +102,12 @@ async fn every_type_arrives_in_order_with_its_fields_and_without_personal_data()
     let brief = app
         .create_drop(1, json!({ "ends_at": in_seconds(1) }))
         .await;
-    let received = receiver.wait_for(25).await;
+    let paused = app.create_drop(1, json!({})).await;
+    for how in ["pause", "resume"] {
+        let request = app.admin(Method::POST, &format!("/v1/drops/{paused}/{how}"));
+        fetch(request).await.ok(200);
+    }
+    let received = receiver.wait_for(29).await;
     let first = in_order(&received);
     let of = |drop: &str| -> Vec<String> {
         let own = first.iter().filter(|one| one.drop_id() == drop);

@@ -1,7 +1,7 @@
 //! `GET /v1/admin/session`: the name by which the log knows the caller.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use domain::values::AdminName;
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::auth::Admin;
-use crate::render::conditional_at;
+use crate::render::{conditional_at, insert};
 
 /// The administrator of a request.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -25,5 +25,7 @@ pub(crate) async fn who(
     Admin { name }: Admin,
     headers: HeaderMap,
 ) -> Response {
-    conditional_at(&headers, app.now(), &SignedInBody { admin: name })
+    let mut response = conditional_at(&headers, app.now(), &SignedInBody { admin: name });
+    insert(&mut response, header::CACHE_CONTROL, "private, no-cache");
+    response
 }

@@ -1,7 +1,7 @@
 //! Drafts and pauses: no unit is held in either.
 //!
 //! Promise: a draft is published once, and has no holds and no waitlist before. Pauses do not
-//! overlap. In a pause no unit is held in addition, by whatever event.
+//! overlap. In a pause no unit is held in addition, by any event.
 
 use domain::event::{DropPaused, DropPublished};
 use domain::sale::Sale;

@@ -69,7 +69,10 @@ const nameField = (title, name, value = "") =>
 /** The path of a new or known record. @param {string} kind @param {string} id */
 const pathOf = (kind, id) => `/v1/${kind}/${encodeURIComponent(id)}`;
 
-/** Rejects an id that exists, which would be overwritten. @param {string} kind @param {string} id */
+/**
+ * Rejects an id that exists, which would be overwritten.
+ * @param {string} kind @param {string} id
+ */
 async function mustBeNew(kind, id) {
   const known = await call(pathOf(kind, id)).catch((/** @type {{status: number}} */ problem) => {
     if (problem.status === 404) return null;
