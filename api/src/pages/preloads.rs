@@ -80,18 +80,18 @@ mod tests {
     fn dashboard_and_elements_on_other_sites_have_no_token_of_a_buyer() {
         let pages = Files::iter().filter(|name| name.ends_with(".html"));
         let with_setting: Vec<_> = pages
-            .filter(|name| text(name).unwrap().contains("holdfast-token"))
+            .filter(|name| embedded(name).unwrap().contains("holdfast-token"))
             .collect();
         assert_eq!(with_setting, ["frames/shop.html"]);
         for name in Files::iter().filter(|name| name.starts_with("rooms/")) {
-            let page = text(&name).unwrap();
+            let page = embedded(&name).unwrap();
             assert!(
                 page.starts_with("{% extends \"frames/room.html\" %}"),
                 "{name}"
             );
         }
         for name in ["admin.html", "frames/room.html", "sign-in.html"] {
-            assert!(!text(name).unwrap().contains("shop.html"), "{name}");
+            assert!(!embedded(name).unwrap().contains("shop.html"), "{name}");
         }
         let of_element = preloads("elements/holdfast-drop.js").unwrap();
         assert!(of_element.iter().any(|name| name == "lib/jwt.js"));
