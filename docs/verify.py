@@ -1,7 +1,8 @@
 """Independent check of a Holdfast export: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
 Shares no code with Holdfast; encoding: docs/AUDIT.md. Checks positions, hashes, times, sequences,
-holds (placed once, resolved at most once, in time), units (conserved, none negative; none held in drafts
-and pauses), limit groups, the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
+holds (placed once, resolved at most once, in time), units (conserved, none negative; none held in
+drafts and pauses), limit groups, the kept head (default: EXPORT.ndjson.head). Void events have no
+effect. Lists incidents.
 Exit code 0: verified; a note if no head was kept. 1: a check failed. 2: unreadable, or no event."""
 import datetime, hashlib, json, os, re, struct, sys
 VALUE, STRING, Fault = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"'), type("Fault", (Exception,), {})

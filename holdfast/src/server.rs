@@ -144,8 +144,8 @@ struct Access {
 
 impl Server {
     /// Starts everything, and returns once the application serves requests; until then it responds
-    /// as [`api::starting`] describes. Reading a long log, or waiting for a synchronous standby, can
-    /// take long, so `stop` interrupts the start.
+    /// as [`api::starting`] describes. To read a long log, or to wait for a synchronous standby,
+    /// may take minutes, so `stop` interrupts the start.
     ///
     /// # Errors
     /// [`ServerError`]; everything that was started has been stopped by then.

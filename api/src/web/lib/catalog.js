@@ -1,8 +1,8 @@
 // The drops of the shop in display order, read page by page.
 //
 // Drops on sale come first, then upcoming ones, then sold-out and paused ones; each group is
-// ordered newest first. Each status is a separate list on the server, so a drop that changes its status between
-// two pages neither hides nor repeats others.
+// ordered newest first. Each status is a separate list on the server, so a drop that changes its
+// status between two pages neither hides nor repeats others.
 
 import { callForPage } from "./api.js";
 import { statusOf } from "./drop.js";
