@@ -1,7 +1,5 @@
 //! docs/CONTRACT.md on `GET /v1/feeds/google.tsv`.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use std::collections::BTreeMap;
 
 use harness::{App, Launch, fetch, text};
