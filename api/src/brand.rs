@@ -331,7 +331,7 @@ mod tests {
         }
         let found = Theme::parse("name = \"a\nb\"", Path::new("")).unwrap_err();
         assert!(
-            found.starts_with("line 1: ") && !found.contains('\n'),
+            found.starts_with("line 2: ") && !found.contains('\n'),
             "{found}"
         );
     }
