@@ -127,7 +127,7 @@ async fn pages_of_the_shop_alone_know_the_sign_in() {
     let of_shop = ["/", "/cart", "/creators", "/drops/none", "/orders/none"];
     let others = ["/admin", "/docs", "/problems"];
     const REQUIRED: &str = r#"<meta name="holdfast-token" content="required">"#;
-    const LINK: &str = r#"<meta name="holdfast-sign-in" content="https:&#x2f;&#x2f;shop.example&#x2f;sign-in?from=drops&amp;lang=en">"#;
+    const LINK: &str = r#"<meta name="holdfast-sign-in" content="https://shop.example/sign-in?from=drops&amp;lang=en">"#;
     for (settings, needs, links) in [
         (&[][..], false, false),
         (&[("HOLDFAST_BUYER_SECRET", SECRET)], true, false),

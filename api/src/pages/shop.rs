@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use minijinja::{HtmlEscape, Value, context};
+use minijinja::{Value, context};
 use tokens::sign_in::SignInUrl;
 
 /// The settings of the pages.
@@ -24,12 +24,12 @@ pub(super) fn set(shop: ShopPages) {
     SHOP.get_or_init(|| shop);
 }
 
-/// Returns the values for the templates, which do not escape.
+/// Returns the values for the templates.
 pub(super) fn values() -> Value {
     let shop = SHOP.get().cloned().unwrap_or_default();
     let url = shop.sign_in_url.as_ref().filter(|_| shop.needs_token);
     context! {
         needs_token => shop.needs_token,
-        sign_in_url => url.map(|url| HtmlEscape(url.as_str()).to_string()),
+        sign_in_url => url.map(SignInUrl::as_str),
     }
 }
