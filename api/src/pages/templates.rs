@@ -330,6 +330,7 @@ mod tests {
             ("admin.html", "/admin"),
             ("rooms/attention.html", "/admin/attention"),
             ("rooms/buyers.html", "/admin/buyers"),
+            ("rooms/catalogue.html", "/admin/catalogue"),
             ("rooms/drop.html", "/admin"),
             ("rooms/order.html", "/admin/orders"),
             ("rooms/orders.html", "/admin/orders"),

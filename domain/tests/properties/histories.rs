@@ -193,8 +193,8 @@ fn ask_strategy() -> impl Strategy<Value = Request> {
         40 => (seen(), patch_strategy()).prop_map(|(version, patch)| Request::Reschedule(version, patch)),
         4 => (0..3_000_i64).prop_map(Request::PutOff),
         1 => Just(Request::Cancel),
-        2 => Just(Request::Pause),
-        4 => Just(Request::Resume),
+        6 => Just(Request::Pause),
+        12 => Just(Request::Resume),
         1 => Just(Request::Publish),
         40 => (which(9, 1), key_strategy(), seen(), delta, any::<bool>())
             .prop_map(|(id, key, total, delta, lost)| Request::Adjust(id, key, total, delta, lost)),
