@@ -24,7 +24,7 @@ export class NotificationBell extends HTMLElement {
   #box = h(
     "details",
     { ontoggle: () => this.#opened() },
-    h("summary", {}, text("notifications.title"), this.#unread),
+    h("summary", {}, h("span", { class: "words" }, text("notifications.title")), this.#unread),
     h("div", { class: "box" }, this.#none, this.#list, new PushChoice()),
   );
   /** Undefined before the first list. @type {Set<string> | undefined} */
