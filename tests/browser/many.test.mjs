@@ -75,6 +75,7 @@ test("the shop requests one page, follows the shown drops, and sends no request 
   const lists = seen.requests.filter((path) => path.startsWith("/v1/drops"));
   assert.deepEqual(lists.map((path) => new URL(path, BASE).searchParams.get("status")).sort(), [
     "live",
+    "paused",
     "scheduled",
     "sold_out",
   ]);
