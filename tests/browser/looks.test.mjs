@@ -198,7 +198,7 @@ test("late responses cause no layout shift: content below the drops waits for th
       [await yours.isVisible(), await page.locator("#empty").isVisible()],
       [false, false],
     );
-    for (const status of ["sold_out", "scheduled"]) {
+    for (const status of ["sold_out", "paused", "scheduled"]) {
       await release(new RegExp(`status=${status}`));
       await settled();
       assert.deepEqual(

@@ -17,11 +17,17 @@ export class StockBar extends HTMLElement {
   #rest = h("span");
 
   connectedCallback() {
+    // The server's first state stays until the stock is known.
+    if (!this.firstChild) this.#build();
+  }
+
+  #build() {
     this.replaceChildren(this.#bar, h("p", { class: "units" }, this.#left, this.#rest));
   }
 
   /** @param {Stock} stock @param {boolean} isOver */
   show({ total, available, held, sold, level }, isOver) {
+    if (!this.contains(this.#bar)) this.#build();
     this.#bar.hidden = level !== undefined;
     if (level) {
       write(this.#left, isOver ? "" : LEVEL[level]);
