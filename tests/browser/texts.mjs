@@ -2,8 +2,8 @@
 // templates of the shop. `npm run texts` prints each with its file and line, and what to do.
 //
 // A text is a string of two words or more, or one word that begins with a capital letter, in a
-// script that a page of the shop imports. Strings that people never read are told by where they
-// are: see `isForMachines`. ALLOWED has the others, each with its reason.
+// script that a page of the shop imports. `isForMachines` recognises strings that people never read
+// by the code around them. ALLOWED has the others, each with its reason.
 
 import { readFileSync, readdirSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
