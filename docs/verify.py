@@ -1,16 +1,13 @@
 """Independent check of a Holdfast export: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
 Shares no code with Holdfast; encoding: docs/AUDIT.md. Checks positions, hashes, times, sequences,
-holds (placed once, resolved at most once, in time), units (conserved, none negative; none held in
-drafts and pauses), limit groups, the kept head (default: EXPORT.ndjson.head). Void events have no
-effect. Lists incidents.
+holds, units, pauses, limit groups, the kept head (EXPORT.ndjson.head). Void events have no effect.
 Exit code 0: verified; a note if no head was kept. 1: a check failed. 2: unreadable, or no event."""
 import datetime, hashlib, json, os, re, struct, sys
 VALUE, STRING, Fault = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"'), type("Fault", (Exception,), {})
 def same(name, expected, found):
     if expected != found: raise Fault(f"expected {name} {expected}, found {found}")
 integer, text, millis = lambda number: struct.pack(">q", number), lambda string: integer(len(string.encode())) + string.encode(), lambda time: round(datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
-def stored(shown, text):  # the line has a space for each line break of the stored text, which follows the hash
-    return shown if text is None or same("text on one line", re.sub("[\r\n]", " ", text), shown) else text
+def stored(shown, text): return shown if text is None or same("text on one line", re.sub("[\r\n]", " ", text), shown) else text  # the line has a space for each line break of the stored text
 def events(export, most=16 << 20):  # in older exports an event with line breaks in a stored text takes several lines, at most 16 MiB
     lines, size, depth = [], 0, 0
     while line := export.readline(most):
