@@ -6,11 +6,22 @@ use std::net::TcpListener;
 use harness::{Api, App, eventually};
 use reqwest::Method;
 use serde_json::json;
+use sqlx::{PgPool, Postgres, Transaction};
 
 /// An address that was free a moment ago.
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").to_string()
+}
+
+/// The log cannot be read until the returned transaction ends.
+async fn locked_log(pool: &PgPool) -> Transaction<'static, Postgres> {
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    lock
 }
 
 #[tokio::test]
@@ -21,12 +32,7 @@ async fn server_responds_while_it_reads_the_log() {
     let pool = app.pool().clone();
     let launch = app.stop().await;
 
-    // The log cannot be read until this transaction ends.
-    let mut lock = pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    let lock = locked_log(&pool).await;
     let address = free_address();
     let api = Api::new(format!("http://{address}"));
     let start = tokio::spawn(async move { launch.start_at(&address, &["serve"]).await });
@@ -77,11 +83,7 @@ async fn start_that_is_interrupted_ends_while_the_log_is_locked() {
     let app = App::start().await;
     let pool = app.pool().clone();
     let launch = app.stop().await;
-    let mut lock = pool.begin().await.unwrap();
-    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    let lock = locked_log(&pool).await;
     let address = free_address();
     let api = Api::new(format!("http://{address}"));
     let mut command = launch.command(&["serve", "--listen", &address]);
