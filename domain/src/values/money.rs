@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use iso_currency::Currency as IsoCurrency;
+use iso_currency::{Currency as IsoCurrency, IntoEnumIterator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::visitor::TextVisitor;
@@ -54,13 +54,11 @@ impl Currency {
     /// Returns the currencies that are valid for a new price, by code.
     #[must_use]
     pub fn all() -> Vec<Self> {
-        let letters = || 'A'..='Z';
-        let codes = letters().flat_map(|first| {
-            letters().flat_map(move |second| {
-                letters().map(move |third| String::from_iter([first, second, third]))
-            })
-        });
-        codes.filter_map(|code| Self::new(&code).ok()).collect()
+        let mut all: Vec<Self> = IsoCurrency::iter()
+            .filter_map(|currency| Self::new(currency.code()).ok())
+            .collect();
+        all.sort_unstable_by_key(|currency| currency.code());
+        all
     }
 
     /// Returns the number of decimals of the currency: 2 for USD, 0 for JPY, 3 for KWD.
