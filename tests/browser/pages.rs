@@ -130,7 +130,7 @@ async fn assert_page_tests_succeed(file: &str) {
         .env("HOLDFAST_URL", format!("http://{}", server.address))
         .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
         .env("HOLDFAST_OUT", pictures())
-        .env("HOLDFAST_CHROMIUM", &tools.chromium)
+        .env("HOLDFAST_CHROMIUM", tools.browser_for(file))
         .env("HOLDFAST_CONTROL", &control)
         .env("HOLDFAST_OTHER_SITE", &server.other_site)
         .env("HOLDFAST_BUYER_SECRET", BUYER_SECRET)

@@ -17,6 +17,9 @@ use tokio::time::timeout;
 const TIMEOUT: Duration = Duration::from_secs(900);
 /// The oldest Node that runs the tests.
 const MIN_NODE: u32 = 18;
+/// The package of Debian with the same engine and without a window: the tests need half of the
+/// processor time. Distributions without it run all tests in the whole browser.
+const HEADLESS: &str = "chromium-headless-shell";
 /// The names of the executable, on Debian and elsewhere.
 const CHROMIUM: [&str; 4] = [
     "chromium",
@@ -30,7 +33,8 @@ const CHROMIUM: [&str; 4] = [
 pub struct Tools {
     /// The directory of the JavaScript tests.
     pub folder: PathBuf,
-    pub chromium: PathBuf,
+    chromium: PathBuf,
+    headless: Option<PathBuf>,
     node: PathBuf,
 }
 
@@ -40,6 +44,15 @@ impl Tools {
         let mut node = Command::new(&self.node);
         node.current_dir(&self.folder).kill_on_drop(true);
         node
+    }
+
+    /// Returns the browser for a file of tests. Only the whole one has permissions and push
+    /// messages.
+    pub fn browser_for(&self, file: &str) -> &Path {
+        match &self.headless {
+            Some(headless) if file != "push" => headless,
+            _ => &self.chromium,
+        }
     }
 
     /// Returns a command that runs npm in the directory of the tests.
@@ -73,6 +86,7 @@ async fn find_or_install() -> Tools {
     let tools = Tools {
         folder: Path::new(env!("CARGO_MANIFEST_DIR")).join("browser"),
         chromium: chromium().expect("just found"),
+        headless: on_path(HEADLESS).filter(|_| env::var_os("CHROMIUM").is_none()),
         node: on_path("node").expect("just found"),
     };
     check_version(&tools).await;
@@ -108,9 +122,13 @@ async fn install() {
     if !Uid::effective().is_root() || on_path("apt-get").is_none() {
         return;
     }
-    let packages = ["nodejs", "npm", "chromium", "fonts-liberation"];
-    println!("installing {}", packages.join(", "));
     run(Command::new("apt-get").args(["update", "-q"])).await;
+    let mut packages = vec!["nodejs", "npm", "chromium", "fonts-liberation"];
+    let known = Command::new("apt-cache").args(["show", HEADLESS]).output();
+    if known.await.is_ok_and(|shown| shown.status.success()) {
+        packages.push(HEADLESS);
+    }
+    println!("installing {}", packages.join(", "));
     let mut install = Command::new("apt-get");
     install
         .args(["install", "-q", "-y", "--no-install-recommends"])
