@@ -1,7 +1,8 @@
 //! Dispatches one endpoint for as long as this server has its lease.
 //!
 //! Promise: nothing is sent after the lease has ended by this machine's own time, so another server
-//! takes over within seconds. Progress is stored at most [`SAVE_EVERY`] apart.
+//! takes over within seconds. Progress is stored at most [`SAVE_EVERY`] apart. An event that was
+//! appended after the acknowledged change of an endpoint by this server is not sent as before it.
 //! Limit: requests in flight when a lease ends are not recalled.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,6 +184,9 @@ impl<L: EventLog> Dispatcher<L> {
         let stop = self.shared.stop.clone();
         let mut saving: Option<Saving> = None;
         let mut save_now = false;
+        // An administrator changed an endpoint: nothing new is started until a save that began
+        // later shows whether it was this one.
+        let mut is_checking = false;
         loop {
             head.mark_unchanged();
             let is_ending = self.is_changed || self.is_gone;
@@ -198,7 +202,14 @@ impl<L: EventLog> Dispatcher<L> {
                         sleep(RENEW_EVERY).await;
                     }
                 }
-                self.start();
+                // Before the events are sent that were appended after the change.
+                if wake.has_changed().unwrap_or(false) {
+                    wake.mark_unchanged();
+                    save_now = true;
+                }
+                if !save_now && !is_checking {
+                    self.start();
+                }
             } else if self.tasks.is_empty() && saving.is_none() {
                 // Everything that was under way is in the changes.
                 let save = self.progress();
@@ -217,7 +228,7 @@ impl<L: EventLog> Dispatcher<L> {
             }
             let next_save = self.next_save(save_now);
             if saving.is_none() && Instant::now() >= next_save {
-                save_now = false;
+                is_checking |= std::mem::take(&mut save_now);
                 saving = Some(self.save());
                 self.shared_tick();
             }
@@ -235,6 +246,7 @@ impl<L: EventLog> Dispatcher<L> {
                 }
                 (save, outcome) = wait_for(&mut saving) => {
                     saving = None;
+                    is_checking &= outcome.is_err();
                     if let Some(ended) = self.saved(save, outcome) {
                         return ended;
                     }
