@@ -173,7 +173,7 @@ async fn clients(url: &str) -> Vec<Client> {
     chromium
         .args(["--input-type=module", "--eval"])
         .arg(include_str!("stream_clients/chromium.mjs"))
-        .env("HOLDFAST_CHROMIUM", &tools.chromium)
+        .env("HOLDFAST_CHROMIUM", tools.browser_for("clients"))
         .env("STREAM_URL", url);
     vec![
         Client::program(
