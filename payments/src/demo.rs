@@ -430,8 +430,9 @@ impl Account {
     fn left(&self) -> i64 {
         let captured = match self.phase {
             Phase::Captured(amount) => amount.amount,
-            Phase::Unobserved => self.parts.amount.amount,
-            Phase::Unpaid | Phase::Processing(_) | Phase::Authorised | Phase::Cancelled => 0,
+            // Another node may have captured it.
+            Phase::Unobserved | Phase::Authorised => self.parts.amount.amount,
+            Phase::Unpaid | Phase::Processing(_) | Phase::Cancelled => 0,
         };
         let refunded = self
             .refunds()

@@ -247,6 +247,8 @@ async fn payment_that_was_started_at_one_node_is_paid_captured_and_refunded_at_o
     let (again, _) = third.start(1, None).await;
     assert_eq!(again, reference);
     third.demo.refund(refund(7, &reference, 1)).await.unwrap();
+    // This node saw the payment but not the capture.
+    second.demo.refund(refund(8, &reference, 1)).await.unwrap();
 }
 
 #[tokio::test]
