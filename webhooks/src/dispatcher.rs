@@ -94,6 +94,9 @@ type Saving = Pin<Box<dyn Future<Output = (Save, Result<Saved, sqlx::Error>)> + 
 pub(crate) async fn dispatch<L: EventLog>(shared: Shared<L>, id: Uuid) {
     loop {
         let taken = Instant::now();
+        // A change is in the lease, or it is later.
+        let mut wake = shared.wake.clone();
+        wake.mark_unchanged();
         let lease = match shared.store.acquire(id, shared.holder).await {
             Ok(Some(lease)) => lease,
             Ok(None) => break,
@@ -102,7 +105,9 @@ pub(crate) async fn dispatch<L: EventLog>(shared: Shared<L>, id: Uuid) {
                 break;
             }
         };
-        let ended = Dispatcher::new(shared.clone(), lease, taken).run().await;
+        let ended = Dispatcher::new(shared.clone(), lease, taken)
+            .run(wake)
+            .await;
         match ended {
             Ended::Changed => {}
             Ended::Lost => break,
@@ -177,10 +182,9 @@ impl<L: EventLog> Dispatcher<L> {
         }
     }
 
-    async fn run(mut self) -> Ended {
+    /// Runs until one of the reasons to end. `wake` counts the changes since the lease was read.
+    async fn run(mut self, mut wake: watch::Receiver<u64>) -> Ended {
         let mut head = self.shared.feed.watch();
-        let mut wake = self.shared.wake.clone();
-        wake.mark_unchanged();
         let stop = self.shared.stop.clone();
         let mut saving: Option<Saving> = None;
         let mut save_now = false;
