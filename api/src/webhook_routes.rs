@@ -225,9 +225,11 @@ pub(crate) struct EndpointBody {
     status: EndpointStatus,
     disabled_reason: Option<DisabledReason>,
     disabled_at: Option<Timestamp>,
-    /// Every event up to this log position was delivered, or is a pending or failed delivery.
+    /// Every event up to this log position was delivered, is a pending or failed delivery, or
+    /// waits behind another event of its drop or order.
     position: Position,
-    /// Pending deliveries.
+    /// Pending deliveries, and drops and orders with events that waited behind one and are not
+    /// sent yet. 0: nothing up to `position` is left to be sent.
     pending: u64,
     /// Deliveries that were given up.
     failed: u64,

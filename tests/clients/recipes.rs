@@ -270,6 +270,10 @@ async fn stock_of_another_platform_follows_and_each_webhook_is_processed_once() 
     app.held(&drop, "carol").await;
     follows(4).await;
     settled(&app, &path).await;
+    assert!(
+        program_at.received().is_empty(),
+        "the earlier address gets nothing"
+    );
     let writes = platform.received();
     assert!(
         writes

@@ -88,7 +88,16 @@ const ENDPOINT: &str = "
 SELECT e.id, e.url, e.event_types, e.description, e.disabled_reason, e.disabled_at, e.position,
        e.created_at,
        (SELECT count(*) FROM webhook_deliveries d
-          WHERE d.endpoint_id = e.id AND d.status = 'pending') AS pending,
+          WHERE d.endpoint_id = e.id AND d.status = 'pending')
+         -- Held back until now, and not sent yet.
+         + (SELECT count(*) FROM webhook_lanes l
+             WHERE l.endpoint_id = e.id AND NOT EXISTS (
+               SELECT FROM webhook_deliveries d WHERE d.endpoint_id = e.id
+                  AND d.status = 'pending' AND d.drop_id = l.drop_id))
+         + (SELECT count(*) FROM webhook_order_lanes l
+             WHERE l.endpoint_id = e.id AND NOT EXISTS (
+               SELECT FROM webhook_deliveries d WHERE d.endpoint_id = e.id
+                  AND d.status = 'pending' AND d.order_id = l.order_id)) AS pending,
        (SELECT count(*) FROM webhook_deliveries d
           WHERE d.endpoint_id = e.id AND d.status = 'failed') AS failed
   FROM webhook_endpoints e";
