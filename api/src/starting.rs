@@ -2,9 +2,9 @@
 //! starts opens its database and reads the event log, which takes seconds per million events.
 //!
 //! Promise: `/health/live` responds from the moment the server listens, so that a supervisor does
-//! not restart it; `/health/ready` has the progress; every other request gets 503 with
-//! `Retry-After`. A connection that is accepted during the start is served by the application
-//! later.
+//! not restart it; `/health/ready` has the progress; a stream ends at once and is opened again by
+//! its client; every other request gets 503 with `Retry-After`. A connection that is accepted
+//! during the start is served by the application later.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -19,6 +19,11 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::problem::Problem;
+
+/// A stream without an event: its client reconnects, with its `Last-Event-ID`. After a 503, an
+/// `EventSource` never reconnects (HTML standard, "fail the connection"). Without `retry:`, which
+/// httpx-sse 0.4 would report as an empty event.
+const NO_EVENTS: &str = ": the server is starting\n\n";
 
 /// Clones refer to the same application.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +72,10 @@ impl Site {
         let is_read = [Method::GET, Method::HEAD].contains(request.method());
         let mut response = match request.uri().path() {
             "/health/live" if is_read => Json(json!({ "status": "live" })).into_response(),
+            _ if is_read && is_of_stream(request) => {
+                let event_stream = HeaderValue::from_static(EVENT_STREAM);
+                ([(header::CONTENT_TYPE, event_stream)], NO_EVENTS).into_response()
+            }
             _ => self.problem().into_response(),
         };
         let no_store = HeaderValue::from_static("no-store");
@@ -94,4 +103,12 @@ impl Site {
             }
         }
     }
+}
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// Every client of server-sent events accepts exactly this type.
+fn is_of_stream(request: &Request<Body>) -> bool {
+    let accepted = request.headers().get(header::ACCEPT);
+    accepted.is_some_and(|accepted| accepted == EVENT_STREAM)
 }

@@ -61,6 +61,13 @@ async fn server_responds_while_it_reads_the_log() {
         assert!(!reply.header("retry-after").is_empty(), "{path}");
         assert_eq!(reply.header("cache-control"), "no-store");
     }
+    // After a 503, an `EventSource` would never reconnect.
+    let stream = api.request(Method::GET, "/v1/stream");
+    let stream = stream.header("accept", "text/event-stream");
+    let stream = stream.send().await.unwrap();
+    assert_eq!(stream.status().as_u16(), 200);
+    let events = stream.text().await.unwrap();
+    assert_eq!(events, ": the server is starting\n\n");
     // Not described: an application that exists serves these in every state.
     for path in ["/", "/metrics"] {
         let reply = api.request(Method::GET, path).send().await.unwrap();

@@ -79,7 +79,7 @@ export class Notifications extends EventTarget {
     const token = tokenFor(path);
     const response = await fetch(path, {
       headers: {
-        Accept: "text/event-stream",
+        Accept: "text/event-stream, application/problem+json",
         ...(token && { Authorization: `Bearer ${token}` }),
       },
       cache: "no-store",

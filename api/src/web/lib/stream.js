@@ -85,7 +85,8 @@ export class Stream {
    */
   async #read(signal) {
     /** @type {Record<string, string>} */
-    const headers = { Accept: "text/event-stream" };
+    // A client that accepts only events gets a stream without any from a server that starts.
+    const headers = { Accept: "text/event-stream, application/problem+json" };
     if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
     const token = tokenFor(this.#url);
     if (token) headers.Authorization = `Bearer ${token}`;
