@@ -315,6 +315,7 @@ const CACHES: [(&str, &str, &str); 61] = [
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
     ("/v1/drops/{id}/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/drops/{id}/codes", "private, no-cache", ""),
     ("/v1/drops/{id}/purchases", "private, no-cache", "Accept"),
     ("/v1/holds/{id}", "private, no-cache", ""),
     ("/v1/purchases/{id}", "private, no-cache", ""),
