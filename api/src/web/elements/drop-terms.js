@@ -244,7 +244,7 @@ export const TERMS = [
 ];
 
 /**
- * An id of the shop's catalogue, with the catalogue's entries to choose from: see `catalogue-ids.js`.
+ * An id of the shop's catalogue, with its entries to choose from: see `catalogue-ids.js`.
  * @param {string} name @returns {Term}
  */
 function catalogueId(name) {

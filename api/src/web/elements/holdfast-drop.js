@@ -2,8 +2,8 @@
 // buy before the hold ends; or join the waitlist, and get a hold from there.
 //
 // Promise: a request is repeated with its idempotency key until its outcome is known; a hold and a
-// waitlist entry outlast a reload of the page; nothing is parsed as markup. Limit: it has no orders.
-// docs/EMBED.md describes its attributes, events, parts and custom properties.
+// waitlist entry outlast a reload of the page; nothing is parsed as markup. Limit: it has no
+// orders. docs/EMBED.md describes its attributes, events, parts and custom properties.
 
 import { call, callUntilDecided, Problem, uuid } from "../lib/api.js";
 import { percentOf } from "../lib/challenge.js";
@@ -37,7 +37,7 @@ import { sheet } from "./holdfast-drop-style.js";
 
 /** The shortest time between two reads of a hold that should have ended. */
 const CHECK_MS = 2000;
-/** The longest time between two reads of a waitlist entry; a change of the drop causes one earlier. */
+/** The longest time between two reads of a waitlist entry; a change of the drop causes another. */
 const WAITING_MS = 10_000;
 /** The time between two looks at the work for a hold. */
 const CHECKING_MS = 250;
@@ -316,7 +316,7 @@ export class HoldfastDrop extends HTMLElement {
     mark(this.#actions, "aria-busy", this.#isBusy ? "true" : null);
   }
 
-  /** Reads the hold or the waitlist entry, unless it was read in the last `ms`. @param {number} ms */
+  /** Reads the hold or the waitlist entry, at most once in `ms`. @param {number} ms */
   #check(ms) {
     if (this.#isBusy || performance.now() - this.#checkedAt <= ms) return;
     this.#checkedAt = performance.now();
