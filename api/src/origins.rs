@@ -79,6 +79,10 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
                 .to_owned(),
         );
     }
+    // Not quoted: error lines are collected, and this may be a password.
+    if text.contains('@') {
+        return Err("an origin must not have a user name or password".to_owned());
+    }
     if text.contains('*') {
         return Err(format!("{text:?} has a wildcard: list each origin"));
     }

@@ -1,11 +1,11 @@
 //! The pages. All files are embedded in the binary.
 //!
 //! A page is rendered from its [template](templates) when the server starts, once for each language
-//! of the [brand](crate::brand); `/` and `/drops/{id}` are rendered for each request, with the
-//! [first state](first_state) of their drops. With a page go one stylesheet and ES modules, from
-//! `web/`. There is no build step, and pages use only the public API. Browsers revalidate each file
-//! at every load and get 304 while it is unchanged, so a new version appears immediately. The API
-//! reference is rendered in [`crate::openapi`], because it shows the document.
+//! of the [brand](crate::brand); `/` and the pages of drops, products and creators are rendered for
+//! each request, with their [first state](first_state). With a page go one stylesheet and ES
+//! modules, from `web/`. There is no build step, and pages use only the public API. Browsers
+//! revalidate each file at every load and get 304 while it is unchanged, so a new version appears
+//! immediately. The API reference is rendered in [`crate::openapi`], because it shows the document.
 
 pub(crate) mod branded;
 pub(crate) mod catalogue;

@@ -17,6 +17,7 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use domain::DropEvent;
 use domain::values::{CatalogueId, DropId, OrderId, Position, Pseudonym, ShowStock, Timestamp};
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::erasure::Erased;
@@ -136,6 +137,40 @@ pub(crate) struct Announced {
     /// The drop exists for the public.
     is_found: bool,
     has_exact_stock: bool,
+    starts_at: Timestamp,
+    is_paused: bool,
+    /// The start in the present pause, of which nobody is notified before its end.
+    started_in_pause: Option<Timestamp>,
+}
+
+impl Announced {
+    /// Follows the pauses and the start.
+    const fn follow(&mut self, event: &DropEvent) {
+        if let DropEvent::DropPaused(_) = event {
+            self.is_paused = true;
+        } else if let DropEvent::DropResumed(_) = event {
+            self.is_paused = false;
+            self.started_in_pause = None;
+        } else if let DropEvent::DropStarted(event) = event
+            && self.is_paused
+        {
+            self.started_in_pause = Some(event.started_at);
+        }
+    }
+
+    /// Returns the start that `event` announces: followers are sent "started" when they can buy, so
+    /// for a start in a pause at its end.
+    fn start_announced_by(&self, event: &DropEvent) -> Option<Timestamp> {
+        if let DropEvent::DropStarted(event) = event {
+            Some(event.started_at).filter(|_| !self.is_paused)
+        } else if let DropEvent::DropResumed(event) = event {
+            // An edit in the pause may have moved the start, which is then still to come.
+            self.started_in_pause
+                .filter(|_| self.starts_at <= event.resumed_at)
+        } else {
+            None
+        }
+    }
 }
 
 impl Notifications {
@@ -340,11 +375,19 @@ impl State {
                 creator_id: terms.creator_id.clone().filter(|_| terms.are_listed()),
                 is_found: terms.are_found(),
                 has_exact_stock: terms.show_stock == ShowStock::Exact,
+                starts_at: terms.starts_at,
+                ..self.drops.remove(&recorded.drop_id).unwrap_or_default()
             };
             self.drops.insert(recorded.drop_id, announced);
         }
-        let announced = self.drops.get(&recorded.drop_id);
-        let announced = announced.cloned().unwrap_or_default();
+        let announced = match self.drops.get_mut(&recorded.drop_id) {
+            Some(announced) => {
+                let before = announced.clone();
+                announced.follow(&recorded.event);
+                before
+            }
+            None => Announced::default(),
+        };
         for (kind, audience, facts) in of_drop_event(recorded, notices, &announced) {
             self.add(Notification {
                 position: recorded.position,

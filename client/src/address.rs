@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use rustls::pki_types::ServerName;
+use terminal::text::without_credentials;
 use url::Url;
 
 use super::error::ClientError;
@@ -89,7 +90,7 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, ClientError> {
         let invalid = |reason: &str| ClientError::Address {
-            address: text.to_owned(),
+            address: without_credentials(text).into_owned(),
             reason: reason.to_owned(),
         };
         let url = Url::parse(text).map_err(|error| invalid(&error.to_string()))?;

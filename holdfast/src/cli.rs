@@ -1,16 +1,18 @@
 //! The command line: its commands, and the exit codes of the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::thread;
 
 use audit::AuditArgs;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
+use terminal::text::without_credentials;
 use terminal::{logging, print_line, wait_for_signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -122,7 +124,13 @@ impl Cli {
 
 /// Prints in one line which value of a setting is not valid, and why, and exits as clap does.
 fn refuse_value(error: &clap::Error) -> ! {
-    let text = error.render().to_string();
+    let mut text = error.render().to_string();
+    // Error lines are collected, and a URL may have a password.
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
+        && let Cow::Owned(shown) = without_credentials(value)
+    {
+        text = text.replace(value, &shown);
+    }
     let line = text.lines().next().unwrap_or_default();
     terminal::say(&format!("holdfast: {}", line.trim_start_matches("error: ")));
     std::process::exit(error.exit_code())

@@ -1,6 +1,7 @@
 //! Every setting, as a flag and an environment variable, and the generated keys.
 
 pub mod buyers;
+pub mod push;
 
 use std::fs;
 use std::io::Write;
@@ -17,9 +18,9 @@ use terminal::arguments::whole;
 use tracing::warn;
 
 pub use self::buyers::{BuyerSettings, BuyersError};
+pub use self::push::PushSettings;
 
 use crate::admin_keys::{self, AdminKeysError};
-use crate::push_settings::PushSettings;
 use api::keys::AdminKey;
 use api::keys::{Key, Keys};
 use api::limiter::Limiter;

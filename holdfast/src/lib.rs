@@ -11,7 +11,6 @@ pub mod config;
 pub mod demo;
 mod environment;
 pub mod projections;
-pub mod push_settings;
 pub mod repair;
 pub mod server;
 mod tasks;

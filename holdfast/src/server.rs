@@ -62,10 +62,10 @@ use webhooks::service::Webhooks;
 
 use self::http::{Http, exemptions};
 use crate::config::buyers::{buyer_tokens, demo_sign_in, load_key_set};
+use crate::config::push::VapidError;
 use crate::config::{
     ConfigError, LatePaymentsSetting, Settings, is_demo_offered, load_keys, stripe,
 };
-use crate::push_settings::VapidError;
 use crate::tasks::{Task, Tasks};
 
 /// How long a stopping server waits for in-flight requests.

@@ -3,6 +3,7 @@
 //! Read [`log`] for the guarantees of the log, and [`feed`] for how the rest of the process follows
 //! the log.
 
+pub mod admins;
 pub mod binary_copy;
 pub mod codec;
 pub mod erasure;

@@ -6,6 +6,7 @@
 
 pub mod buyers;
 pub mod checked;
+pub mod codes;
 pub mod columns;
 pub mod dense_holds;
 pub mod drop_body;

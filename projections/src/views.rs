@@ -24,8 +24,8 @@ use domain::DropEvent;
 use domain::drop::HoldStatus;
 use domain::event::{PurchaseRefunded, StockAdjusted};
 use domain::values::{
-    AdjustmentId, DisplayName, DropId, HoldId, Money, OrderId, Position, Pseudonym, PurchaseId,
-    RefundId, Timestamp, WaitlistId,
+    AdjustmentId, CodeDigest, DisplayName, DropId, HoldId, Money, OrderId, Position, Pseudonym,
+    PurchaseId, RefundId, Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::erasure::Erased;
@@ -41,6 +41,7 @@ pub use self::drops::NoSuchDrop;
 use self::drops::{Drops, Found};
 use self::groups::Groups;
 use crate::buyers::{BuyerRow, Buyers};
+use crate::codes::{CodeRow, Codes};
 use crate::dense_holds::{DenseHolds, Found as FoundHold};
 use crate::drop_course::DropCourse;
 use crate::error::CannotApply;
@@ -81,6 +82,7 @@ struct Hot {
     courses: HashMap<DropId, DropCourse>,
     buyers: Buyers,
     waitlists: Waitlists,
+    codes: Codes,
     rankings: HashMap<DropId, Ranking>,
     /// Few, and read only by retries.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
@@ -293,6 +295,19 @@ impl Views {
         self.prices().at(drop_id, position)
     }
 
+    /// Returns at most `limit` access codes of a drop: oldest first, starting after `after`. `None`
+    /// if `after` is not a code of this drop.
+    #[must_use]
+    pub fn codes(
+        &self,
+        drop_id: DropId,
+        after: Option<CodeDigest>,
+        limit: usize,
+    ) -> Option<Vec<CodeRow>> {
+        let limit = limit.min(ROWS_PER_LOCK);
+        self.read().codes.page(drop_id, after, limit)
+    }
+
     /// Returns one waitlist entry.
     #[must_use]
     pub fn entry(&self, entry_id: WaitlistId) -> Option<EntryView> {
@@ -503,6 +518,7 @@ impl Hot {
         self.courses.remove(&drop_id);
         self.rankings.remove(&drop_id);
         self.waitlists.remove(drop_id);
+        self.codes.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
         self.refunds.retain(|_, made| made.drop_id != drop_id);
     }
@@ -533,6 +549,7 @@ impl Hot {
         self.follow_course(recorded);
         self.buyers.apply(recorded.into());
         self.waitlists.apply(recorded)?;
+        self.codes.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.keep_refund(recorded);
         self.rank(recorded)

@@ -1,7 +1,7 @@
 //! Errors and untrusted text in a form that is safe to print.
 //!
 //! Promise: [`one_line`] writes a whole chain of causes without repetition and without control
-//! characters.
+//! characters; [`without_credentials`] never shows a password of a URL.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -74,9 +74,63 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// Returns a setting that may be a URL, or a list of URLs, with `***` for the user name and the
+/// password, so that a message can quote it. Settings that are not valid URLs are masked as well:
+/// their errors quote them too. A path with an `@` can be masked with it.
+#[must_use]
+pub fn without_credentials(setting: &str) -> Cow<'_, str> {
+    let start = match setting.find("//") {
+        Some(slashes) => slashes + 2,
+        // An address that has no password, and may be the contact of a shop.
+        None if setting.starts_with("mailto:") => return Cow::Borrowed(setting),
+        None => 0,
+    };
+    // The last one: a password may have an `@` or a slash that should have been encoded.
+    match setting[start..].rfind('@') {
+        Some(at) => Cow::Owned(format!(
+            "{}***{}",
+            &setting[..start],
+            &setting[start + at..]
+        )),
+        None => Cow::Borrowed(setting),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_of_urls_are_masked() {
+        for (setting, shown) in [
+            ("https://shop.example/a?b#c", "https://shop.example/a?b#c"),
+            ("https://ann:pw@shop.example/", "https://***@shop.example/"),
+            ("https://token@shop.example", "https://***@shop.example"),
+            ("https://:pw@shop.example", "https://***@shop.example"),
+            ("https://ann:p@w@shop.example", "https://***@shop.example"),
+            (
+                "https://ann:p/w?x#y@shop.example",
+                "https://***@shop.example",
+            ),
+            ("https://ann:p w@shop.example", "https://***@shop.example"),
+            (
+                "postgres://ann:pw@/shop?host=/run",
+                "postgres://***@/shop?host=/run",
+            ),
+            ("//ann:pw@shop.example", "//***@shop.example"),
+            ("ann:pw@shop.example", "***@shop.example"),
+            ("https:ann:pw@shop.example", "***@shop.example"),
+            (
+                "https://a.example,https://ann:pw@b.example",
+                "https://***@b.example",
+            ),
+            ("mailto:shop@shop.example", "mailto:shop@shop.example"),
+            ("/etc/keys.json", "/etc/keys.json"),
+            ("", ""),
+        ] {
+            assert_eq!(without_credentials(setting), shown, "{setting}");
+        }
+    }
 
     #[test]
     fn errors_of_the_system_are_in_plain_words() {

@@ -37,17 +37,35 @@ for (const [name, look] of Object.entries(LOOKS))
     assert.equal((await stock(drop)).sold, 1);
   });
 
-test("the page shows the work and can stop it", async (t) => {
-  const drop = await createDrop({ ...proof(20), hold_seconds: 600 });
-  const page = await openLive(t, `/drops/${drop.id}`, { expected });
-  // A derivation that takes longer, so that the work outlasts the steps of this test.
-  await page.evaluate(() => {
+/** Derivations that take longer, so that the work outlasts the steps of a test. */
+function delayWork(page) {
+  return page.evaluate(() => {
     const derive = crypto.subtle.deriveBits.bind(crypto.subtle);
     crypto.subtle.deriveBits = async (...how) => {
       await new Promise((resolve) => setTimeout(resolve, 5));
       return derive(...how);
     };
   });
+}
+
+test("the cart shows the work for an order and can stop it", async (t) => {
+  const drop = await createDrop({ ...proof(20), hold_seconds: 600 });
+  const page = await openLive(t, `/drops/${drop.id}`, { expected });
+  await page.getByRole("button", { name: "Add to cart" }).click();
+  await page.goto(`${BASE}/cart`);
+  await delayWork(page);
+  const sheet = page.locator("cart-sheet");
+  await sheet.getByRole("button", { name: "Place the order" }).click();
+  await expectText(sheet, /Checking this browser… [1-9]\d? %/);
+  await sheet.getByRole("button", { name: "Stop" }).click();
+  await expectText(sheet, /You stopped the check/);
+  assert.equal((await stock(drop)).held, 0);
+});
+
+test("the page shows the work and can stop it", async (t) => {
+  const drop = await createDrop({ ...proof(20), hold_seconds: 600 });
+  const page = await openLive(t, `/drops/${drop.id}`, { expected });
+  await delayWork(page);
   await page.getByRole("button", { name: "Hold it" }).click();
   await expectText(panel(page), /Checking this browser… [1-9]\d? %/);
   await page.getByRole("button", { name: "Stop" }).click();

@@ -2,6 +2,7 @@
 // of the table, and the room of one drop.
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import {
   api,
@@ -78,6 +79,46 @@ test("a refused value in a closed group opens the group", async (t) => {
   await dialog.getByText("More", { exact: true }).click();
   await dialog.getByRole("button", { name: "Create the drop" }).click();
   await expectText(dialog.locator("details"), "Enter a number from 1 to 10000000.");
+});
+
+test("the catalogue's entries are offered for the ids of a drop, and others are accepted", async (t) => {
+  const [creator, product] = [`nord-${randomUUID()}`, `coat-${randomUUID()}`];
+  await api("PUT", `/v1/creators/${creator}`, { name: "Atelier Nord" });
+  const variants = [{ id: "m", name: "Size M" }];
+  await api("PUT", `/v1/products/${product}`, { title: "Harbour coat", variants });
+  const page = await openDashboard(t);
+  await page.getByRole("button", { name: "New drop" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("More", { exact: true }).click();
+  const offered = async (label) => {
+    const list = await dialog.getByLabel(label, { exact: true }).getAttribute("list");
+    return await page
+      .locator(`#${list} option`)
+      .evaluateAll((options) => options.map(({ value, label }) => [value, label]));
+  };
+  const has = (options, id, words) => options.some((one) => one[0] === id && one[1] === words);
+  await eventually("the products", async () =>
+    has(await offered("Product"), product, `Harbour coat (${product})`),
+  );
+  await eventually("the creators", async () =>
+    has(await offered("Creator"), creator, `Atelier Nord (${creator})`),
+  );
+  assert.deepEqual(await offered("Variant"), []);
+  await dialog.getByLabel("Product", { exact: true }).fill(product);
+  assert.deepEqual(await offered("Variant"), [["m", "Size M (m)"]]);
+  await dialog.getByLabel("Variant", { exact: true }).fill("m");
+  await dialog.getByLabel("Creator", { exact: true }).fill("of-another-shop");
+  await dialog.getByLabel("Name").fill("Harbour coat, M");
+  await dialog.getByLabel("Price").fill("1");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  await dialog.waitFor({ state: "detached" });
+  const [{ id }] = (await api("GET", "/v1/admin/metrics?limit=1")).drops;
+  const made = await api("GET", `/v1/drops/${id}`);
+  assert.deepEqual(
+    [made.product_id, made.variant_id, made.creator_id],
+    [product, "m", "of-another-shop"],
+  );
+  await api("POST", `/v1/drops/${id}/cancel`);
 });
 
 test("a drop is duplicated: the form has its terms, without its past sale window", async (t) => {
@@ -242,6 +283,21 @@ test("the room of a drop shows the numbers of its report", async (t) => {
   assert.doesNotMatch(await page.locator("main").innerText(), /Ada|Cleo/);
   await purchasers.locator("summary").click();
   await expectText(purchasers, /Cleo 2 units Ada 1 unit/);
+
+  // Access codes and their uses, and the administrator who created them.
+  const access = page.locator("#access-codes");
+  await access.locator("summary").click();
+  await expectText(access, "No codes yet.");
+  const { codes } = await api("POST", `/v1/drops/${drop.id}/codes`, { count: 21, uses: 3 });
+  const made = latest.filter({ hasText: "Codes created" });
+  await expectText(made, /Codes created admin/);
+  await eventually("a page of codes", async () => (await access.locator("li").count()) === 20);
+  await expectText(access.locator("li").first(), "0 of 3 uses taken");
+  await access.getByRole("button", { name: "Show more" }).click();
+  await eventually("all codes", async () => (await access.locator("li").count()) === 21);
+  assert.equal(await access.getByRole("button", { name: "Show more" }).isVisible(), false);
+  const text = await page.locator("main").innerText();
+  assert.ok(codes.every((code) => !text.includes(code)));
 });
 
 test("an unknown drop has no room", async (t) => {

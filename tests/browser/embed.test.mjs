@@ -37,7 +37,7 @@ async function openSite(t, body, { origin = OTHER_SITE, ...options } = {}) {
   // The element reports to the page by events.
   await page.addInitScript(() => {
     window.reports = [];
-    for (const name of ["held", "purchased", "released", "expired", "error"])
+    for (const name of ["held", "purchased", "released", "expired", "joined", "left", "error"])
       document.addEventListener(`holdfast:${name}`, ({ detail }) =>
         window.reports.push([name, detail]),
       );
@@ -247,6 +247,53 @@ test("a lost response is repeated with its key, and a refusal is explained and r
   await expectText(page.locator("holdfast-drop .message"), "No units are available right now.");
   const last = (await reports(page)).at(-1);
   assert.deepEqual([last[0], last[1].code, last[1].status], ["error", "sold_out", 409]);
+});
+
+test("the element takes a code, joins the waitlist, and gets an offer after a reload", async (t) => {
+  const drop = await createDrop({ total_stock: 1, hold_seconds: 600, access: "code" });
+  const { codes } = await api("POST", `/v1/drops/${drop.id}/codes`, { count: 2 });
+  const expected = [/status of 403/];
+  const page = await openSite(t, element(drop), { expected });
+  const message = page.locator("holdfast-drop .message");
+  const code = page.getByLabel("Access code");
+  const ready = (name) =>
+    page.locator(`holdfast-drop button:not([aria-disabled]):has-text("${name}")`);
+  await button(page, "Hold it").click();
+  await expectText(message, "This drop requires an access code.");
+  await code.fill("nonsense");
+  await ready("Hold it").click();
+  await expectText(message, "This drop has no such access code.");
+
+  const other = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "b", code: codes[0] });
+  const place = page.locator("holdfast-drop .place");
+  await expectText(place, "The waitlist is empty. An offer is a hold for 10 minutes.");
+  await code.fill(codes[1].toLowerCase());
+  await ready("Join the waitlist").click();
+  await expectText(place, "You are 1st on the waitlist.");
+  await ready("Leave the waitlist").click();
+  await expectText(place, "The waitlist is empty.");
+  await ready("Join the waitlist").click();
+  await expectText(place, "You are 1st on the waitlist.");
+  assert.deepEqual(
+    (await reports(page)).map(([name, { entry }]) => [name, entry?.status]),
+    [
+      ["error", undefined],
+      ["error", undefined],
+      ["joined", "waiting"],
+      ["left", "waiting"],
+      ["joined", "waiting"],
+    ],
+  );
+  await page.reload();
+  await expectText(place, "You are 1st on the waitlist.");
+  await api("DELETE", `/v1/holds/${other.id}`);
+  await expectText(page.locator("holdfast-drop .countdown"), "Reserved for you");
+  await ready("Buy for").click();
+  await expectText(message, "1 unit bought. Thank you!");
+  assert.deepEqual(
+    (await reports(page)).map(([name]) => name),
+    ["held", "purchased"],
+  );
 });
 
 test("a token names the buyer and is sent with each request", async (t) => {

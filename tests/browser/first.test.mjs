@@ -1,6 +1,7 @@
 // The first state of the shop's pages: without JavaScript, and how the script takes it over.
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import {
   BASE,
@@ -113,6 +114,73 @@ test("the script takes the first state over without a second layout", async (t) 
         ),
         "the same card with the same picture",
       );
+  }
+});
+
+test("pages of products and creators have a first state, in each language", async (t) => {
+  const [creator, product] = [`nord-${randomUUID()}`, `coat-${randomUUID()}`];
+  const image_url = "/assets/mark.svg";
+  const description = "Coats </script><b>by hand</b>.";
+  await api("PUT", `/v1/creators/${creator}`, { name: "Atelier Nord", description, image_url });
+  const variants = [
+    { id: "m", name: "Size M", sku: "HC-M" },
+    { id: "l", name: "Size L" },
+  ];
+  const body = { title: "Harbour coat", creator_id: creator, description, variants };
+  await api("PUT", `/v1/products/${product}`, body);
+  const of = { creator_id: creator, product_id: product, hold_seconds: 600, image_url };
+  const l = await createDrop({ ...of, variant_id: "l", total_stock: 3 });
+  const m = await createDrop({ ...of, variant_id: "m", total_stock: 7 });
+  await createDrop({ ...of, visibility: "unlisted" });
+  for (const [locale, left] of [
+    ["en", "7 left"],
+    ["de", "7 übrig"],
+    ["he", "7"],
+  ]) {
+    const within = await context(t, { javaScriptEnabled: false, locale });
+    const still = await open(t, `/products/${product}`, { within });
+    await expectText(still.locator("h1"), "Harbour coat");
+    assert.deepEqual(await still.locator(".size h3").allTextContents(), ["Size M", "Size L"]);
+    await expectText(card(still, m).locator(".units"), left);
+    assert.equal(await still.locator("drop-card").count(), 2, "an unlisted drop is not shown");
+    assert.match(await still.title(), /^Harbour coat · /);
+    assert.equal(
+      await still.getByRole("link", { name: "Atelier Nord" }).getAttribute("href"),
+      `/creators/${creator}`,
+    );
+    const data = JSON.parse(
+      await still.locator('script[type="application/ld+json"]').textContent(),
+    );
+    assert.deepEqual(
+      data.hasVariant.map(({ productID, sku }) => [productID, sku]),
+      [
+        [m.id, "HC-M"],
+        [l.id, undefined],
+      ],
+    );
+    const before = [await seen(card(still, m)), await seen(card(still, l))];
+    await still.goto(`${BASE}/creators/${creator}`);
+    await expectText(still.locator("h1"), "Atelier Nord");
+    await expectText(still.locator("#description"), description);
+    assert.equal(await still.locator("b").count(), 0, "a description is text");
+    const page = await openLive(t, `/products/${product}`, { locale });
+    await card(page, l).locator("hold-panel button").first().waitFor();
+    assert.deepEqual([await seen(card(page, m)), await seen(card(page, l))], before);
+  }
+  const page = await open(t, "about:blank");
+  await page.addInitScript(() => {
+    window.shifts = [];
+    new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) window.shifts.push(entry.value);
+    }).observe({ type: "layout-shift", buffered: true });
+  });
+  for (const path of [`/products/${product}`, `/creators/${creator}`]) {
+    await page.goto(BASE + path);
+    await page.locator("hold-panel button, #products li").first().waitFor();
+    await page.evaluate(() => new Promise(requestAnimationFrame));
+    const shift = await page.evaluate(() => window.shifts.reduce((sum, one) => sum + one, 0));
+    assert.ok(shift < 0.02, `${path}: ${shift}`);
+    assert.equal(await page.locator("[data-first]").count(), 0);
   }
 });
 

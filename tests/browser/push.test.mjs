@@ -202,6 +202,51 @@ test("worker shows the message of a closed page, once for each tag", async (t) =
   assert.ok(all.some(({ title, url }) => title === "News from the shop" && url === "/"));
 });
 
+/** Clicks the newest notification of the worker, which a browser without a screen cannot do. */
+async function clickNotification(worker) {
+  await worker.evaluate(async () => {
+    const notification = (await self.registration.getNotifications()).at(-1);
+    // Only a click of a person may focus a tab or open one, so the calls are recorded.
+    self.opened = [];
+    self.clients.openWindow = async (url) => void self.opened.push(url);
+    WindowClient.prototype.focus = async function focus() {
+      self.opened.push(`focus ${this.url}`);
+      return this;
+    };
+    const waits = [];
+    const event = new NotificationEvent("notificationclick", { notification });
+    event.waitUntil = (promise) => waits.push(promise);
+    self.dispatchEvent(event);
+    await Promise.all(waits);
+  });
+  return await worker.evaluate(() => self.opened);
+}
+
+test("click on a notification opens the page of its drop, in the tab that has it", async (t) => {
+  const drop = await createDrop({});
+  const { page } = await openBell(t, { permission: "notifications" });
+  const started = page.context().waitForEvent("serviceworker");
+  await page.getByRole("button", { name: OFFER }).click();
+  await page.getByRole("button", { name: STOP }).waitFor();
+  const worker = await started;
+  const deliver = await workerOf(page);
+  const show = async (url) => {
+    await deliver(JSON.stringify({ title: drop.name, body: "It has started.", url, tag: "a" }));
+    await shownOnce(page, (all) => all.length === 1 && all[0].url === url);
+  };
+  const address = `${BASE}/drops/${drop.id}`;
+  await show(`/drops/${drop.id}`);
+  assert.deepEqual(await clickNotification(worker), [address]);
+  await shownOnce(page, (all) => all.length === 0);
+  const tab = await open(t, `/drops/${drop.id}`, { within: page.context() });
+  await show(`/drops/${drop.id}`);
+  assert.deepEqual(await clickNotification(worker), [`focus ${address}`]);
+  await tab.close();
+  // A message cannot lead to another site.
+  await show("https://other.example/drops");
+  assert.deepEqual(await clickNotification(worker), [`${BASE}/`]);
+});
+
 test("pages load from the server, not from the worker", async (t) => {
   const { page } = await openBell(t, { permission: "notifications" });
   await page.getByRole("button", { name: OFFER }).click();

@@ -124,6 +124,21 @@ async fn each_change_has_the_name_of_its_administrator_and_nothing_else_has() {
     let found = authors(&app).await;
     let found: Vec<(&str, &str)> = found.iter().map(|(kind, by)| (&**kind, &**by)).collect();
     assert_eq!(found, expected);
+    // The report of the drop names them as well.
+    let report = app.admin(Method::GET, &format!("/v1/admin/drops/{drop}/report"));
+    let report = fetch(report).await.ok(200);
+    let latest = report["latest"].as_array().unwrap().iter().rev();
+    let latest: Vec<(&str, &str)> = latest
+        .map(|event| {
+            let by = event["admin"].as_str().unwrap_or("-");
+            (event["event_type"].as_str().unwrap(), by)
+        })
+        .collect();
+    let of_drop: Vec<_> = expected
+        .into_iter()
+        .filter(|(kind, _)| *kind != "BuyerErased")
+        .collect();
+    assert_eq!(latest, of_drop);
     app.audit_verify().await;
 }
 

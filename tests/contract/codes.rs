@@ -117,6 +117,81 @@ async fn creation_is_for_administrators_and_bounded() {
     }
 }
 
+async fn list(api: &Api, drop: &str, query: &str) -> Reply {
+    let path = format!("/v1/drops/{drop}/codes{query}");
+    fetch(api.admin(Method::GET, &path)).await
+}
+
+async fn used(api: &Api, drop: &str) -> Vec<u64> {
+    let found = list(api, drop, "").await.ok(200);
+    let rows = found["data"].as_array().unwrap();
+    rows.iter().map(|row| number(&row["used"])).collect()
+}
+
+#[tokio::test]
+async fn list_has_the_uses_of_codes_and_no_code() {
+    let app = App::start().await;
+    let drop = app.create_drop(2, for_code_holders()).await;
+    let body = json!({ "count": 2, "uses": 2, "expires_at": "2099-01-01T00:00:00Z" });
+    let made = codes(&app, &drop, body).await;
+    codes(&app, &drop, json!({ "count": 1 })).await;
+    assert_eq!(used(&app, &drop).await, [0, 0, 0]);
+
+    // A hold uses its code until it ends without a purchase; an offer has the use of its entry.
+    let ann = hold(&app, &drop, "ann", &made[0]).await.ok(201);
+    let bob = hold(&app, &drop, "bob", &made[1]).await.ok(201);
+    let entry = json!({ "buyer_id": "cid", "code": &made[0] });
+    let entry = app.join_with(&drop, &key(), &entry).await.ok(201);
+    assert_eq!(used(&app, &drop).await, [2, 1, 0]);
+    app.purchase(&text(&bob["id"])).await.ok(201);
+    app.release(&text(&ann["id"])).await.ok(204);
+    let id = text(&entry["id"]);
+    eventually("the offer", async || {
+        let entry = app.waitlist_entry(&id).await;
+        (entry["status"] == "offered").then_some(())
+    })
+    .await;
+    assert_eq!(used(&app, &drop).await, [1, 1, 0]);
+
+    let whole = list(&app, &drop, "").await;
+    assert_eq!(whole.header("cache-control"), "private, no-cache");
+    for code in &made {
+        let body = whole.json().to_string();
+        assert!(!body.contains(&**code) && !body.contains(&code.replace('-', "")));
+    }
+    let whole = whole.ok(200);
+    let first = &whole["data"][0];
+    assert_eq!(
+        (&first["uses"], &first["opens_at"]),
+        (&json!(2), &json!(null))
+    );
+    assert_eq!(first["expires_at"], "2099-01-01T00:00:00.000Z");
+    assert_eq!(whole["data"][2]["expires_at"], json!(null));
+    let log = app.audit("/v1/log").await.ok(200).to_string();
+    assert!(log.contains(&text(&first["id"])), "the digest of the log");
+
+    // Pages, and what is no page.
+    let one = list(&app, &drop, "?limit=2").await.ok(200);
+    assert_eq!(one["has_more"], true);
+    let query = format!("?starting_after={}", text(&one["data"][1]["id"]));
+    let two = list(&app, &drop, &query).await.ok(200);
+    assert_eq!(two["data"], json!([whole["data"][2]]));
+    for query in [
+        "?limit=0",
+        "?limit=101",
+        "?starting_after=x",
+        &format!("?starting_after={}", "0".repeat(32)),
+    ] {
+        list(&app, &drop, query).await.problem(400, "invalid_query");
+    }
+    let anonymous = app.get(&format!("/v1/drops/{drop}/codes")).await;
+    anonymous.problem(401, "unauthorized");
+    list(&app, &key(), "").await.problem(404, "drop_not_found");
+
+    let app = app.restart().await;
+    assert_eq!(list(&app, &drop, "").await.ok(200)["data"], whole["data"]);
+}
+
 #[tokio::test]
 async fn repeated_creation_shows_the_same_codes_even_after_a_restart() {
     let app = App::start().await;

@@ -310,11 +310,12 @@ fn every_problem_is_described_where_it_can_occur() {
 const LANGUAGE: &str = "Accept-Language, Cookie";
 
 /// The `cache-control` of each GET route, and the request headers on which its response depends.
-const CACHES: [(&str, &str, &str); 61] = [
+const CACHES: [(&str, &str, &str); 62] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
     ("/v1/drops/{id}/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/drops/{id}/codes", "private, no-cache", ""),
     ("/v1/drops/{id}/purchases", "private, no-cache", "Accept"),
     ("/v1/holds/{id}", "private, no-cache", ""),
     ("/v1/purchases/{id}", "private, no-cache", ""),

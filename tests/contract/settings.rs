@@ -97,6 +97,51 @@ async fn invalid_setting_is_explained_in_one_line_of_our_own_words() {
 }
 
 #[tokio::test]
+async fn error_line_quotes_no_password_of_a_url() {
+    let stripe = [
+        ("HOLDFAST_STRIPE_SECRET_KEY", "sk_test_x"),
+        ("HOLDFAST_STRIPE_WEBHOOK_SECRET", "whsec_x"),
+    ];
+    let key = [("HOLDFAST_ADMIN_KEY", "k")];
+    let secret = [(
+        "HOLDFAST_BUYER_SECRET",
+        "a secret of more than 32 bytes, for tests",
+    )];
+    for (name, with, command) in [
+        ("DATABASE_URL", &[][..], "serve"),
+        ("HOLDFAST_SIGN_IN_URL", &secret, "serve"),
+        ("HOLDFAST_BUYER_JWKS", &[], "serve"),
+        ("HOLDFAST_CORS_ORIGINS", &[], "serve"),
+        ("HOLDFAST_PUBLIC_URL", &[], "serve"),
+        ("HOLDFAST_VAPID_SUBJECT", &[], "serve"),
+        ("HOLDFAST_STRIPE_API_BASE", &stripe, "serve"),
+        ("HOLDFAST_URL", &key, "load"),
+    ] {
+        // One that is accepted after all must not keep a port that others need.
+        let with = [with, &[("HOLDFAST_LISTEN", "127.0.0.1:0")]].concat();
+        for value in [
+            // Not of the scheme that any of them has, or not a URL at all.
+            "ftp://ann:hunter2@shop.example",
+            "https://ann:hunter2@shop.example:port",
+        ] {
+            let mut variables = with.clone();
+            variables.push((name, value));
+            let refused = run_with(&variables, &[command]).await;
+            let said = &refused.stderr;
+            assert!(
+                matches!(refused.code, Some(1 | 2)),
+                "{name}={value}: {refused:?}"
+            );
+            assert!(said.lines().count() == 1, "{name}={value}: {said}");
+            assert!(
+                !said.contains("ann:") && !said.contains("hunter2"),
+                "{name}={value}: {said}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn unknown_setting_is_a_warning_that_names_the_nearest_one() {
     let app = Launch::fresh()
         .await

@@ -16,11 +16,11 @@ fn free_address() -> String {
 
 /// The log cannot be read until the returned transaction ends.
 async fn locked_log(pool: &PgPool) -> Transaction<'static, Postgres> {
-    let mut lock = pool.begin().await.unwrap();
+    let mut lock = pool.begin().await.expect("a transaction");
     sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await
-        .unwrap();
+        .expect("the lock");
     lock
 }
 

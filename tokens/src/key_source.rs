@@ -42,6 +42,9 @@ pub enum Location {
 pub enum LocationError {
     #[error("it must be a path or an http(s) URL")]
     Url(#[source] url::ParseError),
+    /// Not a path: messages quote paths, and this may have a password.
+    #[error("it must be a path or an http(s) URL")]
+    Scheme,
     /// An attacker on the way could insert a key and sign tokens for every buyer.
     #[error(
         "it must be https, because http does not protect the keys on their way; http is for loopback only"
@@ -61,8 +64,18 @@ impl FromStr for Location {
             return Err(LocationError::Empty);
         }
         let lower = text.to_ascii_lowercase();
-        if !lower.starts_with("http://") && !lower.starts_with("https://") {
-            return Ok(Self::File(text.into()));
+        if !["http://", "https://"]
+            .iter()
+            .any(|start| lower.starts_with(start))
+        {
+            let is_url = ["http:", "https:"]
+                .iter()
+                .any(|start| lower.starts_with(start))
+                || lower.contains("://");
+            return match is_url {
+                true => Err(LocationError::Scheme),
+                false => Ok(Self::File(text.into())),
+            };
         }
         let url = Url::parse(text).map_err(LocationError::Url)?;
         if !url.username().is_empty() || url.password().is_some() {

@@ -4,17 +4,22 @@
 //! for any number of holds. Limit: refusals are counted by minute and kept for about two months
 //! ([`crate::refused`]); the opening has ten seconds.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::status::DropStatus;
 use domain::stock::Stock;
-use domain::values::{DropId, Position, Timestamp};
+use domain::values::{AdminName, DropId, Position, Timestamp};
+use infrastructure::admins::admin_names;
 use projections::drop_body::waitlist_length;
 use projections::drop_course::{Counted, DropCourse, LatestEvent, SLOT_MS, Slot};
 use projections::views::DropView;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::auth::Admin;
@@ -23,6 +28,9 @@ use crate::extract::{DropPath, Fresh};
 use crate::problem::Problem;
 use crate::refused::Tally;
 use crate::render::{conditional, private};
+
+/// The longest wait for the names of administrators, which the database has.
+const NAMES_WAIT: Duration = Duration::from_secs(1);
 
 /// Holds, purchases or refunds, and their units.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -156,15 +164,19 @@ struct EventLine {
     event_type: &'static str,
     /// The units that the event is about; negative for an adjustment that removes some.
     units: Option<i64>,
+    /// The name of the administrator whose request recorded it; null if no administrator did, and
+    /// while the event log is unreachable.
+    admin: Option<String>,
 }
 
-impl From<&LatestEvent> for EventLine {
-    fn from(event: &LatestEvent) -> Self {
+impl EventLine {
+    fn new(event: &LatestEvent, names: &HashMap<Position, AdminName>) -> Self {
         Self {
             position: event.position,
             recorded_at: event.recorded_at,
             event_type: event.event_type,
             units: event.units,
+            admin: names.get(&event.position).map(ToString::to_string),
         }
     }
 }
@@ -196,7 +208,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    fn new(drop: &DropView, course: &DropCourse, refused: Tally, now: Timestamp) -> Self {
+    fn new(
+        drop: &DropView,
+        course: &DropCourse,
+        refused: Tally,
+        names: &HashMap<Position, AdminName>,
+        now: Timestamp,
+    ) -> Self {
         let terms = &drop.row.terms;
         Self {
             id: drop.drop_id,
@@ -213,7 +231,12 @@ impl Report {
             sold_out_at: course.sold_out_at,
             all_sold_at: course.all_sold_at,
             opening: course.opening.as_slice().into(),
-            latest: course.latest.iter().rev().map(EventLine::from).collect(),
+            latest: course
+                .latest
+                .iter()
+                .rev()
+                .map(|event| EventLine::new(event, names))
+                .collect(),
             position: drop.position,
         }
     }
@@ -230,6 +253,10 @@ pub(crate) async fn read(
     let found = app.views.drop_and_course(drop_id);
     let (drop, course) = found.ok_or_else(|| not_found(&app, drop_id))?;
     let refused = app.refused.of_drop(drop_id, drop.row.scheduled_at);
-    let report = Report::new(&drop, &course, refused, app.now());
+    let positions: Vec<Position> = course.latest.iter().map(|event| event.position).collect();
+    let names = timeout(NAMES_WAIT, admin_names(app.log.pool(), &positions)).await;
+    // The numbers are in memory, and are shown without the names while the database is away.
+    let names = names.ok().and_then(Result::ok).unwrap_or_default();
+    let report = Report::new(&drop, &course, refused, &names, app.now());
     Ok(private(conditional(&headers, &report)))
 }

@@ -1,4 +1,4 @@
-//! Access codes: `POST /v1/drops/{id}/codes`, and the code of a request for units.
+//! Access codes: `GET` and `POST /v1/drops/{id}/codes`, and the code of a request for units.
 //!
 //! Promise: a repeated request shows the same codes, because they are derived from the idempotency
 //! key and the server's secret; nothing else shows them again. A wrong code counts among the failed
@@ -10,23 +10,25 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::event::CodesCreated;
 use domain::values::{AccessCode, CodeCount, CodeDigest, CodeUses, DropId, Position, Timestamp};
 use engine::{Accepted, CommandError, CreateCodes, Pass};
+use projections::codes::CodeRow;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{MOST_LISTED, find};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::challenge::PresentedSolution;
-use crate::extract::{Body, DropPath, IdempotencyKey};
+use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, Limit, Query};
 use crate::limiter::{Attempt, AttemptKind, Origin};
 use crate::openapi::schemas::AnyTime;
 use crate::problem::Problem;
-use crate::render::{positioned, private, recorded};
+use crate::render::{Page, conditional, positioned, private, recorded};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +129,71 @@ pub(crate) async fn create(
         true => recorded(response, &answer),
         false => positioned(response, &answer),
     })
+}
+
+/// An access code and its uses. The code itself is not known to the server.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "CodeUsage")]
+pub(crate) struct CodeBody {
+    /// The digest of the code in the log.
+    #[schemars(with = "String", extend("pattern" = "^[0-9a-f]{32}$"))]
+    id: CodeDigest,
+    /// How many holds can be placed with it in all.
+    uses: u32,
+    /// Uses that holds, purchases and waitlist entries have taken.
+    used: u32,
+    /// Null: the drop's start.
+    opens_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    created_at: Timestamp,
+    /// The log position at which it was created.
+    position: Position,
+}
+
+impl From<CodeRow> for CodeBody {
+    fn from(row: CodeRow) -> Self {
+        Self {
+            id: row.digest,
+            uses: row.uses,
+            used: row.used,
+            opens_at: row.opens_at,
+            expires_at: row.expires_at,
+            created_at: row.created_at,
+            position: row.position,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct CodesParams {
+    /// The maximum number of codes.
+    #[schemars(extend("default" = MOST_LISTED))]
+    limit: Option<Limit<MOST_LISTED>>,
+    /// The id of the last code of the previous page.
+    #[schemars(with = "Option<String>", extend("pattern" = "^[0-9a-f]{32}$"))]
+    starting_after: Option<CodeDigest>,
+}
+
+impl Query for CodesParams {}
+
+/// `GET /v1/drops/{id}/codes`
+pub(crate) async fn list(
+    State(app): State<App>,
+    DropPath(drop_id): DropPath,
+    _: Admin,
+    Fresh(params): Fresh<CodesParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    find(&app, drop_id)?;
+    let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
+    let rows = app.views.codes(drop_id, params.starting_after, limit + 1);
+    let mut rows = rows.ok_or_else(|| {
+        Problem::invalid_query("starting_after", "must be the id of a code of this drop")
+    })?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let data: Vec<CodeBody> = rows.into_iter().map(CodeBody::from).collect();
+    Ok(private(conditional(&headers, &Page { data, has_more })))
 }
 
 /// The code of a request for units, which counts as an attempt to guess one until it is settled.

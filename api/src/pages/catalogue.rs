@@ -1,5 +1,5 @@
-//! The pages of creators and products. Each is the same for every creator or product; the page
-//! itself reads it, and reports an unknown one.
+//! The pages of creators and products, with their [first state](super::first_state). The page
+//! itself reads the present one, and reports an unknown creator or product.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use domain::values::CatalogueId;
 
-use super::{Reader, shop_page};
+use super::{Reader, first_state, live, shop_page};
 use crate::app::App;
 
 /// `GET /creators`
@@ -26,12 +26,30 @@ pub(crate) async fn creator(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let is_known = match id_in(path) {
-        // Without the database the page shows the problem.
-        Some(id) => !matches!(app.catalogue.store.creator(&id).await, Ok(None)),
-        None => false,
+    let found = match id_in(path) {
+        Some(id) => app.catalogue.store.creator(&id).await,
+        None => Ok(None),
     };
-    shop_page(&app, &reader, &headers, ("creator.html", status(is_known)))
+    match found {
+        Ok(Some(creator)) => {
+            let first = first_state::of_creator(&app, &reader, &headers, &creator);
+            live(
+                &app,
+                &reader,
+                &headers,
+                ("creator.html", StatusCode::OK),
+                first,
+            )
+        }
+        Ok(None) => shop_page(
+            &app,
+            &reader,
+            &headers,
+            ("creator.html", StatusCode::NOT_FOUND),
+        ),
+        // Without the database the page shows the problem.
+        Err(_) => shop_page(&app, &reader, &headers, ("creator.html", StatusCode::OK)),
+    }
 }
 
 /// `GET /products/{id}`
@@ -41,21 +59,37 @@ pub(crate) async fn product(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let is_known = match id_in(path) {
-        Some(id) => !matches!(app.catalogue.store.product(&id).await, Ok(None)),
-        None => false,
+    let found = match id_in(path) {
+        Some(id) => app.catalogue.store.product(&id).await,
+        None => Ok(None),
     };
-    shop_page(&app, &reader, &headers, ("product.html", status(is_known)))
+    match found {
+        Ok(Some(product)) => {
+            let creator = match product.creator_id.as_deref().map(CatalogueId::stored) {
+                Some(Ok(id)) => app.catalogue.store.creator(&id).await.ok().flatten(),
+                Some(Err(_)) | None => None,
+            };
+            let of = (&product, creator.as_ref());
+            let first = first_state::of_product(&app, &reader, &headers, of);
+            live(
+                &app,
+                &reader,
+                &headers,
+                ("product.html", StatusCode::OK),
+                first,
+            )
+        }
+        Ok(None) => shop_page(
+            &app,
+            &reader,
+            &headers,
+            ("product.html", StatusCode::NOT_FOUND),
+        ),
+        Err(_) => shop_page(&app, &reader, &headers, ("product.html", StatusCode::OK)),
+    }
 }
 
 fn id_in(path: Result<Path<String>, PathRejection>) -> Option<CatalogueId> {
     let Path(id) = path.ok()?;
     CatalogueId::stored(&id).ok()
-}
-
-const fn status(is_known: bool) -> StatusCode {
-    match is_known {
-        true => StatusCode::OK,
-        false => StatusCode::NOT_FOUND,
-    }
 }

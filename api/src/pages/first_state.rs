@@ -1,5 +1,6 @@
-//! The first state of `/` and `/drops/{id}`: the drops in HTML, and their description for search
-//! engines and social networks, so that they can be read before a script runs and without one.
+//! The first state of `/` and of the pages of drops, products and creators: the drops in HTML, and
+//! their description for search engines and social networks, so that they can be read before a
+//! script runs and without one.
 //!
 //! Promise: a page shows the state that the API returns to the same reader at the same moment; a
 //! drop that is not in the public's lists is not on `/`. Every text is escaped, also in JSON-LD.
@@ -8,6 +9,9 @@
 //! Source: docs/decisions/0080-a-shop-is-branded-by-a-theme-file.md.
 
 use axum::http::HeaderMap;
+use catalogue::drops::Of;
+use catalogue::store::{Creator, Product};
+use catalogue::variants::Variant;
 use chrono_tz::Tz;
 use domain::status::DropStatus;
 use domain::stock_level::StockLevel;
@@ -21,6 +25,7 @@ use super::reader::Reader;
 use crate::app::App;
 use crate::brand::figures::major;
 use crate::brand::{Brand, Language};
+use crate::products::MOST_DROPS;
 use crate::viewer::Viewer;
 
 /// The number of drops on the front page, as in `lib/catalog.js`.
@@ -63,8 +68,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Returns the address of a picture for other sites: a `data:` URL has none.
-    fn picture(&self, image: Option<&ImageUrl>) -> Option<String> {
-        let image = image.map(ImageUrl::as_str);
+    fn picture(&self, image: Option<&str>) -> Option<String> {
         match image {
             Some(path) if path.starts_with('/') => Some(self.absolute(path)),
             Some(url) if url.starts_with("http") => Some(url.to_owned()),
@@ -266,7 +270,7 @@ pub(super) async fn of_drop(
         true => format!("{} · {price} · {status} · {when}", scene.name(drop)),
         false => shortened(description),
     };
-    let image = scene.picture(terms.image_url.as_ref());
+    let image = scene.picture(terms.image_url.as_ref().map(ImageUrl::as_str));
     let is_unlisted = !terms.are_listed();
     // Search engines must not list it, so they are not sent its description.
     let data = (!is_unlisted).then(|| in_script(&structured(&scene, drop, &facts)));
@@ -285,6 +289,127 @@ pub(super) async fn of_drop(
         data,
     };
     context! { page, drop => scene.shown(drop, viewer) }
+}
+
+/// An entry of the catalogue that has a page.
+struct Entry<'a> {
+    path: String,
+    name: &'a str,
+    description: Option<&'a str>,
+    image: Option<&'a str>,
+}
+
+impl Entry<'_> {
+    /// Returns the values of the entry's page, with its description for other sites.
+    fn page(&self, scene: &Scene<'_>, mut data: serde_json::Value) -> Value {
+        let description = self.description.unwrap_or_default();
+        let image = scene.picture(self.image);
+        data["@context"] = json!("https://schema.org");
+        data["name"] = json!(self.name);
+        data["url"] = json!(scene.absolute(&self.path));
+        if !description.is_empty() {
+            data["description"] = json!(description);
+        }
+        if let Some(image) = &image {
+            data["image"] = json!(image);
+        }
+        context! {
+            title => format!("{} · {}", self.name, scene.brand.name()),
+            site => scene.brand.name(),
+            description => match description.is_empty() {
+                true => format!("{} · {}", self.name, scene.brand.name()),
+                false => shortened(description),
+            },
+            url => scene.absolute(&self.path),
+            kind => "website",
+            locale => og_locale(scene.language),
+            alternates => scene.alternates(&self.path),
+            image,
+            data => in_script(&data),
+        }
+    }
+}
+
+/// Returns the values of a creator's page. Its products are left to the script: their texts have
+/// plural forms, whose rules browsers have.
+pub(super) fn of_creator(
+    app: &App,
+    reader: &Reader,
+    headers: &HeaderMap,
+    creator: &Creator,
+) -> Value {
+    let scene = Scene::new(app, reader, headers, app.now());
+    let entry = Entry {
+        path: format!("/creators/{}", creator.id),
+        name: &creator.name,
+        description: creator.description.as_deref(),
+        image: creator.image_url.as_deref(),
+    };
+    let page = entry.page(&scene, json!({ "@type": "Brand" }));
+    context! {
+        page,
+        name => &creator.name,
+        description => creator.description.as_deref().unwrap_or_default(),
+    }
+}
+
+/// Returns the values of a product's page: its public drops in the sequence of its variants.
+pub(super) fn of_product(
+    app: &App,
+    reader: &Reader,
+    headers: &HeaderMap,
+    (product, creator): (&Product, Option<&Creator>),
+) -> Value {
+    let scene = Scene::new(app, reader, headers, app.now());
+    let ids = app
+        .catalogue
+        .drops
+        .page(Of::Product(&product.id), None, MOST_DROPS);
+    let drops = ids.into_iter().filter_map(|id| app.views.drop(id));
+    let mut drops: Vec<(usize, DropView)> = drops
+        .filter(|drop| Viewer::Public.lists_row(&drop.row))
+        .map(|drop| {
+            let is_offered = |one: &Variant| Some(&one.id) == drop.row.terms.variant_id.as_ref();
+            let rank = product.variants.iter().position(is_offered);
+            (rank.unwrap_or(product.variants.len()), drop)
+        })
+        .collect();
+    drops.sort_by_key(|(rank, _)| *rank);
+    let described = drops.iter().map(|(rank, drop)| {
+        let variant = product.variants.get(*rank);
+        let facts = Facts {
+            creator: None,
+            sku: variant.and_then(|one| one.sku.as_ref().map(|sku| sku.as_str().to_owned())),
+            gtin: variant.and_then(|one| one.gtin.as_ref().map(|gtin| gtin.as_str().to_owned())),
+        };
+        structured(&scene, drop, &facts)
+    });
+    let mut data = json!({
+        "@type": "ProductGroup", "productGroupID": product.id.as_str(),
+        "hasVariant": described.collect::<Vec<_>>(),
+    });
+    if let Some(creator) = creator {
+        data["brand"] = json!({ "@type": "Brand", "name": creator.name });
+    }
+    let entry = Entry {
+        path: format!("/products/{}", product.id.as_str()),
+        name: &product.title,
+        description: product.description.as_deref(),
+        image: product.image_url.as_deref(),
+    };
+    let sizes = drops.iter().map(|(rank, drop)| {
+        context! {
+            variant => product.variants.get(*rank).map(|one| one.name.as_str()),
+            drop => scene.shown(drop, Viewer::Public),
+        }
+    });
+    context! {
+        page => entry.page(&scene, data),
+        name => &product.title,
+        creator => creator.map(|creator| context! { id => &creator.id, name => &creator.name }),
+        description => product.description.as_deref().unwrap_or_default(),
+        sizes => sizes.collect::<Vec<_>>(),
+    }
 }
 
 /// Describes a drop by schema.org: a product with one offer.
@@ -315,7 +440,10 @@ fn structured(scene: &Scene<'_>, drop: &DropView, facts: &Facts) -> serde_json::
                 .as_ref()
                 .map(|text| text.as_str().to_owned()),
         ),
-        ("image", scene.picture(terms.image_url.as_ref())),
+        (
+            "image",
+            scene.picture(terms.image_url.as_ref().map(ImageUrl::as_str)),
+        ),
         ("sku", facts.sku.clone()),
         ("gtin", facts.gtin.clone()),
     ];

@@ -14,7 +14,7 @@ use super::{Announced, Audience};
 /// The facts of a notification, in addition to its type and its drop or order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Facts {
-    /// `drop.started`
+    /// `drop.started`: of a start in a pause, at the end of the pause.
     Started { started_at: Timestamp },
     /// `stock.low`
     Low {
@@ -55,11 +55,11 @@ pub(super) fn of_drop_event(
     let drop_id = recorded.drop_id;
     let to_all = || Audience::Drop(drop_id, announced.creator_id.clone());
     let mut found = vec![];
+    let start = announced.start_announced_by(&recorded.event);
+    if let Some(started_at) = start.filter(|_| announced.is_found) {
+        found.push((Kind::DropStarted, to_all(), Facts::Started { started_at }));
+    }
     match &recorded.event {
-        DropEvent::DropStarted(event) if announced.is_found => {
-            let started_at = event.started_at;
-            found.push((Kind::DropStarted, to_all(), Facts::Started { started_at }));
-        }
         DropEvent::HoldPlaced(event) => {
             if let Some(waitlist_entry_id) = event.waitlist_entry {
                 let facts = Facts::Offered {

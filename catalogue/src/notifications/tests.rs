@@ -1,12 +1,11 @@
 //! Notifications of invented histories: their readers, their bounds, and their removal.
 
-use domain::DropEvent;
 use domain::order::OrderEvent;
 use domain::terms::DropTerms;
 use domain::testing::{
-    buyer, drop_id, drop_rescheduled, drop_scheduled, drop_started, hold_expired, hold_offered,
-    hold_placed, low_stock, order_id, order_item, order_paid, order_placed, purchase_confirmed,
-    purchase_refunded, second, terms,
+    buyer, drop_id, drop_paused, drop_rescheduled, drop_resumed, drop_scheduled, drop_started,
+    hold_expired, hold_offered, hold_placed, low_stock, order_id, order_item, order_paid,
+    order_placed, purchase_confirmed, purchase_refunded, second, terms,
 };
 use domain::values::{Sequence, Visibility};
 
@@ -154,6 +153,52 @@ fn followers_are_notified_of_the_start_and_the_stock_since_they_follow() {
         ..Sources::default()
     };
     assert_eq!(followed.of(&of_another), [""; 0]);
+}
+
+#[test]
+fn start_in_a_pause_is_announced_at_its_end() {
+    let moved = || {
+        let starts_at = second(5_000);
+        drop_rescheduled(DropTerms {
+            starts_at,
+            ..of_nord()
+        })
+    };
+    let mut followed = Followed::new();
+    followed.apply(
+        "a",
+        [
+            drop_scheduled(of_nord(), 2),
+            drop_paused(),
+            drop_started(0),
+            drop_rescheduled(of_nord()),
+        ],
+    );
+    assert_eq!(followed.of(&follower_since(0)), [""; 0], "nobody can buy");
+    followed.apply("a", [drop_resumed()]);
+    let announced = ["5-drop.started"];
+    assert_eq!(followed.of(&follower_since(0)), announced);
+    let found = followed.notifications.get((Position(5), Kind::DropStarted));
+    let started_at = second(0);
+    assert_eq!(found.unwrap().facts, Facts::Started { started_at });
+    // Later pauses announce nothing, and neither does the end of one in which the start was moved.
+    followed
+        .apply("a", [drop_paused(), drop_resumed()])
+        .apply("b", [drop_scheduled(of_nord(), 2), drop_paused()])
+        .apply("b", [drop_started(0), moved(), drop_resumed()]);
+    assert_eq!(followed.of(&follower_since(0)), announced);
+    followed.apply("b", [drop_started(5_000)]);
+    let both = ["13-drop.started", "5-drop.started"];
+    assert_eq!(followed.of(&follower_since(0)), both);
+    // Of a hidden drop, none.
+    let hidden = DropTerms {
+        visibility: Visibility::Hidden,
+        ..of_nord()
+    };
+    followed
+        .apply("c", [drop_scheduled(hidden, 2), drop_paused()])
+        .apply("c", [drop_started(0), drop_resumed()]);
+    assert_eq!(followed.of(&follower_since(0)), both);
 }
 
 #[test]

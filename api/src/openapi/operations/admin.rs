@@ -137,7 +137,7 @@ fn revenue(schemas: &mut Schemas) -> Operation {
 
 fn report(schemas: &mut Schemas) -> Operation {
     let counted = |count: u64| json!({ "count": count, "units": count });
-    let latest = json!({ "position": 17, "recorded_at": NOON, "event_type": "PurchaseConfirmed", "units": 1 });
+    let latest = json!({ "position": 17, "recorded_at": NOON, "event_type": "PurchaseConfirmed", "units": 1, "admin": null });
     let bucket = json!({ "after_ms": 0, "holds": 4, "held": 4, "sold": 0, "freed": 0 });
     let example = json!({
         "id": DROP_ID, "name": "Harbour jacket", "status": "live", "starts_at": NOON, "ends_at": null,

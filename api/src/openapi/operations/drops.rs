@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::holds::example_purchase;
 use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{self, BuyerBody};
-use crate::drops::codes::{self, CodesBody};
+use crate::drops::codes::{self, CodeBody, CodesBody};
 use crate::drops::purchases::{self, RecordedPurchase};
 use crate::drops::sale;
 use crate::drops::{self, AdjustmentBody};
@@ -30,6 +30,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         adjust(schemas),
         set_stock(schemas),
         create_codes(schemas),
+        list_codes(schemas),
         purchasers(schemas),
         purchases(schemas),
         standing(schemas),
@@ -290,6 +291,31 @@ fn create_codes(schemas: &mut Schemas) -> Operation {
             .optional_headers(&["Idempotent-Replayed"]),
     )
     .problems(&[Code::TooManyCodes, Code::Ended, Code::Unavailable])
+}
+
+fn list_codes(schemas: &mut Schemas) -> Operation {
+    let example = json!({ "data": [{
+        "id": "5f1d0c6a94f2b7e3a1c8d95e60b47f12", "uses": 1, "used": 0, "opens_at": NOON,
+        "expires_at": null, "created_at": NOON, "position": 18,
+    }], "has_more": false });
+    let page = ResponseSpec::new(200, "Access codes, oldest first.")
+        .json(schemas.response::<Page<CodeBody>>(), example)
+        .headers(&["Cache-Control"])
+        .headers(&TAGGED);
+    Operation::get(
+        schemas,
+        "/v1/drops/{id}/codes",
+        codes::list,
+        "listCodes",
+        "List access codes",
+    )
+    .description(
+        "How often each code is used. The server does not know the codes: `id` is the digest that \
+         the log has, in the events `CodesCreated`, `HoldPlaced` and `WaitlistJoined`.",
+    )
+    .parameter("If-None-Match")
+    .response(page)
+    .response(ResponseSpec::new(304, NOT_MODIFIED).headers(&TAGGED))
 }
 
 fn purchasers(schemas: &mut Schemas) -> Operation {

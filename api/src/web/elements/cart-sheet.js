@@ -3,6 +3,7 @@
 
 import { cart } from "../lib/cart.js";
 import { checkouts, clearOrderRefusal, placeOrder, refusal, submitOrder } from "../lib/checkout.js";
+import { cancelWork, percentOf } from "../lib/challenge.js";
 import { everyTick } from "../lib/clock.js";
 import { LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
@@ -34,6 +35,11 @@ export class CartSheet extends HTMLElement {
   #hint = h("p", { class: "hint" });
   #refused = h("p", { class: "error", role: "alert" });
   #end = h("div", { class: "actions" });
+  /** What the order that is being placed waits for. */
+  #placing = h("p", { class: "outcome busy", role: "status" });
+  #stopWork = button(text("action.stop"), "quiet", () => {
+    if (checkouts.open) cancelWork(checkouts.open.key);
+  });
   #stage = "";
   #arm = () => {};
   #stop = () => {};
@@ -120,13 +126,22 @@ export class CartSheet extends HTMLElement {
   #showEnd() {
     const { open } = checkouts;
     const again = open?.again ? ` ${text("busy.retrying")}` : "";
-    if (open?.stage === "placing") write(this.#refused, "");
+    if (open?.stage === "placing") {
+      write(this.#refused, "");
+      const percent = percentOf(open.key);
+      this.#stopWork.hidden = percent === undefined;
+      const placing = `${text("cart.placing")}${again}`;
+      const words = percent === undefined ? placing : text("busy.browser_percent", { percent });
+      // Not read aloud at each percent.
+      mark(this.#placing, "role", percent === undefined ? "status" : null);
+      write(this.#placing, words);
+    }
     const stage = open ? `${open.key} ${open.stage}${again}` : `${cart.lines.length > 0}`;
     if (stage === this.#stage) return;
     const isStep = this.#stage !== "";
     this.#stage = stage;
     const hadFocus = this.#end.contains(document.activeElement);
-    this.#end.replaceChildren(...this.#choices(again));
+    this.#end.replaceChildren(...this.#choices());
     this.#arm = isStep
       ? disarm(this.#end.querySelectorAll("button"), () => {
           if (hadFocus) this.#end.querySelector("button")?.focus();
@@ -134,11 +149,10 @@ export class CartSheet extends HTMLElement {
       : () => {};
   }
 
-  /** @param {string} again @returns {Node[]} */
-  #choices(again) {
+  /** @returns {Node[]} */
+  #choices() {
     const { open } = checkouts;
-    if (open?.stage === "placing")
-      return [h("p", { class: "outcome busy", role: "status" }, `${text("cart.placing")}${again}`)];
+    if (open?.stage === "placing") return [this.#placing, this.#stopWork];
     if (open?.stage === "unanswered")
       return [
         h(

@@ -7,6 +7,7 @@ import { isolate } from "../lib/foreign.js";
 import { count, units } from "../lib/format.js";
 import { h, write } from "../lib/dom.js";
 import { Stream } from "../lib/stream.js";
+import { offerCatalogue } from "./catalogue-ids.js";
 import { dropPreview } from "./drop-preview.js";
 import { NEW_TERMS, TERMS, field, readTerms, termFields, withoutNulls } from "./drop-terms.js";
 import { control, openDialog } from "./form-dialog.js";
@@ -59,6 +60,7 @@ function copyOf(drop) {
 function create(title, drop) {
   const keyFor = keys();
   const fields = termFields(NEW_TERMS, drop);
+  offerCatalogue(fields);
   const dialog = openDialog(
     title,
     [h("div", { class: "form-split" }, fields, dropPreview(fields))],
@@ -140,9 +142,11 @@ function edit(base) {
       act,
     };
   };
+  const fields = termFields(TERMS, base.drop);
+  offerCatalogue(fields);
   openDialog(
     `Edit ${isolate(base.drop.name)}`,
-    [termFields(TERMS, base.drop), hint],
+    [fields, hint],
     { words: "Save", kind: "primary", keep: "Close" },
     async (form) => {
       const after = readTerms(form, TERMS);

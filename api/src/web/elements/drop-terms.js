@@ -243,15 +243,26 @@ export const TERMS = [
   ...["product_id", "variant_id", "creator_id"].map(catalogueId),
 ];
 
-/** An id of the shop's catalogue. @param {string} name @returns {Term} */
+/**
+ * An id of the shop's catalogue, with its entries to choose from: see `catalogue-ids.js`.
+ * @param {string} name @returns {Term}
+ */
 function catalogueId(name) {
   const words = `${name.charAt(0).toUpperCase()}${name.slice(1).replace("_id", "")}`;
   return {
     group: "More",
     name,
-    words: `${words} id`,
-    hint: "Empty: none.",
-    attributes: { maxlength: 64, autocapitalize: "none", autocomplete: "off" },
+    words,
+    hint:
+      name === "variant_id"
+        ? "A variant of the product. Empty: none."
+        : "Choose one, or enter an id. Empty: none.",
+    attributes: {
+      maxlength: 64,
+      autocapitalize: "none",
+      autocomplete: "off",
+      list: `list-${name}`,
+    },
     read: text,
     show: (drop) => /** @type {Record<string, any>} */ (drop)[name] ?? "",
   };

@@ -35,7 +35,7 @@ const STYLE = `
 .price { font-weight: 650; white-space: nowrap; }
 .price, .stock, .countdown { font-variant-numeric: tabular-nums; }
 p { margin: 0; }
-.status, .stock { color: var(--quiet); }
+.status, .stock, .place { color: var(--quiet); }
 .bar { height: .5rem; border-radius: 1rem; background: var(--line); overflow: hidden; }
 .fill { height: 100%; width: var(--share, 0%); background: var(--accent); }
 .actions { display: flex; flex-wrap: wrap; gap: .5rem; align-items: center; }
@@ -48,6 +48,8 @@ button { font-weight: 600; cursor: pointer; }
 button.primary { background: var(--accent); color: var(--accent-ink); border-color: transparent; flex: 1; }
 [aria-busy] button, button[aria-disabled] { filter: saturate(.4) opacity(.75); cursor: default; }
 input { width: 5rem; }
+input.code { width: 11rem; flex: 1; }
+button.secondary:only-of-type { flex: 1; }
 :focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
 .message:empty { display: none; }
 .message.refusal { color: var(--alarm); }

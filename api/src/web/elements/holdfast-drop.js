@@ -1,18 +1,27 @@
 // <holdfast-drop drop-id="…">: one drop on a page of any origin, with its live stock: hold, then
-// buy before the hold ends.
+// buy before the hold ends; or join the waitlist, and get a hold from there.
 //
-// Promise: a request is repeated with its idempotency key until its outcome is known; a hold
-// outlasts a reload of the page; nothing is parsed as markup. Limit: it has no waitlist and no
+// Promise: a request is repeated with its idempotency key until its outcome is known; a hold and a
+// waitlist entry outlast a reload of the page; nothing is parsed as markup. Limit: it has no
 // orders. docs/EMBED.md describes its attributes, events, parts and custom properties.
 
 import { call, callUntilDecided, Problem, uuid } from "../lib/api.js";
 import { percentOf } from "../lib/challenge.js";
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
-import { isOver, LEVEL, statusOf, statusWords, when } from "../lib/drop.js";
+import {
+  blockReason,
+  has,
+  isOver,
+  LEVEL,
+  offerSeconds,
+  statusOf,
+  statusWords,
+  when,
+} from "../lib/drop.js";
 import { follow, storeClaim, storedClaim } from "../lib/embedded.js";
 import { isolate, nameOrUnnamed } from "../lib/foreign.js";
-import { clock, duration, money } from "../lib/format.js";
+import { clock, duration, durationInWords, money } from "../lib/format.js";
 import { claimsOf } from "../lib/jwt.js";
 import { button, disarm } from "../lib/press.js";
 import { hasText, inLanguage, language, languageOf, text } from "../lib/text.js";
@@ -21,12 +30,15 @@ import { sheet } from "./holdfast-drop-style.js";
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
  * @typedef {import("../lib/api.js").Hold} Hold
+ * @typedef {import("../lib/api.js").Waiting} Waiting
  * @typedef {import("../lib/embedded.js").Claim} Claim
  * @typedef {string | (() => string | Promise<string>)} Token
  */
 
 /** The shortest time between two reads of a hold that should have ended. */
 const CHECK_MS = 2000;
+/** The longest time between two reads of a waitlist entry; a change of the drop causes another. */
+const WAITING_MS = 10_000;
 /** The time between two looks at the work for a hold. */
 const CHECKING_MS = 250;
 
@@ -45,10 +57,14 @@ export class HoldfastDrop extends HTMLElement {
   #claim;
   /** @type {Hold | undefined} */
   #hold;
+  /** @type {Waiting | undefined} */
+  #entry;
   #isBusy = false;
   #isStarted = false;
-  /** When the end of the hold was last checked, by the page's monotonic clock. */
+  /** When the hold or the waitlist entry was last read, by the page's monotonic clock. */
   #checkedAt = -Infinity;
+  /** The version of the drop at which the waitlist entry was last read. */
+  #checkedPosition = 0;
   /** The stage for which the actions were built. */
   #stage = "";
   #arm = () => {};
@@ -71,6 +87,15 @@ export class HoldfastDrop extends HTMLElement {
     value: 1,
     inputmode: "numeric",
   });
+  #code = h("input", {
+    type: "text",
+    class: "code",
+    part: "code",
+    maxlength: 64,
+    autocomplete: "off",
+    autocapitalize: "characters",
+  });
+  #place = h("p", { class: "place", part: "place", hidden: true });
   #actions = h("div", { class: "actions", part: "actions", tabindex: "-1" });
   #message = h("p", { class: "message", part: "message", role: "status" });
   #card = h("section", { class: "card", part: "card" });
@@ -86,6 +111,7 @@ export class HoldfastDrop extends HTMLElement {
       this.#bar,
       this.#stock,
       this.#countdown,
+      this.#place,
       this.#actions,
       this.#message,
     );
@@ -141,16 +167,26 @@ export class HoldfastDrop extends HTMLElement {
     return this.#hold;
   }
 
+  /** The present waitlist entry of the buyer, if any. */
+  get entry() {
+    return this.#entry;
+  }
+
   get #dropId() {
     return this.getAttribute("drop-id") ?? "";
   }
 
-  /** Reads the hold again, for a shop that has purchased or released it. */
+  /** Reads the hold or the waitlist entry again, for a shop that has purchased or released it. */
   async refresh() {
     const run = this.#run;
-    if (!this.#claim?.hold_id) return;
-    const hold = await this.#read(this.#claim.hold_id);
-    if (run === this.#run) this.#take(hold);
+    const { hold_id, entry_id } = this.#claim ?? {};
+    if (hold_id) {
+      const hold = await this.#read(`holds/${hold_id}`);
+      if (run === this.#run) this.#take(hold);
+    } else if (entry_id) {
+      const entry = await this.#read(`waitlist/${entry_id}`);
+      if (run === this.#run) await this.#follow(entry);
+    }
   }
 
   async #restart() {
@@ -158,6 +194,7 @@ export class HoldfastDrop extends HTMLElement {
     this.#run += 1;
     const run = this.#run;
     [this.#drop, this.#hold, this.#claim, this.#stage] = [undefined, undefined, undefined, ""];
+    this.#entry = undefined;
     this.#say("");
     this.#actions.replaceChildren();
     mark(this.#name, "aria-level", this.getAttribute("heading-level") ?? "2");
@@ -165,7 +202,11 @@ export class HoldfastDrop extends HTMLElement {
       const tag = this.closest("[lang]")?.getAttribute("lang") ?? "";
       this.#language = await languageOf(tag).catch(() => this.#language);
       if (run !== this.#run) return;
-      this.#in(() => mark(this.#quantity, "aria-label", text("quantity.label")));
+      this.#in(() => {
+        mark(this.#quantity, "aria-label", text("quantity.label"));
+        mark(this.#code, "aria-label", text("hold.code"));
+        mark(this.#code, "placeholder", text("hold.code"));
+      });
       mark(this.#card, "dir", this.#language.direction);
       this.#buyer = this.getAttribute("buyer-id") ?? claimsOf(await this.#present())?.buyer ?? "";
       const drop = await callUntilDecided(`${this.server}/v1/drops/${this.#dropId}`, {});
@@ -206,9 +247,9 @@ export class HoldfastDrop extends HTMLElement {
     return token ? { Authorization: `Bearer ${token}` } : {};
   }
 
-  /** @param {string} holdId @returns {Promise<Hold>} */
-  async #read(holdId) {
-    return call(`${this.server}/v1/holds/${holdId}`, { headers: await this.#headers() });
+  /** Reads a hold or a waitlist entry. @param {string} path @returns {Promise<any>} */
+  async #read(path) {
+    return call(`${this.server}/v1/${path}`, { headers: await this.#headers() });
   }
 
   /** @param {Drop} drop */
@@ -255,25 +296,63 @@ export class HoldfastDrop extends HTMLElement {
     if (hold?.status === "held") {
       const left = until(hold.expires_at);
       write(this.#countdown, text("embed.reserved", { time: duration(left) }));
-      const isDue = left <= 0 && performance.now() - this.#checkedAt > CHECK_MS;
-      if (isDue && !this.#isBusy) {
-        this.#checkedAt = performance.now();
-        void this.#act(() => this.refresh());
-      }
+      if (left <= 0) this.#check(CHECK_MS);
     }
     this.#countdown.hidden = hold?.status !== "held";
-    const stage = hold ? hold.status : this.#buyer ? statusOf(drop) : "anonymous";
-    if (stage !== this.#stage) this.#build(stage, drop);
+    const isWaiting = !hold && this.#entry?.status === "waiting";
+    if (isWaiting) {
+      // An offer sets units aside, so it changes the drop.
+      const isNews = drop.position > this.#checkedPosition;
+      this.#check(isNews ? CHECK_MS : WAITING_MS);
+    }
+    this.#showPlace(drop, isWaiting);
+    const free = this.#buyer ? statusOf(drop) : "anonymous";
+    const stage = hold?.status ?? (isWaiting ? "waiting" : free);
+    // The choices depend on more than the stage.
+    const kind = `${stage} ${stage === free ? `${drop.access} ${has(drop.stock, 1)}` : ""}`;
+    if (kind !== this.#stage) this.#build(stage, kind, drop);
     this.#arm();
     // A disabled button would lose the focus; presses are ignored instead.
     mark(this.#actions, "aria-busy", this.#isBusy ? "true" : null);
   }
 
-  /** Builds the actions of a stage. @param {string} stage @param {Drop} drop */
-  #build(stage, drop) {
+  /** Reads the hold or the waitlist entry, at most once in `ms`. @param {number} ms */
+  #check(ms) {
+    if (this.#isBusy || performance.now() - this.#checkedAt <= ms) return;
+    this.#checkedAt = performance.now();
+    this.#checkedPosition = this.#drop?.position ?? 0;
+    void this.#act(() => this.refresh());
+  }
+
+  /** The rank of the buyer, or the length of the waitlist. @param {Drop} drop */
+  #showPlace(drop, /** @type {boolean} */ isWaiting) {
+    const length = drop.waitlist_length;
+    const duration = durationInWords(offerSeconds(drop));
+    const mayJoin = this.#buyer !== "" && !this.#hold && canJoin(drop);
+    this.#place.hidden = !isWaiting && !mayJoin;
+    if (isWaiting && this.#entry) {
+      const { place, blocked_by, quantity } = this.#entry;
+      const rank = place ? text("waitlist.you_rank", { count: place }) : text("waitlist.you");
+      const words = blocked_by
+        ? `${text("waitlist.you_blocked")}. ${text("waitlist.reason", { reason: blockReason(blocked_by, quantity, drop) })}`
+        : `${rank}. ${text("waitlist.hint", { duration })}`;
+      write(this.#place, words);
+    } else if (mayJoin) {
+      const waiting =
+        length > 0 ? text("waitlist.length", { count: length }) : text("waitlist.empty");
+      write(this.#place, `${waiting}. ${text("waitlist.offer", { duration })}`);
+    }
+  }
+
+  /**
+   * Builds the actions of a stage.
+   * @param {string} stage @param {string} kind the stage, and what its actions depend on
+   * @param {Drop} drop
+   */
+  #build(stage, kind, drop) {
     const hadFocus = this.#actions.contains(this.shadowRoot?.activeElement ?? null);
     const isStep = this.#stage !== "";
-    this.#stage = stage;
+    this.#stage = kind;
     mark(this, "data-stage", stage);
     this.#actions.replaceChildren(...this.#actionsOf(stage, drop));
     for (const one of this.#actions.querySelectorAll("button"))
@@ -291,10 +370,16 @@ export class HoldfastDrop extends HTMLElement {
   /** @param {string} stage @param {Drop} drop @returns {Node[]} */
   #actionsOf(stage, drop) {
     switch (stage) {
-      case "live": {
-        const hold = button(text("action.hold"), "primary", () => this.#act(() => this.#place()));
-        return drop.max_per_hold > 1 ? [this.#quantity, hold] : [hold];
-      }
+      case "live":
+        return this.#choice(drop, "holds");
+      case "scheduled":
+        // A code may open the drop before its start.
+        return drop.access === "code" ? this.#choice(drop, "holds") : [];
+      case "sold_out":
+      case "paused":
+        return canJoin(drop) ? this.#choice(drop, "waitlist") : [];
+      case "waiting":
+        return [button(text("action.leave"), "secondary", () => this.#act(() => this.#leave()))];
       case "held": {
         const release = button(text("action.release"), "secondary", () =>
           this.#act(() => this.#release()),
@@ -309,6 +394,17 @@ export class HoldfastDrop extends HTMLElement {
       default:
         return [];
     }
+  }
+
+  /** A quantity, a code and a button. @param {Drop} drop @param {"holds" | "waitlist"} asks */
+  #choice(drop, asks) {
+    const [words, kind] =
+      asks === "holds" ? [text("action.hold"), "primary"] : [text("action.join"), "secondary"];
+    return [
+      ...(drop.max_per_hold > 1 ? [this.#quantity] : []),
+      ...(drop.access === "code" ? [this.#code] : []),
+      button(words, kind, () => this.#act(() => this.#request(asks))),
+    ];
   }
 
   /** Begins again after a purchase. */
@@ -333,23 +429,30 @@ export class HoldfastDrop extends HTMLElement {
     }
   }
 
-  async #place() {
+  /** Requests a hold or a waitlist entry. @param {"holds" | "waitlist"} asks */
+  async #request(asks) {
     if (!this.#quantity.reportValidity()) return;
     // An attempt whose outcome is unknown is repeated as it was sent.
-    const claim = this.#claim ?? { key: uuid(), quantity: Number(this.#quantity.value) };
+    const claim = this.#claim ?? this.#attempt(asks);
     this.#remember(claim);
-    const body = { buyer_id: this.#buyer, quantity: claim.quantity };
-    const path = `${this.server}/v1/drops/${this.#dropId}/holds`;
+    const { key, quantity, code, asks: part = "holds" } = claim;
+    const body = { buyer_id: this.#buyer, quantity, ...(code ? { code } : {}) };
+    const path = `${this.server}/v1/drops/${this.#dropId}/${part}`;
     const [headers, run] = [await this.#headers(), this.#run];
     const checking = setInterval(() => {
-      if (percentOf(claim.key) !== undefined) this.#in(() => this.#say(text("busy.browser")));
+      if (percentOf(key) !== undefined) this.#in(() => this.#say(text("busy.browser")));
     }, CHECKING_MS);
     try {
-      const hold = await callUntilDecided(path, { method: "POST", body, key: claim.key, headers });
+      const made = await callUntilDecided(path, { method: "POST", body, key, headers });
       if (run !== this.#run) return;
-      this.#remember({ ...claim, hold_id: hold.id });
-      this.#take(hold);
-      if (hold.status === "held") this.#emit("held", { hold, drop: this.#drop });
+      if (part === "waitlist") {
+        this.#remember({ key, quantity, asks: part, entry_id: made.id });
+        this.#emit("joined", { entry: made, drop: this.#drop });
+        return await this.#follow(made);
+      }
+      this.#remember({ key, quantity, hold_id: made.id });
+      this.#take(made);
+      if (made.status === "held") this.#emit("held", { hold: made, drop: this.#drop });
     } catch (error) {
       if (run === this.#run && !(error instanceof Problem && error.isUndecided))
         this.#remember(undefined);
@@ -357,6 +460,43 @@ export class HoldfastDrop extends HTMLElement {
     } finally {
       clearInterval(checking);
     }
+  }
+
+  /** @param {"holds" | "waitlist"} asks @returns {Claim} */
+  #attempt(asks) {
+    const code = this.#drop?.access === "code" ? this.#code.value.trim() : "";
+    return { key: uuid(), asks, quantity: Number(this.#quantity.value), ...(code && { code }) };
+  }
+
+  /** Takes over the present state of the waitlist entry. @param {Waiting} entry */
+  async #follow(entry) {
+    const isNew = this.#entry === undefined;
+    this.#entry = entry.status === "waiting" ? entry : undefined;
+    if (entry.status === "waiting") {
+      if (isNew) this.#say("");
+    } else if (entry.hold_id && entry.status === "offered") {
+      const run = this.#run;
+      const hold = await this.#read(`holds/${entry.hold_id}`);
+      if (run !== this.#run) return;
+      this.#remember({ key: uuid(), quantity: entry.quantity, hold_id: hold.id });
+      this.#take(hold);
+      if (hold.status === "held") this.#emit("held", { hold, drop: this.#drop });
+    } else {
+      this.#remember(undefined);
+      this.#in(() => this.#say(text("closed.title")));
+    }
+    this.#tick();
+  }
+
+  async #leave() {
+    const entry = /** @type {Waiting} */ (this.#entry);
+    const path = `${this.server}/v1/waitlist/${entry.id}`;
+    await callUntilDecided(path, { method: "DELETE", headers: await this.#headers() });
+    this.#entry = undefined;
+    this.#remember(undefined);
+    this.#say("");
+    this.#emit("left", { entry, drop: this.#drop });
+    this.#tick();
   }
 
   async #purchase() {
@@ -402,6 +542,11 @@ export class HoldfastDrop extends HTMLElement {
     this.#emit("error", { code, status, problem });
     if (["hold_expired", "hold_released", "hold_purchased"].includes(code) && this.#hold)
       void this.refresh().catch(() => {});
+    if (code === "already_offered") void this.refresh().catch(() => {});
+    if (code === "waitlist_entry_not_found") {
+      this.#entry = undefined;
+      this.#remember(undefined);
+    }
     if (code === "hold_not_found") {
       this.#hold = undefined;
       this.#remember(undefined);
@@ -419,6 +564,12 @@ export class HoldfastDrop extends HTMLElement {
     const event = new CustomEvent(`holdfast:${name}`, { detail, bubbles: true, composed: true });
     this.dispatchEvent(event);
   }
+}
+
+/** Buyers may wait for units that a hold would not get now. @param {Drop} drop */
+function canJoin(drop) {
+  const status = statusOf(drop);
+  return status === "sold_out" || (status === "paused" && !has(drop.stock, 1));
 }
 
 /** Describes a refusal and the next step. @param {Problem} problem */
@@ -442,6 +593,10 @@ function explain({ code, message, numbers, retryAfter }) {
       return text("embed.over");
     case "hold_expired":
       return text("embed.hold_expired");
+    case "code_invalid":
+      return numbers.expired_at
+        ? text("refusal.code_expired", { time: clock(numbers.expired_at) })
+        : text("refusal.code_invalid");
     default:
       return hasText(`problem.${code}`) ? text(`problem.${code}`) : isolate(message);
   }

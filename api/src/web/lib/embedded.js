@@ -7,8 +7,9 @@ import { Stream } from "./stream.js";
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {{onDrop: (drop: Drop) => void, onConnection: (isLive: boolean) => void}} Watcher
- * @typedef {{key: string, quantity: number, hold_id?: string}} Claim a request for a hold: its
- *   idempotency key, and the hold once it is known
+ * @typedef {{key: string, quantity: number, asks?: "holds" | "waitlist", code?: string,
+ *   hold_id?: string, entry_id?: string}} Claim a request for a hold or a waitlist entry: its
+ *   idempotency key, and the hold or the entry once it is known
  */
 
 class Feed {

@@ -4,8 +4,8 @@
  * @typedef {{count: number, units: number}} Counted
  * @typedef {{after_ms: number, holds: number, held: number, sold: number, freed: number}}
  *   OpeningBucket
- * @typedef {{position: number, recorded_at: string, event_type: string, units: number | null}}
- *   ReportedEvent
+ * @typedef {{position: number, recorded_at: string, event_type: string, units: number | null,
+ *   admin: string | null}} ReportedEvent
  * @typedef {{id: string, name: string, status: import("./api.js").DropStatus, starts_at: string,
  *   ends_at: string | null, stock: import("./api.js").Stock, waitlist_length: number,
  *   waitlist_joined: number, funnel: Record<"placed" | "offered" | "open" | "purchased" |

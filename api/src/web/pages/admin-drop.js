@@ -32,6 +32,9 @@ const REFRESH_MS = 5000;
 /** The pause after a change, which combines several of them. */
 const SOON_MS = 500;
 const MOST_PURCHASERS = 10;
+/** The access codes of one page, and of one request at most. */
+const CODES = 20;
+const MOST_CODES = 100;
 
 const id = location.pathname.split("/")[3] ?? "";
 const stock = part("stock-bar", StockBar);
@@ -44,8 +47,12 @@ const bucketChoice = byId("bucket");
 const windowChoice = byId("window");
 /** @type {HTMLDetailsElement} */
 const purchasers = byId("purchasers");
+/** @type {HTMLDetailsElement} */
+const accessCodes = byId("access-codes");
 /** @type {Report | undefined} */
 let shown;
+/** How many access codes are shown. */
+let shownCodes = CODES;
 
 latest.begin("Latest events", [
   {
@@ -53,6 +60,7 @@ latest.begin("Latest events", [
     cell: (/** @type {import("../lib/report.js").ReportedEvent} */ { event_type }) =>
       eventWords(event_type),
   },
+  { words: "By", cell: ({ admin }) => admin ?? "–" },
   { words: "Units", kind: "number", cell: ({ units: number }) => unitsOf(number) },
   { words: "Time", kind: "number", cell: ({ recorded_at }) => clock(recorded_at) },
   { words: "Position", kind: "number", cell: ({ position }) => count(position) },
@@ -73,6 +81,7 @@ async function load() {
     show(report);
     timeline.buckets = buckets;
     if (purchasers.open) await loadPurchasers();
+    if (accessCodes.open) await loadCodes();
   } catch (problem) {
     const isMissing = problem instanceof Problem && [400, 404].includes(problem.status);
     if (!isMissing) throw problem;
@@ -243,6 +252,51 @@ async function loadPurchasers() {
   purchasers.querySelector("ol")?.replaceChildren(...(rows.length > 0 ? rows : [none]));
 }
 
+/**
+ * @typedef {{id: string, uses: number, used: number, opens_at: string | null,
+ *   expires_at: string | null, created_at: string}} Code
+ */
+
+/** The uses of the codes. The codes themselves are not known any more. */
+async function loadCodes() {
+  /** @type {Code[]} */
+  const codes = [];
+  let [more, after] = [true, ""];
+  while (more && codes.length < shownCodes) {
+    const limit = Math.min(MOST_CODES, shownCodes - codes.length);
+    const { data, has_more } = await call(
+      `/v1/drops/${encodeURIComponent(id)}/codes?limit=${limit}${after}`,
+    );
+    codes.push(...data);
+    more = has_more;
+    after = `&starting_after=${codes.at(-1)?.id}`;
+  }
+  const none = h("li", { class: "quiet-words" }, "No codes yet. Their uses are shown here.");
+  const rows = codes.map((code) =>
+    h(
+      "li",
+      {},
+      h(
+        "span",
+        { title: code.id },
+        code.id.slice(0, 8),
+        h("span", { class: "line hint" }, timesOf(code)),
+      ),
+      h("span", {}, `${count(code.used)} of ${units(code.uses, "use")} taken`),
+    ),
+  );
+  accessCodes.querySelector("ol")?.replaceChildren(...(rows.length > 0 ? rows : [none]));
+  byId("more-codes").hidden = !more;
+}
+
+/** @param {Code} code */
+function timesOf({ created_at, opens_at, expires_at }) {
+  const times = [`created ${day(created_at)}`];
+  if (opens_at) times.push(`opens ${day(opens_at)}`);
+  if (expires_at) times.push(`expires ${day(expires_at)}`);
+  return times.join(", ");
+}
+
 const live = new Live(`?drops=${encodeURIComponent(id)}`);
 let timer = 0;
 live.addEventListener("drop", () => {
@@ -265,7 +319,11 @@ for (const [button, open] of /** @type {const} */ ([
 byId("sale").addEventListener("click", () => shown && saleAction(shown.status)?.open(shown));
 bucketChoice.addEventListener("change", showOpening);
 windowChoice.addEventListener("change", () => refresh());
-purchasers.addEventListener("toggle", () => refresh());
+for (const list of [purchasers, accessCodes]) list.addEventListener("toggle", () => refresh());
+byId("more-codes").addEventListener("click", () => {
+  shownCodes += CODES;
+  refresh();
+});
 document.addEventListener("drops-changed", () => refresh());
 
 startRoom();

@@ -57,15 +57,20 @@ function show({ title, description, variants, drops }) {
   const ranks = new Map(variants.map((variant, rank) => [variant.id, rank]));
   const rank = (/** @type {Drop} */ { variant_id }) => ranks.get(variant_id ?? "") ?? ranks.size;
   const inOrder = [...drops].sort((one, other) => rank(one) - rank(other));
-  for (const drop of inOrder) {
-    const variant = variants.find((known) => known.id === drop.variant_id);
-    byId("sizes").append(size(drop, variant));
-  }
+  const sizes = inOrder.map((drop) =>
+    size(
+      drop,
+      variants.find((known) => known.id === drop.variant_id),
+    ),
+  );
+  byId("sizes").replaceChildren(...sizes);
 }
 
 /** @param {Drop} drop @param {Variant | undefined} variant */
 function size(drop, variant) {
-  const card = new DropCard();
+  // The card of the first state is kept, with its picture.
+  const first = byId("sizes").querySelector(`drop-card[data-drop-id="${drop.id}"]`);
+  const card = first instanceof DropCard ? first : new DropCard();
   card.drop = drop;
   cards.set(drop.id, card);
   const remind = new RemindButton();
