@@ -332,9 +332,9 @@ impl Handler {
         let is_large = heads::is_large(&request);
         let fault = heads::host_fault(request.version(), request.headers());
         let has_fault = fault.is_some();
-        let mut response = match (self, fault) {
+        let (mut response, is_ending) = match (self, fault) {
             (Self::TooMany(problem), _) | (Self::Application { .. }, Some(problem)) => {
-                problem.into_response()
+                (problem.into_response(), false)
             }
             (Self::Application { site, with_peer }, None) => {
                 let mut request = request.map(Body::new);
@@ -344,10 +344,11 @@ impl Handler {
                 if is_stream(request.uri().path()) {
                     request.extensions_mut().insert(Handover { state, peer });
                 }
-                site.respond(request).await
+                let response = site.respond(request).await;
+                (response, site.is_ending())
             }
         };
-        if is_large || has_fault {
+        if is_large || has_fault || is_ending {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
