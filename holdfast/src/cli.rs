@@ -8,10 +8,10 @@ use std::thread;
 
 use audit::AuditArgs;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
-use terminal::{logging, print_line, wait_for_signal};
+use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -99,15 +99,23 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     let code = runtime.block_on(run(cli));
+    // A task that waits for a silent database must not hold the process up.
+    runtime.shutdown_background();
     logging::flush();
     code
 }
 
 impl Cli {
+    /// The commands and their settings. A demo has no proxy in front that must notice its end.
+    pub(crate) fn definition() -> clap::Command {
+        let at_once = |arg: Arg| arg.default_value("0");
+        Self::command().mut_subcommand("demo", |demo| demo.mut_arg("drain_seconds", at_once))
+    }
+
     /// Parses the arguments and the environment of the process. On invalid input, prints an error
     /// and exits.
     fn from_process() -> Self {
-        let mut command = normalized(Self::command());
+        let mut command = normalized(Self::definition());
         let understood = command
             .try_get_matches_from_mut(std::env::args_os())
             .and_then(|matches| Self::from_arg_matches(&matches));
@@ -220,22 +228,26 @@ pub(crate) fn announce(settings: &Settings, server: &Server) {
     }
 }
 
-/// Returns a token that the first Ctrl-C or SIGTERM cancels; a second one ends the process
+/// Returns a token that the first signal to stop cancels; a second one ends the process
 /// immediately.
 pub(crate) fn on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let token = stop.clone();
+    let mut signals = Signals::catch();
     tokio::spawn(async move {
-        wait_for_signal().await;
-        tracing::info!("shutting down: draining in-flight requests");
+        let name = signals.next().await;
+        tracing::info!("{name}: stopping");
         token.cancel();
-        wait_for_signal().await;
-        tracing::warn!("second signal: exiting without draining");
+        let name = signals.next().await;
+        tracing::warn!("{name}, the second signal: exiting without draining");
         logging::flush();
-        std::process::exit(130);
+        std::process::exit(AT_ONCE);
     });
     stop
 }
+
+/// The exit code after a second signal.
+const AT_ONCE: i32 = 130;
 
 #[cfg(test)]
 mod tests {
@@ -253,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_flag_but_a_confirmation_has_an_environment_variable() {
-        let cli = normalized(Cli::command());
+        let cli = normalized(Cli::definition());
         let (mut seen, mut confirmations) = (0, 0);
         for command in every_command(&cli) {
             let flags = command
@@ -286,6 +298,6 @@ mod tests {
 
     #[test]
     fn command_line_definition_is_valid() {
-        normalized(Cli::command()).debug_assert();
+        normalized(Cli::definition()).debug_assert();
     }
 }
