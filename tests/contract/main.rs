@@ -19,6 +19,7 @@ mod drops;
 mod errors;
 mod feeds;
 mod follows;
+mod forwarded;
 mod groups;
 mod holds;
 mod identity;
