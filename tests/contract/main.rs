@@ -33,6 +33,7 @@ mod notifications;
 mod openapi;
 mod orders;
 mod origins;
+mod packaging;
 mod pages;
 mod payments;
 mod push;
