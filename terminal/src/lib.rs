@@ -62,11 +62,7 @@ pub fn say(text: &str) {
 pub struct Signals([Option<Signal>; 3]);
 
 impl Signals {
-    const KINDS: [(&str, fn() -> SignalKind); 3] = [
-        ("SIGINT", SignalKind::interrupt),
-        ("SIGTERM", SignalKind::terminate),
-        ("SIGHUP", SignalKind::hangup),
-    ];
+    const NAMES: [&str; 3] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
     /// Catches the signals from now on: none of them ends the process any more.
     ///
@@ -74,18 +70,22 @@ impl Signals {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn catch() -> Self {
-        let is_ignored = |name| name == "SIGHUP" && is_hangup_ignored();
-        Self(Self::KINDS.map(|(name, kind)| match is_ignored(name) {
+        let hangup = match is_hangup_ignored() {
             true => None,
-            false => signal(kind()).ok(),
-        }))
+            false => signal(SignalKind::hangup()).ok(),
+        };
+        Self([
+            signal(SignalKind::interrupt()).ok(),
+            signal(SignalKind::terminate()).ok(),
+            hangup,
+        ])
     }
 
     /// Returns the name of the next signal. Those that arrived since the last call count as one.
     pub async fn next(&mut self) -> &'static str {
         poll_fn(|context| {
-            let caught = self.0.iter_mut().zip(Self::KINDS);
-            for (signal, (name, _)) in caught {
+            let caught = self.0.iter_mut().zip(Self::NAMES);
+            for (signal, name) in caught {
                 let Some(signal) = signal else { continue };
                 if signal.poll_recv(context).is_ready() {
                     return Poll::Ready(name);

@@ -1,6 +1,8 @@
 //! What a trusted proxy states about a request counts, and what anybody else states does not: the
 //! client's address, the host and the scheme.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use harness::{ADMIN_KEY, Api, App, Launch, Reply, fetch, key};
 use reqwest::Method;
 use serde_json::json;
