@@ -96,8 +96,8 @@ pub struct Settings {
     pub idle_seconds: u32,
 
     /// Time, in seconds, for which a stopping server goes on serving while /health/ready is 503, so
-    /// that proxies send new requests elsewhere first. Set it above the time that the proxy's health
-    /// checks need. `demo` has 0.
+    /// that proxies send new requests elsewhere first. Set it above the time that the proxy's
+    /// health checks need. `demo` has 0.
     #[arg(long, env = "HOLDFAST_DRAIN_SECONDS", default_value_t = 2, value_parser = whole::<u32, 0, 600>)]
     pub drain_seconds: u32,
 

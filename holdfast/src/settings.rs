@@ -21,7 +21,8 @@ pub(crate) struct Setting {
     /// Its name in a file: that of its variable, in lower case and without the prefix.
     pub(crate) key: String,
     pub(crate) variable: String,
-    /// The first command that has it; empty for one that has no command, as `serve` may be left out.
+    /// The first command that has it; empty for one that has no command, as `serve` may be left
+    /// out.
     pub(crate) command: String,
     pub(crate) arg: Arg,
 }

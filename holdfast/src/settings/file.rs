@@ -73,9 +73,7 @@ impl SettingsFile {
     fn read(path: &Path, command: &Command, is_named: bool) -> Result<Self, FileError> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound && !is_named => {
-                return Ok(Self::default());
-            }
+            Err(error) if is_absent(error.kind()) && !is_named => return Ok(Self::default()),
             Err(source) => {
                 let path = path.to_owned();
                 return Err(FileError::Unreadable { path, source });
@@ -120,6 +118,11 @@ impl SettingsFile {
             .hide_default_value(is_secret)
             .required(false)
     }
+}
+
+/// The data directory may not exist yet, or cannot be one, which the command itself reports.
+fn is_absent(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// The matches of the command that was given, below all others.
