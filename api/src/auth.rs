@@ -219,7 +219,7 @@ impl Bearer {
 fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<AdminName, Problem> {
     let admin = match parts.headers.contains_key(header::AUTHORIZATION) {
         true => None,
-        false => session::signed_in(parts, &app.sessions, app.now())?,
+        false => session::signed_in(parts, &app.sessions, app.now(), app.brand.public_url())?,
     };
     admin.ok_or_else(|| unauthorized(otherwise))
 }
@@ -336,7 +336,7 @@ impl FromRequestParts<App> for Visitor {
         };
         let Some(key) = bearer_key(parts, app) else {
             let is_admin = !parts.headers.contains_key(header::AUTHORIZATION)
-                && session::signed_in(parts, &app.sessions, app.now())
+                && session::signed_in(parts, &app.sessions, app.now(), app.brand.public_url())
                     .is_ok_and(|admin| admin.is_some());
             return Ok(match is_admin {
                 true => Self {

@@ -26,6 +26,7 @@ pub use self::texts::catalogue;
 use self::theme::Theme;
 pub(crate) use self::theme::is_tag;
 pub use self::theme::{PublicUrl, ThemeError, example};
+use crate::forwarded;
 use crate::web_files::Page;
 
 /// The file of a theme in the data directory.
@@ -175,16 +176,26 @@ impl Brand {
         self.0.theme.favicon.as_ref()
     }
 
+    /// Returns the configured origin of the shop.
+    pub(crate) fn public_url(&self) -> Option<&str> {
+        self.0.public_url.as_ref().map(PublicUrl::as_str)
+    }
+
     /// Returns the origin of the shop as its readers see it: the configured one, or that of the
-    /// request, which is http, because a proxy with TLS is not visible here.
+    /// request, which is https if a trusted proxy states it. A forwarded host is not used: a proxy
+    /// that does not set it passes on what any client wrote, and caches would keep it.
     pub(crate) fn origin(&self, headers: &HeaderMap) -> String {
-        if let Some(url) = &self.0.public_url {
-            return url.as_str().to_owned();
+        if let Some(url) = self.public_url() {
+            return url.to_owned();
         }
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
-        host.map_or_else(String::new, |host| format!("http://{host}"))
+        let scheme = match forwarded::is_https(headers) {
+            true => "https",
+            false => "http",
+        };
+        host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
     }
 
     /// Returns the picture for links in social networks, as an address on this server.

@@ -49,6 +49,7 @@ pub use self::monitored::Timeouts;
 use self::monitored::{ConnectionState, MonitoredSocket};
 pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
+use crate::forwarded;
 use crate::origins::{CrossOrigin, PermittedOrigins};
 use crate::problem::Problem;
 use crate::starting::Site;
@@ -81,6 +82,8 @@ enum Handler {
         site: Site,
         /// True if handlers need the peer's address.
         with_peer: bool,
+        /// True if the peer is a trusted proxy.
+        is_proxy: bool,
     },
     /// Sends this problem to every request.
     TooMany(Problem),
@@ -123,7 +126,6 @@ pub async fn serve(
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let tracker = TaskTracker::new();
     let (close, is_closing) = watch::channel(());
-    let application = Handler::Application { site, with_peer };
     let cross_origin = CrossOrigin::new(origins);
     // The trait's `accept` retries after errors, such as a client that is gone or a lack of file
     // descriptors.
@@ -135,7 +137,14 @@ pub async fn serve(
         let _already_gone = stream.set_nodelay(true);
         let admitted = admit(&connection_permits, &address_limit, peer);
         let (permit, handler) = match admitted {
-            Ok(permit) => (permit, application.clone()),
+            Ok(permit) => {
+                let application = Handler::Application {
+                    site: site.clone(),
+                    with_peer,
+                    is_proxy: address_limit.is_proxy(peer.ip()),
+                };
+                (permit, application)
+            }
             Err(problem) => match Arc::clone(&refusals).try_acquire_owned() {
                 Ok(refusal_permit) => (
                     ConnectionPermit::refused(refusal_permit),
@@ -332,22 +341,31 @@ impl Handler {
         let is_large = heads::is_large(&request);
         let fault = heads::host_fault(request.version(), request.headers());
         let has_fault = fault.is_some();
-        let mut response = match (self, fault) {
+        let (mut response, is_ending) = match (self, fault) {
             (Self::TooMany(problem), _) | (Self::Application { .. }, Some(problem)) => {
-                problem.into_response()
+                (problem.into_response(), false)
             }
-            (Self::Application { site, with_peer }, None) => {
+            (
+                Self::Application {
+                    site,
+                    with_peer,
+                    is_proxy,
+                },
+                None,
+            ) => {
                 let mut request = request.map(Body::new);
+                forwarded::keep_trusted(request.headers_mut(), is_proxy);
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
                 if is_stream(request.uri().path()) {
                     request.extensions_mut().insert(Handover { state, peer });
                 }
-                site.respond(request).await
+                let response = site.respond(request).await;
+                (response, site.is_ending())
             }
         };
-        if is_large || has_fault {
+        if is_large || has_fault || is_ending {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }

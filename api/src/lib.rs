@@ -20,6 +20,7 @@ mod erasure;
 mod extract;
 mod feeds;
 mod follows;
+mod forwarded;
 mod health;
 mod holds;
 mod jobs;

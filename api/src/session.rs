@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokens::jws::Hs256;
 use uuid::Uuid;
 
+use crate::forwarded;
 use crate::keys::AdminKey;
 use crate::problem::{Code, Problem};
 
@@ -132,22 +133,45 @@ pub(crate) fn signed_in(
     parts: &Parts,
     sessions: &Sessions,
     now: Timestamp,
+    public_url: Option<&str>,
 ) -> Result<Option<AdminName>, Problem> {
     let Some(admin) = sessions.admin(&parts.headers, now) else {
         return Ok(None);
     };
-    if is_same_origin(&parts.method, &parts.headers) == Some(true) {
+    if is_same_origin(&parts.method, &parts.headers, public_url) == Some(true) {
         return Ok(Some(admin));
     }
-    Err(Problem::new(
-        Code::Forbidden,
+    Err(of_another_origin(
         "The session cookie is only accepted from this server's own pages.",
+        &parts.headers,
     ))
 }
 
+/// Returns 403 for a request of a page of another origin. If the two origins may be one shop behind
+/// a proxy, it says what to change.
+pub(crate) fn of_another_origin(detail: &str, headers: &HeaderMap) -> Problem {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    // Only a browser that knows the site says that it is another one.
+    let is_known = headers.contains_key("sec-fetch-site");
+    let advice = match (text(header::ORIGIN), text(header::HOST)) {
+        (Some(origin), Some(host)) if !is_known && origin.contains("://") => format!(
+            " The page is of {origin}, but this server was asked for {host}. If a proxy in front \
+             has changed the host, let it pass the Host header on (nginx: proxy_set_header Host \
+             $http_host), or set HOLDFAST_PUBLIC_URL={origin}."
+        ),
+        _ => String::new(),
+    };
+    Problem::new(Code::Forbidden, format!("{detail}{advice}"))
+}
+
 /// Returns the browser's statement about the origin of a request; `None` if there is none, as from
-/// programs.
-pub(crate) fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
+/// programs. The shop's own origins are its public URL, the host that a trusted proxy was asked
+/// for, and the host that this server was asked for.
+pub(crate) fn is_same_origin(
+    method: &Method,
+    headers: &HeaderMap,
+    public_url: Option<&str>,
+) -> Option<bool> {
     let header = |name| {
         headers
             .get(name)
@@ -161,7 +185,13 @@ pub(crate) fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<boo
     match (header(header::ORIGIN), header(header::HOST)) {
         (Some(origin), Some(host)) => {
             let authority = origin.split_once("://").map(|(_, authority)| authority);
-            Some(authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)))
+            let is_asked_for = |authority: &str| {
+                let hosts = [Some(host), forwarded::host(headers)];
+                let mut hosts = hosts.into_iter().flatten();
+                hosts.any(|host| authority.eq_ignore_ascii_case(host))
+            };
+            let is_public = public_url.is_some_and(|url| origin.eq_ignore_ascii_case(url));
+            Some(is_public || authority.is_some_and(is_asked_for))
         }
         (Some(_), None) => Some(false),
         // Reading changes nothing, and another origin cannot read the response.
@@ -255,7 +285,8 @@ mod tests {
 
     #[test]
     fn request_that_changes_something_must_show_the_same_origin() {
-        let post = |pairs: &[(&'static str, &str)]| is_same_origin(&Method::POST, &headers(pairs));
+        let post =
+            |pairs: &[(&'static str, &str)]| is_same_origin(&Method::POST, &headers(pairs), None);
         assert_eq!(post(&[("sec-fetch-site", "same-origin")]), Some(true));
         for other in ["same-site", "cross-site", "none"] {
             assert_eq!(post(&[("sec-fetch-site", other)]), Some(false), "{other}");
@@ -274,7 +305,17 @@ mod tests {
             assert_eq!(post(&[host, ("origin", other)]), Some(false), "{other}");
         }
         assert_eq!(post(&[host]), None);
-        let get = |pairs: &[(&'static str, &str)]| is_same_origin(&Method::GET, &headers(pairs));
+        // Behind a proxy that asks for another host.
+        let asked = ("host", "holdfast");
+        let page = ("origin", "https://shop.example");
+        assert_eq!(post(&[asked, page]), Some(false));
+        let proxied = ("x-forwarded-host", "shop.example");
+        assert_eq!(post(&[asked, page, proxied]), Some(true));
+        let with = |url| is_same_origin(&Method::POST, &headers(&[asked, page]), Some(url));
+        assert_eq!(with("https://shop.example"), Some(true));
+        assert_eq!(with("http://shop.example"), Some(false));
+        let get =
+            |pairs: &[(&'static str, &str)]| is_same_origin(&Method::GET, &headers(pairs), None);
         assert_eq!(get(&[host]), Some(true));
         assert_eq!(get(&[("sec-fetch-site", "none")]), Some(true));
         assert_eq!(get(&[("sec-fetch-site", "cross-site")]), Some(false));

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Tolerance between elapsed time here and the server's timestamps.
 const SLACK_MS: i64 = 1_000;
 
-/// Runs `work` until it ends, or until the first Ctrl-C or SIGTERM.
+/// Runs `work` until it ends, or until the first signal that asks it to stop.
 ///
 /// # Errors
 /// The error of `work`, or [`ClientError::Interrupted`].

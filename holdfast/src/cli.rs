@@ -4,25 +4,30 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 
 use audit::AuditArgs;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
 use terminal::text::without_credentials;
-use terminal::{logging, print_line, wait_for_signal};
+use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::{normalized, unknown_settings};
+use crate::manual::{self, CompletionsArgs, ManArgs};
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
+use crate::settings::file::{SettingsFile, leaf};
+use crate::settings::in_force::describe;
+use crate::settings::settings;
 use crate::theme::ThemeArgs;
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
@@ -31,6 +36,12 @@ use crate::theme::ThemeArgs;
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+
+    /// File with settings (TOML), for every command: the names of the variables, without HOLDFAST_
+    /// and in lower case. By default holdfast.toml in the data directory, if there is one. Flags
+    /// and variables precede it.
+    #[arg(long, env = "HOLDFAST_CONFIG", value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
 
     #[command(flatten)]
     serve: Settings,
@@ -54,6 +65,12 @@ enum Command {
     Log(LogArgs),
     /// Check the theme of a shop, or print an example.
     Theme(ThemeArgs),
+    /// Print every setting in force, and where it is from. It takes the flags of serve.
+    Config(Settings),
+    /// Write the manual pages.
+    Man(ManArgs),
+    /// Print the script that completes the commands and flags in a shell.
+    Completions(CompletionsArgs),
     /// Print the licences of this program and of the software in it.
     #[command(alias = "licenses")]
     Licences,
@@ -72,7 +89,7 @@ const QUARANTINE_REPORTS: &str = "engine::task::admit=off";
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::from_process();
+    let (cli, in_force) = Cli::from_process();
     let filter = match &cli.command {
         // The command reports each quarantine itself.
         Some(Command::Log(_)) => quarantines_hidden(log_filter()),
@@ -90,7 +107,7 @@ pub fn main() -> ExitCode {
         cli.command,
         None | Some(Command::Serve(_) | Command::Demo(_))
     );
-    if let Some(warning) = unknown_settings(&Cli::command()).filter(|_| is_server) {
+    if let Some(warning) = unknown_settings(&Cli::definition()).filter(|_| is_server) {
         tracing::warn!("{warning}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
@@ -100,26 +117,62 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let code = runtime.block_on(run(cli));
+    let code = runtime.block_on(run(cli, &in_force));
+    // A task that waits for a silent database must not hold the process up.
+    runtime.shutdown_background();
     logging::flush();
     code
 }
 
 impl Cli {
-    /// Parses the arguments and the environment of the process. On invalid input, prints an error
-    /// and exits.
-    fn from_process() -> Self {
-        let mut command = normalized(Self::command());
-        let understood = command
-            .try_get_matches_from_mut(std::env::args_os())
-            .and_then(|matches| Self::from_arg_matches(&matches));
-        understood.unwrap_or_else(|error| {
-            if error.kind() == ErrorKind::ValueValidation {
-                refuse_value(&error);
-            }
-            error.format(&mut command).exit()
-        })
+    /// The commands and their settings. A demo has no proxy in front that must notice its end.
+    pub(crate) fn definition() -> clap::Command {
+        let at_once = |arg: Arg| arg.default_value("0");
+        Self::command().mut_subcommand("demo", |demo| demo.mut_arg("drain_seconds", at_once))
     }
+
+    /// Parses the arguments, the environment of the process and the file with settings, and
+    /// describes the settings in force if that is the command. On invalid input, prints an error
+    /// and exits.
+    fn from_process() -> (Self, String) {
+        let definition = Self::definition();
+        // First without the file, which the arguments name: a faulty one does not prevent `--help`.
+        let given = matches(definition.clone());
+        let file = match SettingsFile::find(&given, &definition) {
+            Ok(file) => file,
+            Err(error) => {
+                terminal::say(&format!("holdfast: {error}"));
+                std::process::exit(INVALID_SETTINGS);
+            }
+        };
+        let given = match file.path {
+            Some(_) => matches(file.defaults(definition.clone())),
+            None => given,
+        };
+        let cli = Self::from_arg_matches(&given);
+        let cli = cli.unwrap_or_else(|error| error.format(&mut Self::definition()).exit());
+        let in_force = match cli.command {
+            Some(Command::Config(_)) => describe(&settings(&definition), leaf(&given), &file),
+            _ => String::new(),
+        };
+        (cli, in_force)
+    }
+}
+
+/// The exit code for settings that cannot be used, as clap has it.
+const INVALID_SETTINGS: i32 = 2;
+
+/// Parses the arguments and the environment of the process. On invalid input, prints an error and
+/// exits.
+fn matches(command: clap::Command) -> ArgMatches {
+    let mut command = normalized(command);
+    let found = command.try_get_matches_from_mut(std::env::args_os());
+    found.unwrap_or_else(|error| {
+        if error.kind() == ErrorKind::ValueValidation {
+            refuse_value(&error);
+        }
+        error.format(&mut command).exit()
+    })
 }
 
 /// Prints in one line which value of a setting is not valid, and why, and exits as clap does.
@@ -174,7 +227,7 @@ fn raise_open_files() {
     }
 }
 
-async fn run(cli: Cli) -> ExitCode {
+async fn run(cli: Cli, in_force: &str) -> ExitCode {
     match cli.command {
         None => exit(serve(&cli.serve).await),
         Some(Command::Serve(settings)) => exit(serve(&settings).await),
@@ -185,6 +238,11 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,
         Some(Command::Theme(args)) => crate::theme::run(&args),
+        Some(Command::Config(_)) => exit(print_line(in_force.trim_end())),
+        Some(Command::Man(args)) => exit(manual::write_pages(&args, Cli::definition())),
+        Some(Command::Completions(args)) => {
+            exit(manual::print_completions(&args, Cli::definition()))
+        }
         Some(Command::Licences) => exit(print_line(NOTICES.join("\n").trim_end())),
     }
 }
@@ -228,22 +286,26 @@ pub(crate) fn announce(settings: &Settings, server: &Server) {
     }
 }
 
-/// Returns a token that the first Ctrl-C or SIGTERM cancels; a second one ends the process
+/// Returns a token that the first signal to stop cancels; a second one ends the process
 /// immediately.
 pub(crate) fn on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let token = stop.clone();
+    let mut signals = Signals::catch();
     tokio::spawn(async move {
-        wait_for_signal().await;
-        tracing::info!("shutting down: draining in-flight requests");
+        let name = signals.next().await;
+        tracing::info!("{name}: stopping");
         token.cancel();
-        wait_for_signal().await;
-        tracing::warn!("second signal: exiting without draining");
+        let name = signals.next().await;
+        tracing::warn!("{name}, the second signal: exiting without draining");
         logging::flush();
-        std::process::exit(130);
+        std::process::exit(AT_ONCE);
     });
     stop
 }
+
+/// The exit code after a second signal.
+const AT_ONCE: i32 = 130;
 
 #[cfg(test)]
 mod tests {
@@ -261,7 +323,7 @@ mod tests {
 
     #[test]
     fn every_flag_but_a_confirmation_has_an_environment_variable() {
-        let cli = normalized(Cli::command());
+        let cli = normalized(Cli::definition());
         let (mut seen, mut confirmations) = (0, 0);
         for command in every_command(&cli) {
             let flags = command
@@ -294,6 +356,6 @@ mod tests {
 
     #[test]
     fn command_line_definition_is_valid() {
-        normalized(Cli::command()).debug_assert();
+        normalized(Cli::definition()).debug_assert();
     }
 }

@@ -96,6 +96,12 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = whole::<u32, 1, 3600>)]
     pub idle_seconds: u32,
 
+    /// Time, in seconds, for which a stopping server goes on serving while /health/ready is 503, so
+    /// that proxies send new requests elsewhere first. Set it above the time that the proxy's
+    /// health checks need. `demo` has 0.
+    #[arg(long, env = "HOLDFAST_DRAIN_SECONDS", default_value_t = 2, value_parser = whole::<u32, 0, 600>)]
+    pub drain_seconds: u32,
+
     /// Most concurrent watchers of the live stream; further ones get 503.
     #[arg(long, env = "HOLDFAST_MAX_WATCHERS", default_value_t = 20_000, value_parser = whole::<usize, 1, 1_000_000>)]
     pub max_watchers: usize,

@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, Command};
 
 /// Variables that enable a protection. An empty value is a mistake (most likely a secret that was
 /// not found), and the code that reads the setting rejects it.
-const LOCKS: [&str; 4] = [
+pub(crate) const LOCKS: [&str; 4] = [
     "HOLDFAST_BUYER_SECRET",
     "HOLDFAST_BUYER_SECRET_PREVIOUS",
     "HOLDFAST_BUYER_JWKS",
@@ -69,13 +69,13 @@ fn unknown_among(command: &Command, set: impl Iterator<Item = String>) -> Option
             && !OF_PLATFORMS.iter().any(|prefix| name.starts_with(prefix))
     };
     let unknown: BTreeSet<String> = set.filter(is_unknown).collect();
-    let described = unknown.iter().map(|name| {
-        let nearest = known.iter().map(|known| (distance(name, known), known));
-        match nearest.min() {
-            Some((0..=MOST_TYPOS, known)) => format!("{name} (did you mean {known}?)"),
-            Some(_) | None => name.clone(),
-        }
-    });
+    let described =
+        unknown.iter().map(
+            |name| match nearest(name, known.iter().map(String::as_str)) {
+                Some(known) => format!("{name} (did you mean {known}?)"),
+                None => name.clone(),
+            },
+        );
     let described: Vec<String> = described.collect();
     (!described.is_empty()).then(|| {
         format!(
@@ -96,25 +96,25 @@ fn names(command: &Command) -> BTreeSet<String> {
 /// More changes than this are another name.
 const MOST_TYPOS: usize = 3;
 
-/// The number of letters to insert, remove or replace to turn one name into the other
-/// (Levenshtein's distance).
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, b) in other.bytes().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
+/// Returns the known name that is most similar to `name`, if it may have been meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let by_distance = known.map(|known| (strsim::levenshtein(name, known), known));
+    // A short name is near to every other short name.
+    let most = MOST_TYPOS.min(name.len() / 2);
+    by_distance
+        .min()
+        .filter(|(distance, _)| *distance <= most)
+        .map(|(_, known)| known)
+}
+
+/// Returns true if a variable is set and turns its switch off.
+pub(crate) fn variable_is_off(name: &str) -> bool {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.is_some_and(|value| is_unset(true, &value))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
     use crate::cli::Cli;
 
@@ -122,7 +122,7 @@ mod tests {
     fn unknown_settings_are_named_with_the_nearest_known_one() {
         let warning = |set: &[&str]| {
             let set = set.iter().map(|name| (*name).to_owned());
-            unknown_among(&Cli::command(), set)
+            unknown_among(&Cli::definition(), set)
         };
         for known in [
             "HOLDFAST_QUEUE",
@@ -145,21 +145,6 @@ mod tests {
              HOLDFAST_LISTEN?), HOLDFAST_QUEU (did you mean HOLDFAST_QUEUE?), \
              HOLDFAST_WHATEVER_ELSE"
         );
-    }
-
-    #[test]
-    fn distance_counts_changed_letters() {
-        for (one, other, changes) in [
-            ("", "", 0),
-            ("abc", "abc", 0),
-            ("abc", "", 3),
-            ("abc", "abd", 1),
-            ("abc", "bc", 1),
-            ("kitten", "sitting", 3),
-        ] {
-            assert_eq!(distance(one, other), changes);
-            assert_eq!(distance(other, one), changes);
-        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A running server: wires its parts, starts them in order and stops them in order.
 //!
 //! Promise: when [`Server::run`] returns after a stop, every in-flight request was answered, every
-//! stream has ended, and everything that was answered is in the log. Limit: each step of the
-//! shutdown takes at most [`GRACE`]; requests that are not done by then are cut off.
+//! stream has ended, and everything that was answered is in the log. Limit: requests that are not
+//! done [`GRACE`] after the drain delay are cut off, and so is the rest [`REST`] later, so that a
+//! silent database does not hold a stop up.
 
 mod http;
 
@@ -54,7 +55,7 @@ use settlement::{Providers, Settlement};
 use sqlx::PgPool;
 use tokens::buyers::BuyerTokens;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use webhooks::notices::Notices;
@@ -70,6 +71,13 @@ use crate::tasks::{Task, Tasks};
 
 /// How long a stopping server waits for in-flight requests.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// How long everything behind the HTTP side may take to stop.
+pub const REST: Duration = Duration::from_secs(3);
+/// The part of [`REST`] in which the engine and then the background tasks must end; what is left
+/// is for the database.
+const REST_OF_TASKS: Duration = Duration::from_millis(1_500);
+/// How long the database may take to end the sessions of appends.
+const END_SESSIONS: Duration = Duration::from_millis(500);
 
 /// Why a server did not start, or stopped without a request to stop.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +98,12 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// Each connection is an open file.
+    #[error(
+        "the system permits {files} open files, and a server needs {fewest} or more: raise the \
+         limit (ulimit -n; LimitNOFILE= of a systemd unit)"
+    )]
+    OpenFiles { files: u64, fewest: u64 },
     /// A signal arrived during the start.
     #[error("interrupted before the server had started")]
     Stopped,
@@ -118,6 +132,8 @@ pub enum ServerError {
 pub struct Server {
     http: Http,
     core: Core,
+    /// How long it goes on serving after it has become unready.
+    drain: Duration,
 }
 
 /// Everything behind the HTTP side.
@@ -170,7 +186,11 @@ impl Server {
             templates,
         };
         match Core::start(settings, access, &http, stop).await {
-            Ok(core) => Ok(Self { http, core }),
+            Ok(core) => Ok(Self {
+                http,
+                core,
+                drain: Duration::from_secs(settings.drain_seconds.into()),
+            }),
             Err(error) => {
                 http.stop().await;
                 Err(error)
@@ -196,13 +216,27 @@ impl Server {
     /// [`ServerError`] when the engine, or a task that clients depend on, ended unexpectedly.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
         let (mut engine, mut task) = (None, None);
+        let site = self.http.site.clone();
+        let drained = async {
+            stop.cancelled().await;
+            site.become_unready();
+            if !self.drain.is_zero() {
+                info!(
+                    "not ready any more: serving for {:?} until proxies notice",
+                    self.drain
+                );
+                sleep(self.drain).await;
+            }
+            info!("refusing new commands, ending streams, completing requests in flight");
+        };
         tokio::select! {
-            () = stop.cancelled() => {}
+            () = drained => {}
             ended = self.core.engine.ended() => engine = Some(ended),
             name = self.core.tasks.essential_panicked() => task = Some(name),
             () = self.http.ended() => task = Some("HTTP"),
         }
         self.http.stop().await;
+        info!("stopping the engine, the background tasks and the database");
         let engine = self.core.stop(engine).await;
         match (engine, task) {
             (Some(Err(panic)), _) => Err(ServerError::Failed(panic.into())),
@@ -236,6 +270,12 @@ impl Core {
             opened = Database::open(&settings.database) => opened?,
             () = stop.cancelled() => return Err(ServerError::Stopped),
         };
+        // Not before: a start that fails for its settings prints its reason alone.
+        info!(
+            "listening on {}, opened {}; reading the event log",
+            http.address,
+            database.describe()
+        );
         let log = PostgresLog::new(database.pool.clone());
         let appended = PostgresLog::new(database.engine_pool().await?);
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
@@ -322,10 +362,11 @@ impl Core {
             brand,
             templates,
             facts: CatalogueFacts::default(),
-            stop: http.closing.clone(),
+            stop: http.ending.clone(),
         });
         let engine = EngineThread::start(engine).map_err(ServerError::Thread)?;
         http.site.open(router(app));
+        info!("started: every request is served");
         Ok(Self {
             database,
             engine,
@@ -335,31 +376,35 @@ impl Core {
         })
     }
 
-    /// Stops the engine, unless it has ended already, and everything that follows it.
+    /// Stops the engine, unless it has ended already, and everything that follows it, within
+    /// [`REST`].
     async fn stop(mut self, ended: Option<EngineEnded>) -> Option<EngineEnded> {
+        let began = Instant::now();
         self.stopping.cancel();
         let ended = match ended {
             Some(ended) => Some(ended),
-            None => self.stop_engine().await,
+            None => self.stop_engine(began + REST_OF_TASKS).await,
         };
-        if timeout(GRACE, self.tasks.join_all()).await.is_err() {
+        let tasks = timeout_at(began + REST_OF_TASKS, self.tasks.join_all()).await;
+        if tasks.is_err() {
             warn!(
-                "a projection did not stop in time; it resumes from its checkpoint at the next start"
+                "a background task did not stop in time; it resumes from its checkpoint at the next start"
             );
         }
-        if timeout(GRACE, self.database.close()).await.is_err() {
+        let closed = timeout_at(began + REST, self.database.close()).await;
+        if closed.is_err() {
             warn!("the database did not close its connections in time");
         }
         ended
     }
 
-    async fn stop_engine(&mut self) -> Option<EngineEnded> {
-        let ended = timeout(GRACE, self.engine.ended()).await.ok();
+    async fn stop_engine(&mut self, deadline: Instant) -> Option<EngineEnded> {
+        let ended = timeout_at(deadline, self.engine.ended()).await.ok();
         if ended.is_none() {
             warn!(
                 "the event log did not respond in time; the outcome of in-flight appends is known at the next start"
             );
-            self.appended.end_sessions().await;
+            let _silent = timeout(END_SESSIONS, self.appended.end_sessions()).await;
         }
         ended
     }
@@ -467,15 +512,15 @@ impl Followers {
         settings: &Settings,
         http: &Http,
     ) {
-        let (streams, closing) = (&http.streams, &http.closing);
+        let (streams, ending) = (&http.streams, &http.ending);
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
         for shard in shards {
-            let running = streams.track_future(shard.run(interval, closing.clone()));
+            let running = streams.track_future(shard.run(interval, ending.clone()));
             self.tasks
                 .spawn(Task::essential("stream of drops"), running);
         }
         for shard in notification_shards {
-            let running = streams.track_future(shard.run(closing.clone()));
+            let running = streams.track_future(shard.run(ending.clone()));
             let task = Task::essential("stream of notifications");
             self.tasks.spawn(task, running);
         }

@@ -12,9 +12,13 @@ pub mod table;
 pub mod text;
 
 use std::error::Error;
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::iter::successors;
 use std::process::ExitCode;
+use std::task::Poll;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::text::one_line;
 
@@ -52,14 +56,58 @@ pub fn say(text: &str) {
         .write_all(format!("{text}\n").as_bytes());
 }
 
-/// Returns at the next Ctrl-C or SIGTERM.
-pub async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// The signals that ask a program to stop: Ctrl-C (SIGINT), SIGTERM, and SIGHUP, which the end of a
+/// terminal sends. A program that was started with SIGHUP ignored, as `nohup` does, ignores it.
+#[derive(Debug)]
+pub struct Signals([Option<Signal>; 3]);
+
+impl Signals {
+    const NAMES: [&str; 3] = ["SIGINT", "SIGTERM", "SIGHUP"];
+
+    /// Catches the signals from now on: none of them ends the process any more.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn catch() -> Self {
+        let hangup = match is_hangup_ignored() {
+            true => None,
+            false => signal(SignalKind::hangup()).ok(),
+        };
+        Self([
+            signal(SignalKind::interrupt()).ok(),
+            signal(SignalKind::terminate()).ok(),
+            hangup,
+        ])
     }
+
+    /// Returns the name of the next signal. Those that arrived since the last call count as one.
+    pub async fn next(&mut self) -> &'static str {
+        poll_fn(|context| {
+            let caught = self.0.iter_mut().zip(Self::NAMES);
+            for (signal, name) in caught {
+                let Some(signal) = signal else { continue };
+                if signal.poll_recv(context).is_ready() {
+                    return Poll::Ready(name);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Reads whether SIGHUP, signal 1, is ignored. Where there is no `/proc`, it is not.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Returns at the next signal that asks the program to stop; see [`Signals`].
+pub async fn wait_for_signal() {
+    Signals::catch().next().await;
 }

@@ -1,7 +1,10 @@
 //! Settings: each is a flag and a variable with the same meaning; invalid values are rejected with
 //! an explanation.
 
-use harness::{App, Finished, Launch};
+use std::fs;
+use std::process::Command;
+
+use harness::{App, Finished, Launch, run};
 
 /// Runs the program without a server, to see how it reads its settings.
 async fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
@@ -525,4 +528,137 @@ async fn repair_is_confirmed_on_the_command_line_only() {
         "{}",
         help.stdout
     );
+}
+
+#[tokio::test]
+async fn flag_precedes_variable_precedes_file_precedes_default() {
+    let launch = Launch::private()
+        .with("HOLDFAST_MAX_WAITLIST", "30")
+        .with("HOLDFAST_DEMO_SIGN_IN", "no");
+    let file = launch.data_dir().join("holdfast.toml");
+    let text = "queue = 10\nmax_waitlist = 10\nmax_watchers = 10\ndemo_sign_in = true\n\
+                admin_key = \"a key in the file\"\nload_buyers = 5\n";
+    fs::write(&file, text).unwrap();
+    let shown = launch.run(&["config", "--queue", "20"]).await;
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
+    let path = file.display();
+    let data_dir = launch.data_dir().display();
+    for line in [
+        "queue = 20 # flag --queue",
+        "max_waitlist = 30 # environment HOLDFAST_MAX_WAITLIST",
+        &format!("max_watchers = 10 # file {path}:3"),
+        "demo_sign_in = false # environment HOLDFAST_DEMO_SIGN_IN",
+        &format!("admin_key = \"********\" # file {path}:5"),
+        &format!("load_buyers = 5 # file {path}:6"),
+        "stream_interval_ms = 50 # default",
+        "address_limit = \"600/60\" # default",
+        &format!("data_dir = \"{data_dir}\" # environment HOLDFAST_DATA_DIR"),
+        "# auditor_key: not set",
+    ] {
+        assert!(
+            shown.stdout.lines().any(|shown| shown == line),
+            "{line}\n{}",
+            shown.stdout
+        );
+    }
+    assert!(!shown.stdout.contains("a key in the file"));
+    // What it prints is a file with settings.
+    let copy = launch.data_dir().join("copy.toml");
+    fs::write(&copy, &shown.stdout).unwrap();
+    let arguments = ["config", "--config", copy.to_str().unwrap()];
+    let again = launch.run(&arguments).await;
+    assert_eq!(again.code, Some(0), "{again:?}");
+    let line = format!("queue = 20 # file {}:", copy.display());
+    assert!(again.stdout.contains(&line), "{}", again.stdout);
+}
+
+#[tokio::test]
+async fn server_uses_the_file_in_its_data_directory() {
+    let launch = Launch::fresh().await;
+    let file = launch.data_dir().join("holdfast.toml");
+    fs::write(&file, "max_watchers = 1\n").unwrap();
+    let app = launch.start().await;
+    let watcher = app.watch("").await;
+    assert_eq!(watcher.status, 200);
+    app.get("/v1/stream").await.problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn faulty_file_is_refused_by_every_command_with_its_line() {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("holdfast.toml");
+    for (text, words) in [
+        (
+            "# typed\nqueue = \"9\"\n",
+            ":2: queue must be a number, without quotes; it is a text",
+        ),
+        (
+            "max_waitlst = 9\n",
+            ":1: no setting is named max_waitlst (did you mean max_waitlist?)",
+        ),
+        (
+            "listen = \"8080\"\n",
+            ":1: listen \"8080\": must be HOST:PORT",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        for arguments in [&["serve"][..], &[], &["audit", "verify"], &["config"]] {
+            let refused = launch.run(arguments).await;
+            assert_eq!(refused.code, Some(2), "{arguments:?}: {refused:?}");
+            let start = format!("holdfast: {}", file.display());
+            assert!(refused.stderr.starts_with(&start), "{}", refused.stderr);
+            assert!(refused.stderr.contains(words), "{}", refused.stderr);
+            assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+        }
+    }
+    let help = launch.run(&["serve", "--help"]).await;
+    assert_eq!(help.code, Some(0), "a faulty file does not prevent help");
+    let missing = launch.run(&["audit", "verify", "--config", "/nonexistent.toml"]);
+    let missing = missing.await;
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    let words = "holdfast: cannot read the settings in /nonexistent.toml: ";
+    assert!(missing.stderr.starts_with(words), "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn manual_and_completions_have_every_command() {
+    let launch = Launch::private();
+    let help = launch.run(&["--help"]).await.stdout;
+    let commands = help.split("Commands:\n").nth(1).unwrap();
+    let commands = commands.split("\n\n").next().unwrap().lines();
+    let commands: Vec<&str> = commands
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.contains(&"serve") && commands.contains(&"config"));
+    let page = launch.run(&["man"]).await;
+    assert_eq!(page.code, Some(0), "{page:?}");
+    assert!(page.stdout.contains(".TH holdfast 1"), "{}", page.stdout);
+    let folder = launch.data_dir().join("man1");
+    let written = launch.run(&["man", folder.to_str().unwrap()]).await;
+    assert_eq!((written.code, written.stderr.as_str()), (Some(0), ""));
+    for command in &commands {
+        let name = format!("holdfast\\-{command}(1)");
+        assert!(page.stdout.contains(&name), "{name}: {}", page.stdout);
+        let file = folder.join(format!("holdfast-{command}.1"));
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{text}");
+    }
+    let serve = fs::read_to_string(folder.join("holdfast-serve.1")).unwrap();
+    assert!(serve.contains("HOLDFAST_MAX_WAITLIST"), "{serve}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = launch.run(&["completions", shell]).await;
+        assert_eq!(script.code, Some(0), "{script:?}");
+        for command in &commands {
+            assert!(script.stdout.contains(command), "{shell}: {command}");
+        }
+        assert!(script.stdout.contains("max-waitlist"), "{shell}");
+        if shell == "bash" {
+            let file = launch.data_dir().join("completions");
+            fs::write(&file, &script.stdout).unwrap();
+            run(Command::new("bash").arg("-n").arg(&file));
+        }
+    }
+    let unknown = launch.run(&["completions", "cmd"]).await;
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
 }

@@ -162,7 +162,9 @@ impl Launch {
         }
         command
             .args(arguments)
-            .env("HOLDFAST_DATA_DIR", self.data_dir());
+            .env("HOLDFAST_DATA_DIR", self.data_dir())
+            // Nothing in front of it has to notice its end.
+            .env("HOLDFAST_DRAIN_SECONDS", "0");
         if let Some(url) = self.database_url() {
             command.env("DATABASE_URL", url);
         }
@@ -284,7 +286,15 @@ impl App {
     /// # Panics
     /// If the process does not exist.
     pub fn terminate(&self) {
-        kill(self.process.pid(), Signal::SIGTERM).expect("it runs");
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Sends a signal without waiting.
+    ///
+    /// # Panics
+    /// If the process does not exist.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.process.pid(), signal).expect("it runs");
     }
 
     /// Waits for the end of the process.

@@ -22,6 +22,7 @@ mod pauses;
 mod payments;
 mod pooler;
 mod projections;
+mod proxies;
 mod push;
 mod quarantine;
 mod rebuild;

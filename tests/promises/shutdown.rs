@@ -1,6 +1,8 @@
 //! A graceful shutdown drains in-flight requests, ends the streams, and leaves nothing behind.
 
-use harness::{App, Launch, Raw, concurrently, eventually, key, tally, text};
+use harness::{App, Launch, Raw, Tunnel, concurrently, eventually, key, tally, text};
+use nix::sys::signal::Signal;
+use private_postgres::testing::fresh_database;
 use serde_json::json;
 
 /// The head of a request whose body the server requests with 100 Continue; from then on the request
@@ -21,6 +23,8 @@ async fn in_flight_requests_are_answered_and_their_results_are_kept() {
         .await;
     let mut watcher = app.watch("").await;
     watcher.drop().await;
+    let mut raw_stream = Raw::connect(app.address()).await;
+    raw_stream.watch("").await;
     let bodies: Vec<String> = (0..50)
         .map(|buyer| json!({ "buyer_id": format!("buyer-{buyer}") }).to_string())
         .collect();
@@ -34,6 +38,20 @@ async fn in_flight_requests_are_answered_and_their_results_are_kept() {
 
     app.terminate();
     while watcher.frame().await.is_some() {} // The stream has ended: the server is stopping.
+    let end = raw_stream.closed().await;
+    let (_, delay) = end
+        .rsplit_once("retry: ")
+        .expect("the stream ends with a hint");
+    let delay = delay.strip_suffix("\n\r\n0\r\n\r\n").unwrap();
+    assert!((1_000..3_000).contains(&delay.parse().unwrap()), "{delay}");
+    // While commands are in flight the server responds, and begins no new one.
+    let late = app.hold(&drop, "a late buyer").await;
+    late.problem(503, "unavailable");
+    assert_eq!(late.header("retry-after"), "1");
+    assert_eq!(late.header("connection"), "close");
+    let unready = app.get("/health/ready").await;
+    unready.problem(503, "unavailable");
+    assert_eq!(app.stock(&drop).await, [1_000, 1_000, 0, 0]);
     let replies = concurrently(in_flight.into_iter().zip(bodies).map(
         |(mut connection, body)| async move {
             connection.send(body.as_bytes()).await;
@@ -58,6 +76,76 @@ async fn in_flight_requests_are_answered_and_their_results_are_kept() {
             .all(|reply| ledger.has_hold(&text(&reply.json()["id"])))
     );
     app.audit_verify().await;
+}
+
+/// A drain that only a second signal ends.
+const UNTIL_A_SECOND_SIGNAL: (&str, &str) = ("HOLDFAST_DRAIN_SECONDS", "600");
+
+#[tokio::test]
+async fn stopping_server_is_unready_and_serves_until_a_second_signal_ends_it() {
+    let (name, value) = UNTIL_A_SECOND_SIGNAL;
+    let launch = Launch::fresh().await.with(name, value);
+    let app = launch.start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    app.signal(Signal::SIGHUP);
+    let unready = eventually("the server is not ready", || async {
+        let ready = app.get("/health/ready").await;
+        (ready.status != 200).then_some(ready)
+    })
+    .await;
+    let problem = unready.problem(503, "unavailable");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("The server is stopping"), "{detail}");
+    assert!(!unready.header("retry-after").is_empty());
+    assert_eq!(app.get("/health/live").await.ok(200)["status"], "live");
+    // A proxy must not keep a connection that is about to be closed.
+    let hold = app.hold(&drop, "alice").await;
+    assert_eq!((hold.status, hold.header("connection")), (201, "close"));
+    let mut watcher = app.watch("").await;
+    watcher.until(|drop| drop["stock"]["held"] == 1).await;
+    app.terminate();
+    let (status, launch) = app.ended().await;
+    assert_eq!(status.code(), Some(130));
+    let app = launch.start().await;
+    assert_eq!(app.stock(&drop).await, [5, 4, 1, 0]);
+}
+
+#[tokio::test]
+async fn server_of_nohup_ignores_the_end_of_its_terminal() {
+    let (name, value) = UNTIL_A_SECOND_SIGNAL;
+    let launch = Launch::fresh().await.with(name, value);
+    let app = launch.after("trap '' HUP").start().await;
+    app.signal(Signal::SIGHUP);
+    app.terminate();
+    app.wait_for_log("SIGTERM: stopping").await;
+    assert!(!app.stderr().contains("SIGHUP"), "{}", app.stderr());
+    app.terminate();
+    assert_eq!(app.ended().await.0.code(), Some(130));
+}
+
+#[tokio::test]
+async fn server_stops_while_its_database_is_silent() {
+    let tunnel = Tunnel::to(fresh_database().await).await;
+    let app = Launch::on(tunnel.database()).start().await;
+    let drop = app.create_drop(5, json!({ "hold_seconds": 3600 })).await;
+    let hold = app.held(&drop, "alice").await;
+    tunnel.stall();
+    app.terminate();
+    let (status, launch) = app.ended().await;
+    assert_eq!(status.code(), Some(0));
+    tunnel.restore();
+    let app = launch.start().await;
+    assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
+}
+
+#[tokio::test]
+async fn too_few_open_files_are_refused_in_one_line() {
+    let launch = Launch::private().after("ulimit -n 64");
+    let refused = launch.run(&["serve", "--listen", "127.0.0.1:0"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_one_line(&refused.stderr);
+    let words = "the system permits 64 open files, and a server needs 512 or more";
+    assert!(refused.stderr.contains(words), "{}", refused.stderr);
 }
 
 #[tokio::test]

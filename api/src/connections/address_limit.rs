@@ -97,6 +97,11 @@ impl AddressLimit {
         }))
     }
 
+    /// Returns true if `peer` is a trusted proxy.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        self.0.exemptions.trusted.trust(peer)
+    }
+
     /// Takes a permit for a connection from `peer`; `None` if the peer is exempt.
     ///
     /// # Errors

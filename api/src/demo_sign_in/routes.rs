@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::extract::Body;
 use crate::pages::{Page, parts, rendered};
 use crate::problem::{Code, Problem};
-use crate::session::is_same_origin;
+use crate::session::{is_same_origin, of_another_origin};
 
 /// The page, from its template.
 const TEMPLATE: &str = "demo/sign-in.html";
@@ -55,9 +55,9 @@ async fn sign_in(
         name: Entered(name),
     }): Body<SignIn>,
 ) -> Result<Json<Token>, Problem> {
-    if is_same_origin(&Method::POST, &headers) == Some(false) {
+    if is_same_origin(&Method::POST, &headers, app.brand.public_url()) == Some(false) {
         let detail = "Tokens of the demo are only given to this server's own page.";
-        return Err(Problem::new(Code::Forbidden, detail));
+        return Err(of_another_origin(detail, &headers));
     }
     let Some(demo) = &app.demo_sign_in else {
         return Err(Problem::new(Code::NotFound, "No resource has this path."));

@@ -3,14 +3,17 @@
 //!
 //! Promise: a header has no effect unless the connection comes from a trusted proxy. Then only the
 //! addresses that trusted proxies appended are used, one hop at a time; addresses that the client
-//! wrote itself are never reached. IPv6 is counted by /64, because one household or one machine is
-//! assigned that much.
+//! wrote itself are never reached. `X-Forwarded-For` and `Forwarded` (RFC 7239) are both read; a
+//! request whose headers name different clients counts against its proxy. IPv6 is counted by /64,
+//! because one household or one machine is assigned that much.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+
+use crate::forwarded;
 
 /// One client, as the limiter counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,7 +37,7 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// Networks whose `X-Forwarded-For` is trusted.
+/// Networks whose `X-Forwarded-For` and `Forwarded` are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -113,25 +116,46 @@ impl TrustedProxies {
         headers: &HeaderMap,
         unlimited: &UnlimitedNetworks,
     ) -> Origin {
-        let mut client = peer.to_canonical();
-        if !self.trust(client) && unlimited.contains(client) {
-            return Origin::Unlimited;
+        let peer = peer.to_canonical();
+        if !self.trust(peer) {
+            return match unlimited.contains(peer) {
+                true => Origin::Unlimited,
+                false => Origin::Limited(peer.into()),
+            };
         }
         // Right to left: the last line comes from the nearest proxy, and its last address too.
         let lines = headers.get_all("x-forwarded-for").iter().rev();
-        let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-        while self.trust(client) {
-            let Some(hop) = hops.next() else {
-                return Origin::Unlimited;
-            };
+        let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
+        let one = self.client(peer, hops.map(address_in));
+        let hops = forwarded::elements(headers).map(|element| element.client);
+        let hops = hops.map(|client| address_in(client.unwrap_or_default().as_bytes()));
+        let client = match (one, self.client(peer, hops)) {
+            (None, None) => return Origin::Unlimited,
+            (Some(client), None) | (None, Some(client)) => client,
+            (Some(one), Some(other)) if Client::from(one) == Client::from(other) => one,
+            // A proxy writes one of the two headers, and passes on what the client wrote into the
+            // other. Nobody says which, so neither is believed.
+            (Some(_), Some(_)) => peer,
+        };
+        Origin::Limited(client.into())
+    }
+
+    /// Follows the hops before a trusted `peer` to the first address that is no trusted proxy;
+    /// `None` if there is none.
+    fn client(&self, peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>) -> Option<IpAddr> {
+        let mut client = peer;
+        for hop in hops {
             // A trusted proxy writes addresses that can be parsed. Count anything else against the
             // last known hop.
-            let Some(hop) = address_in(hop) else {
-                break;
+            let Some(hop) = hop else {
+                return Some(client);
             };
             client = hop;
+            if !self.trust(client) {
+                return Some(client);
+            }
         }
-        Origin::Limited(client.into())
+        None
     }
 }
 
@@ -185,6 +209,34 @@ mod tests {
         assert_eq!(forged, client("198.51.100.1"));
         let in_two_lines = through(&["1.1.1.1", "198.51.100.1,10.0.0.2"]);
         assert_eq!(in_two_lines, client("198.51.100.1"));
+    }
+
+    #[test]
+    fn forwarded_is_read_beside_the_older_header_and_neither_can_be_forged() {
+        let through = |x: &str, forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            let pairs = [("x-forwarded-for", x), ("forwarded", forwarded)];
+            for (name, value) in pairs.into_iter().filter(|(_, value)| !value.is_empty()) {
+                headers.append(name, value.parse().unwrap());
+            }
+            let trusted: TrustedProxies = "10.0.0.0/8".parse().unwrap();
+            let unlimited = UnlimitedNetworks::default();
+            trusted.origin("10.0.0.1".parse().unwrap(), &headers, &unlimited)
+        };
+        let buyer = client("198.51.100.1");
+        assert_eq!(through("", "for=1.1.1.1, for=198.51.100.1"), buyer);
+        assert_eq!(through("", "for=198.51.100.1, for=10.0.0.2"), buyer);
+        assert_eq!(through("198.51.100.1", "for=\"198.51.100.1:443\""), buyer);
+        // The other header was written by the client.
+        assert_eq!(through("198.51.100.1", "for=10.0.0.2"), buyer);
+        assert_eq!(through("10.0.0.2", "for=198.51.100.1"), buyer);
+        let proxy = client("10.0.0.1");
+        assert_eq!(through("198.51.100.1", "for=203.0.113.7"), proxy);
+        for unreadable in ["for=unknown", "for=_hidden", "proto=https", "for", "x"] {
+            assert_eq!(through("", unreadable), proxy, "{unreadable}");
+        }
+        let v6 = through("", "for=\"[2001:db8::1]:4711\"");
+        assert_eq!(v6, client("2001:db8::1"));
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl<P: Pipe> Queue<P> {
     pub(super) fn end(mut self) {
         match self.flush() {
             Ok(true) => {
-                let _gone = self.pipe.write(self.framing.end());
+                let _gone = self.pipe.write(&self.framing.end());
             }
             Ok(false) | Err(_) => self.abandon(),
         }

@@ -8,9 +8,10 @@ use domain::values::{AdminName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{COOKIE, LASTS_SECONDS, is_same_origin};
+use super::{COOKIE, LASTS_SECONDS, is_same_origin, of_another_origin};
 use crate::app::App;
 use crate::extract::Body;
+use crate::forwarded;
 use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 
@@ -38,7 +39,7 @@ pub(crate) async fn sign_in(
     headers: HeaderMap,
     Body(SignIn { key }): Body<SignIn>,
 ) -> Result<Response, Problem> {
-    refuse_other_origins(&Method::POST, &headers)?;
+    refuse_other_origins(&app, &Method::POST, &headers)?;
     let attempt = app.limiter.attempt(origin, AttemptKind::SignIn)?;
     let Some(admin) = app.keys.admin(key.trim()) else {
         return Err(if app.keys.auditor.matches(key.trim()) {
@@ -67,28 +68,29 @@ pub(crate) async fn sign_out(
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    refuse_other_origins(&Method::DELETE, &headers)?;
+    refuse_other_origins(&app, &Method::DELETE, &headers)?;
     app.sessions.end(&headers, app.now());
     Ok((StatusCode::NO_CONTENT, set_cookie("", 0, &headers)).into_response())
 }
 
 /// Rejects pages of other sites, which must not sign a user in or out. A program without a browser
 /// sends no origin.
-fn refuse_other_origins(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    if is_same_origin(method, headers) == Some(false) {
+fn refuse_other_origins(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    if is_same_origin(method, headers, app.brand.public_url()) == Some(false) {
         let detail = "Sessions can only be opened and ended by this server's own pages.";
-        return Err(Problem::new(Code::Forbidden, detail));
+        return Err(of_another_origin(detail, headers));
     }
     Ok(())
 }
 
-/// Sets the cookie, `Secure` when the page was loaded by HTTPS. The browser states that; a false
-/// statement harms only its sender.
+/// Sets the cookie, `Secure` when the page was loaded by HTTPS. The browser states that, or a
+/// trusted proxy; a false statement harms only its sender.
 fn set_cookie(token: &str, seconds: u32, headers: &HeaderMap) -> [(header::HeaderName, String); 2] {
     let origin = headers
         .get(header::ORIGIN)
         .and_then(|value| value.to_str().ok());
-    let is_secure = origin.is_some_and(|origin| origin.starts_with("https://"));
+    let is_of_tls = origin.is_some_and(|origin| origin.starts_with("https://"));
+    let is_secure = is_of_tls || forwarded::is_https(headers);
     let secure = if is_secure { "; Secure" } else { "" };
     let cookie =
         format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");

@@ -2,7 +2,12 @@
 //! HTTP/1.0.
 
 use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
 
+/// The shortest delay of the hint at the end of a stream, in milliseconds.
+const RETRY_MS: u32 = 1_000;
+/// The hints of many streams are spread over so many milliseconds.
+const SPREAD_MS: u32 = 2_000;
 /// The end of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const LINE_END: &[u8] = b"\r\n";
@@ -56,12 +61,20 @@ impl Framing {
         }
     }
 
-    /// Returns the bytes that end the body.
-    pub(crate) const fn end(self) -> &'static [u8] {
-        match self {
-            Self::Chunked => LAST_CHUNK,
-            Self::Plain => b"",
+    /// Returns the bytes that end the body. They tell the client to reconnect after one to three
+    /// seconds, each client after another time: thousands of streams that end together must not
+    /// come back together. Like a heartbeat the line has no empty line after it, and a parser that
+    /// discards an unfinished block has read it already.
+    pub(crate) fn end(self) -> Bytes {
+        let spread = Uuid::new_v4().as_u128() % u128::from(SPREAD_MS);
+        let mut bytes = BytesMut::new();
+        self.write(&mut bytes, |to| {
+            to.extend_from_slice(format!("retry: {}\n", u128::from(RETRY_MS) + spread).as_bytes());
+        });
+        if self == Self::Chunked {
+            bytes.extend_from_slice(LAST_CHUNK);
         }
+        bytes.freeze()
     }
 }
 
@@ -80,5 +93,26 @@ mod tests {
         Framing::Chunked.write(&mut sent, |_| {});
         Framing::Plain.write(&mut sent, |to| to.extend_from_slice(b"y"));
         assert_eq!(&sent[chunk.len()..], b"y");
+    }
+
+    #[test]
+    fn end_of_a_stream_spreads_the_return_of_its_clients() {
+        let delays = (0..50).map(|_| {
+            let end = Framing::Plain.end();
+            let line = std::str::from_utf8(&end)
+                .unwrap()
+                .strip_suffix('\n')
+                .unwrap();
+            line.strip_prefix("retry: ")
+                .unwrap()
+                .parse::<u32>()
+                .unwrap()
+        });
+        let delays: std::collections::BTreeSet<u32> = delays.collect();
+        assert!(delays.len() > 10, "{delays:?}");
+        assert!(delays.iter().all(|delay| (1_000..3_000).contains(delay)));
+        let chunked = Framing::Chunked.end();
+        assert!(chunked.starts_with(b"c\r\nretry: "), "{chunked:?}");
+        assert!(chunked.ends_with(b"\n\r\n0\r\n\r\n"), "{chunked:?}");
     }
 }

@@ -189,7 +189,7 @@ impl<P: Pipe> Subscriber<P> {
     /// Ends the stream, with a proper end of the body if the socket has space.
     pub(super) fn end_stream(mut self) {
         if let Ok(true) = self.flush() {
-            let _gone = self.pipe.write(self.state.framing().end());
+            let _gone = self.pipe.write(&self.state.framing().end());
         }
     }
 }

@@ -7,7 +7,7 @@ use api::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
 use api::starting::Site;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
@@ -23,8 +23,10 @@ pub(super) struct Http {
     pub(super) site: Site,
     /// The tasks that write to the streams.
     pub(super) streams: TaskTracker,
-    /// Ends the HTTP side: it accepts no new connections, and streams end.
-    pub(super) closing: CancellationToken,
+    /// Ends the streams, and other responses that have no end of their own.
+    pub(super) ending: CancellationToken,
+    /// Closes the listener and the idle connections.
+    closing: CancellationToken,
     serving: JoinHandle<()>,
 }
 
@@ -32,9 +34,9 @@ impl Http {
     /// Listens, and serves the site, which has no application yet.
     ///
     /// # Errors
-    /// [`ServerError::Listen`]
+    /// [`ServerError::Listen`] or [`ServerError::OpenFiles`]
     pub(super) fn start(settings: &Settings) -> Result<Self, ServerError> {
-        let bounds = bounds(settings);
+        let bounds = bounds(settings)?;
         let (listener, address) = listen(settings.listen, bounds.timeouts.idle)?;
         let (site, streams) = (Site::default(), TaskTracker::new());
         let closing = CancellationToken::new();
@@ -49,6 +51,7 @@ impl Http {
             address,
             site,
             streams,
+            ending: CancellationToken::new(),
             closing,
             serving: tokio::spawn(serving),
         })
@@ -60,13 +63,17 @@ impl Http {
         let _panicked = (&mut self.serving).await;
     }
 
-    /// Accepts no new connections, and waits for the in-flight requests.
+    /// Refuses new commands, ends the streams, completes the requests in flight, and closes the
+    /// listener once there is no command among them. After [`GRACE`] the rest is cut off.
     pub(super) async fn stop(&mut self) {
+        let deadline = Instant::now() + GRACE;
+        self.ending.cancel();
+        let completed = timeout_at(deadline, self.site.refuse_commands()).await;
         self.closing.cancel();
         if self.serving.is_finished() {
             return;
         }
-        if timeout(GRACE, &mut self.serving).await.is_err() {
+        if completed.is_err() || timeout_at(deadline, &mut self.serving).await.is_err() {
             warn!("some requests did not finish in time and are cut off");
             self.serving.abort();
         }
@@ -99,12 +106,32 @@ fn bind(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
 
 /// Open files that are not client connections: the database's, and a reserve.
 const OTHER_FILES: u64 = 256;
+/// With fewer open files a server is no use: hardly a browser would get a connection.
+const FEWEST_FILES: u64 = 512;
+/// Fewer connections than this are worth a warning, if more are configured.
+const FEW_CONNECTIONS: u32 = 4_000;
 
 /// Returns the number of connections that the limit of open files permits, because every buyer and
 /// every watcher is an open file. The program raises the limit when it starts.
-fn connections_allowed() -> u32 {
+///
+/// # Errors
+/// [`ServerError::OpenFiles`]
+fn connections_allowed(most: u32) -> Result<u32, ServerError> {
     let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
-    u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
+    if files < FEWEST_FILES {
+        return Err(ServerError::OpenFiles {
+            files,
+            fewest: FEWEST_FILES,
+        });
+    }
+    let allowed = u32::try_from(files - OTHER_FILES).unwrap_or(u32::MAX);
+    if allowed < most.min(FEW_CONNECTIONS) {
+        warn!(
+            "at most {allowed} connections instead of {most} (HOLDFAST_MAX_CONNECTIONS): the \
+             system permits {files} open files (ulimit -n; LimitNOFILE= of a systemd unit)"
+        );
+    }
+    Ok(allowed.min(most))
 }
 
 pub(super) fn exemptions(settings: &Settings) -> Exemptions {
@@ -114,18 +141,18 @@ pub(super) fn exemptions(settings: &Settings) -> Exemptions {
     }
 }
 
-fn bounds(settings: &Settings) -> Bounds {
+fn bounds(settings: &Settings) -> Result<Bounds, ServerError> {
     let of_address = settings.edge.max_connections_per_address;
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    Bounds {
-        most: settings.max_connections.min(connections_allowed()) as usize,
+    Ok(Bounds {
+        most: connections_allowed(settings.max_connections)? as usize,
         address_limit: AddressLimit::of_connections(of_address, exemptions(settings)),
         timeouts: Timeouts {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),
         },
         origins: settings.edge.cors_origins.clone(),
-    }
+    })
 }
 
 /// Serves until `closing`, and returns when every request is answered and every stream has ended.
