@@ -36,6 +36,7 @@ const FILES: &[(&str, &str)] = files![
     "0021_codes",
     "0023_push",
     "0025_pauses",
+    "0026_search_path",
 ];
 
 /// Returns the migrations of this release.

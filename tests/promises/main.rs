@@ -6,6 +6,7 @@ mod connections;
 mod crash;
 mod demo_day;
 mod due_work;
+mod dumps;
 mod erasure;
 mod expiry;
 mod failover;
