@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod environment;
+pub mod migrate;
 pub mod projections;
 pub mod push_settings;
 pub mod repair;

@@ -37,6 +37,7 @@ const FILES: &[(&str, &str)] = files![
     "0023_push",
     "0025_pauses",
     "0026_search_path",
+    "0027_standbys",
 ];
 
 /// Returns the migrations of this release.

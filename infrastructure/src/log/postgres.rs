@@ -5,39 +5,49 @@
 //! Limit: durability depends on the server's `fsync` and `synchronous_standby_names`; [`connect()`]
 //! warns when the former is off.
 
+mod address;
 mod connect;
 mod faults;
 mod notices;
 mod pooler;
+mod proof;
 mod rows;
+mod session;
+mod standbys;
 mod streams;
 mod writer;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use domain::values::{Position, Sequence, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
-use sqlx::{Executor, Postgres};
+use sqlx::{Executor, Postgres, Row};
 use tokio::sync::OwnedMutexGuard;
 
-pub use self::connect::{LogPool, connect, connect_as_is, connect_to_primary};
+pub use self::address::{Address, AddressError};
+pub use self::connect::{
+    ConnectionLimit, LogPool, Unfit, connect, connect_as_is, connect_for_commands,
+    connect_to_primary, examine, migrate_at,
+};
 pub(super) use self::faults::no_head;
 use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
 pub use self::pooler::{POOLER, is_from_pooler};
+pub use self::proof::CannotAppend;
 pub(super) use self::rows::head_from;
 use self::rows::{clock_from, event_from, to_sql};
+use self::standbys::{Checked, SLOW_COMMIT};
 pub use self::streams::voided;
 use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
-use super::failures::LastFailure;
 use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, StreamId, Turn, parts};
 use crate::erasure::{Erased, all_erased, erased_at};
 use crate::error::{AppendError, LogError};
 use crate::quarantine::Voided;
+use crate::unwritable::Unwritable;
 
 /// Timeout of a call. After it, the outcome of an append or a turn is unknown, and the next one
 /// uses a new connection; a read fails as unavailable, so a silent server counts as unreachable and
@@ -71,6 +81,9 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
                unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
  WHERE EXISTS (SELECT 1 FROM head)";
 
+const HEAD: &str = "
+SELECT position, hash, recorded_at, current_setting('transaction_read_only') = 'on' AS is_read_only FROM log_head";
+
 const CLOCK: &str = "SELECT date_trunc('milliseconds', clock_timestamp()) AS clock";
 
 const LOCK_HEAD: &str = "
@@ -93,6 +106,7 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
 pub struct PostgresLog {
     readers: LogPool,
     writer: Writer,
+    statements: Arc<Checked>,
 }
 
 impl PostgresLog {
@@ -107,6 +121,7 @@ impl PostgresLog {
     pub fn with_timeout(readers: LogPool, timeout: Duration) -> Self {
         Self {
             writer: Writer::new(readers.clone(), timeout),
+            statements: Arc::new(Checked::new(readers.required_standbys())),
             readers,
         }
     }
@@ -133,7 +148,7 @@ impl PostgresLog {
 
     async fn reader(&self) -> Result<PoolConnection<Postgres>, LogError> {
         let reader = self.in_time(self.readers.acquire()).await;
-        reader.map_err(unavailable)
+        reader.map_err(|error| unavailable(self.readers.last_failure.explained(error)))
     }
 
     /// Locks the head, and returns the connection with it; a connection on which that failed is
@@ -143,7 +158,7 @@ impl PostgresLog {
         mut connection: PgConnection,
     ) -> Result<(PgConnection, PgRow), sqlx::Error> {
         let lock_timeout = self.writer.lock_timeout();
-        let locking = lock_head(&mut connection, &lock_timeout);
+        let locking = lock_head(&mut connection, &self.statements.lock_head, &lock_timeout);
         let row = self.in_time(locking).await?;
         Ok((connection, row))
     }
@@ -166,9 +181,14 @@ impl EventLog for PostgresLog {
 
     async fn head(&self) -> Result<Head, LogError> {
         let mut reader = self.reader().await?;
-        let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head");
+        let row = sqlx::query(&self.statements.head);
         let row = self.in_time(row.fetch_one(&mut *reader)).await;
-        head_from(&answered(reader, row).map_err(no_head)?)
+        let row = answered(reader, row).map_err(no_head)?;
+        // A process that appends finds out before a client's request does.
+        if self.readers.is_for_writes() && row.try_get("is_read_only").unwrap_or(false) {
+            return Err(unavailable(Unwritable::ReadOnly.into()));
+        }
+        head_from(&row)
     }
 
     async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
@@ -272,7 +292,15 @@ impl EventLog for PostgresLog {
             None => self.writer.open(&mut slot).await.map_err(append_error)?,
         };
         let lock_timeout = self.writer.lock_timeout();
-        let appending = insert(&mut connection, batch, &lock_timeout);
+        let appending = async {
+            let sent = Instant::now();
+            let append = &self.statements.append;
+            let rows = insert(&mut connection, append, batch, &lock_timeout).await?;
+            if sent.elapsed() >= SLOW_COMMIT {
+                standbys::required(&mut connection, &self.readers).await?;
+            }
+            Ok(rows)
+        };
         let outcome = self.in_time(self.writer.notices.unwarned(appending)).await;
         let is_locked = outcome.as_ref().is_err_and(is_lock_timeout);
         let outcome = outcome.map_err(append_error);
@@ -309,8 +337,9 @@ impl EventLog for PostgresLog {
             head: head_from(&row)?,
             clock: clock_from(&row)?,
             connection,
-            last_failure: self.readers.last_failure.clone(),
+            readers: self.readers.clone(),
             writer: self.writer.clone(),
+            statements: Arc::clone(&self.statements),
             slot,
         })
     }
@@ -323,8 +352,9 @@ pub struct PostgresTurn {
     head: Head,
     clock: Timestamp,
     connection: PgConnection,
-    last_failure: LastFailure,
+    readers: LogPool,
     writer: Writer,
+    statements: Arc<Checked>,
     slot: OwnedMutexGuard<Slot>,
 }
 
@@ -336,9 +366,13 @@ impl PostgresTurn {
 
     /// Commits the transaction as durably as an append, and ends the turn.
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        let committing = async { self.connection.execute("COMMIT").await };
+        let committing = async {
+            self.connection.execute("COMMIT").await?;
+            standbys::required(&mut self.connection, &self.readers).await
+        };
         let committing = self.writer.notices.unwarned(committing);
-        self.last_failure
+        self.readers
+            .last_failure
             .within(self.writer.timeout, committing)
             .await?;
         self.slot.put(self.connection);
@@ -362,15 +396,18 @@ impl Turn for PostgresTurn {
         }
         let lock_timeout = self.writer.lock_timeout();
         let appending = async {
-            let rows = insert(&mut self.connection, batch, &lock_timeout).await?;
+            let append = &self.statements.append;
+            let rows = insert(&mut self.connection, append, batch, &lock_timeout).await?;
+            let sent = Instant::now();
             self.connection.execute("COMMIT").await?;
+            if sent.elapsed() >= SLOW_COMMIT {
+                standbys::required(&mut self.connection, &self.readers).await?;
+            }
             Ok(rows)
         };
         let appending = self.writer.notices.unwarned(appending);
-        let outcome = self
-            .last_failure
-            .within(self.writer.timeout, appending)
-            .await;
+        let last_failure = &self.readers.last_failure;
+        let outcome = last_failure.within(self.writer.timeout, appending).await;
         let outcome = outcome.map_err(append_error);
         if outcome.is_ok() {
             self.slot.put(self.connection);
@@ -380,10 +417,8 @@ impl Turn for PostgresTurn {
 
     async fn pass(mut self) {
         let rolled_back = async { self.connection.execute("ROLLBACK").await };
-        let rolled_back = self
-            .last_failure
-            .within(self.writer.timeout, rolled_back)
-            .await;
+        let last_failure = &self.readers.last_failure;
+        let rolled_back = last_failure.within(self.writer.timeout, rolled_back).await;
         if rolled_back.is_ok() {
             self.slot.put(self.connection);
         }
@@ -392,6 +427,7 @@ impl Turn for PostgresTurn {
 
 async fn lock_head(
     connection: &mut PgConnection,
+    statement: &str,
     lock_timeout: &str,
 ) -> Result<PgRow, sqlx::Error> {
     // Independent of the database's default: the lock must see the head that the previous
@@ -401,7 +437,7 @@ async fn lock_head(
         .await?;
     // The clock may be read before the lock is granted: the caller allows for the duration of the
     // whole call.
-    sqlx::query(LOCK_HEAD)
+    sqlx::query(statement)
         .bind(lock_timeout)
         .bind(STALLED_TURN_MS)
         .fetch_one(connection)
@@ -411,6 +447,7 @@ async fn lock_head(
 /// Rows inserted; for a batch without events, 1 if the head is the expected one, else 0.
 async fn insert(
     connection: &mut PgConnection,
+    append: &str,
     batch: &Batch,
     lock_timeout: &str,
 ) -> Result<u64, sqlx::Error> {
@@ -422,10 +459,20 @@ async fn insert(
             .await?;
         return Ok(u64::from(found.is_some()));
     }
+    append_rows(connection, append, batch, lock_timeout).await
+}
+
+/// Rows inserted.
+async fn append_rows(
+    connection: &mut PgConnection,
+    append: &str,
+    batch: &Batch,
+    lock_timeout: &str,
+) -> Result<u64, sqlx::Error> {
     let head = batch.head();
     let events = &batch.events;
     let column = |text: fn(&StoredEvent) -> &str| events.iter().map(text).collect::<Vec<_>>();
-    let done = sqlx::query(APPEND)
+    let done = sqlx::query(append)
         .bind(to_sql(batch.expected.position.0))
         .bind(&batch.expected.hash.0[..])
         .bind(to_sql(head.position.0))
