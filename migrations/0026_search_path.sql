@@ -1,10 +1,10 @@
--- Trigger functions run under the search_path of whoever writes. That of logical replication and of a
--- restored dump is empty, so a function that names log_head without its schema stops both. From here
--- on these functions have a search_path of their own: the schema of this log, whichever it is, and no
--- other, so that nobody's table or function of the same name takes their place either.
+-- Trigger functions run under the search_path of the session that writes. Logical replication and a
+-- restored dump have an empty one, so a function that names log_head without a schema stops both.
+-- From here on these functions have a search_path of their own: the schema of this log, whichever
+-- it is, and no other, so that no table or function of the same name elsewhere is used either.
 --
--- CREATE OR REPLACE FUNCTION removes the setting: a later migration that replaces one of them repeats
--- this block for it. A test compares (infrastructure/tests/migrations.rs).
+-- CREATE OR REPLACE FUNCTION removes the setting: a later migration that replaces one of them
+-- repeats this block for it. A test compares (infrastructure/tests/migrations.rs).
 DO $$
 DECLARE
     guard text;

@@ -37,7 +37,7 @@ const FILES: &[(&str, &str)] = files![
     "0023_push",
     "0025_pauses",
     "0026_search_path",
-    "0027_standbys",
+    "0027_appends",
 ];
 
 /// Returns the migrations of this release.

@@ -31,7 +31,7 @@ const TEMPORARY: [&str; 10] = [
 
 /// Events ahead of the server's own clock; see migrations/0008_clock.sql.
 const FROM_FUTURE: &str = "TF001";
-/// Fewer synchronous standbys than required; see migrations/0027_standbys.sql.
+/// Fewer synchronous standbys than required; see migrations/0027_appends.sql.
 const MISSING_STANDBYS: &str = "TF002";
 const PROTOCOL_VIOLATION: &str = "08P01";
 const READ_ONLY: &str = "25006";

@@ -1,7 +1,7 @@
 //! Why a database that responds records nothing, in words that its operator can act on.
 //!
-//! Promise: [`Unwritable::of`] finds the reason in any error of a log, so that a readiness probe can
-//! name it.
+//! Promise: [`Unwritable::of`] finds the reason in any error of a log, so that a readiness probe
+//! can name it.
 //! Limit: a server that does not respond has no reason; it is unreachable.
 
 use std::error::Error;

@@ -141,12 +141,12 @@ async fn erase(app: &App, buyer: &str) -> Reply {
 #[tokio::test]
 async fn timeouts_of_the_database_end_nothing() {
     let database = changed(&[
-        "ALTER DATABASE \"{name}\" SET statement_timeout = '50ms'",
-        "ALTER DATABASE \"{name}\" SET lock_timeout = '10ms'",
-        "ALTER DATABASE \"{name}\" SET idle_in_transaction_session_timeout = '20ms'",
+        "ALTER DATABASE \"{name}\" SET statement_timeout = '250ms'",
+        "ALTER DATABASE \"{name}\" SET lock_timeout = '50ms'",
+        "ALTER DATABASE \"{name}\" SET idle_in_transaction_session_timeout = '250ms'",
         // Each append lasts longer than that.
         "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             PERFORM pg_sleep(0.1); RETURN NEW; END $$",
+             PERFORM pg_sleep(0.4); RETURN NEW; END $$",
         "CREATE TRIGGER dawdle BEFORE UPDATE ON log_head FOR EACH ROW EXECUTE FUNCTION dawdle()",
     ])
     .await;

@@ -1,6 +1,8 @@
-//! A database that PostgreSQL's own tools copied: `pg_dump` in three forms, and logical replication.
+//! A database that PostgreSQL's own tools copied: `pg_dump` in three forms, and logical
+//! replication.
 //!
-//! Promise: each copy verifies, and a server sells on it. The schema of the log need not be `public`.
+//! Promise: each copy verifies, and a server sells on it. The schema of the log need not be
+//! `public`.
 //! Limit: needs an installed PostgreSQL with its client programs.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]

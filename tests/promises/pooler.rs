@@ -3,9 +3,9 @@
 //!
 //! Promise: with PgBouncer (Debian's; 1.18.0 on Debian 12) and `pool_mode = transaction` or
 //! `statement`, every start fails with one sentence, and none with a message of a library; with
-//! `HOLDFAST_DIRECT_URL`, or with `pool_mode = session` and whatever settings, the server sells, and
-//! every commit is synchronous. Limit: needs PgBouncer; as root where apt-get exists, it is installed if
-//! missing.
+//! `HOLDFAST_DIRECT_URL`, or with `pool_mode = session` and any other settings, the server sells,
+//! and every commit is synchronous. Limit: needs PgBouncer; as root where apt-get exists, it is
+//! installed if missing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 

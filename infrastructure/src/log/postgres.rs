@@ -59,7 +59,9 @@ const STALLED_TURN_MS: &str = "2000";
 /// The settings apply to the statement's own transaction: a pooler may have dropped those of the
 /// session, and a role may have others. A stronger `synchronous_commit` is left as it is. Warnings
 /// must be enabled, because one reports a commit whose wait for a standby was cancelled
-/// ([`notices`]).
+/// ([`notices`]). It returns the address of the new head, or no row if the head is another one. The
+/// next append uses the address: a search for the row would read all of its dead versions, of which
+/// there are many next to a long snapshot.
 const APPEND: &str = "
 WITH head AS (
     UPDATE log_head SET position = $3, hash = $4, recorded_at = $5
@@ -69,8 +71,8 @@ WITH head AS (
        AND set_config('synchronous_commit',
                       CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
                       true) IS NOT NULL
-    RETURNING 1
-)
+    RETURNING ctid
+), appended AS (
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                     position, recorded_at, hash, private)
 SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json, e.metadata::json,
@@ -79,7 +81,8 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
                unnest($9::text[]) AS event_type, unnest($10::text[]) AS event_version, unnest($11::text[]) AS payload,
                unnest($12::text[]) AS metadata, unnest($13::bigint[]) AS position, unnest($14::timestamptz[]) AS recorded_at,
                unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
- WHERE EXISTS (SELECT 1 FROM head)";
+ WHERE EXISTS (SELECT 1 FROM head))
+SELECT ctid::text FROM head";
 
 const HEAD: &str = "
 SELECT position, hash, recorded_at, current_setting('transaction_read_only') = 'on' AS is_read_only FROM log_head";
@@ -287,6 +290,7 @@ impl EventLog for PostgresLog {
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         batch.within(MOST_BATCH_BYTES)?;
         let mut slot = self.writer.slot.lock().await;
+        let at = slot.address_of(&batch.expected);
         let mut connection = match slot.take(&self.readers.last_failure) {
             Some(connection) => connection,
             None => self.writer.open(&mut slot).await.map_err(append_error)?,
@@ -294,12 +298,12 @@ impl EventLog for PostgresLog {
         let lock_timeout = self.writer.lock_timeout();
         let appending = async {
             let sent = Instant::now();
-            let append = &self.statements.append;
-            let rows = insert(&mut connection, append, batch, &lock_timeout).await?;
+            let statements = &self.statements;
+            let appended = insert(&mut connection, statements, batch, at, &lock_timeout).await?;
             if sent.elapsed() >= SLOW_COMMIT {
                 standbys::required(&mut connection, &self.readers).await?;
             }
-            Ok(rows)
+            Ok(appended)
         };
         let outcome = self.in_time(self.writer.notices.unwarned(appending)).await;
         let is_locked = outcome.as_ref().is_err_and(is_lock_timeout);
@@ -307,8 +311,9 @@ impl EventLog for PostgresLog {
         if is_locked || !matches!(outcome, Err(AppendError::Unknown(_))) {
             slot.put(connection);
         }
-        drop(slot);
-        landed(outcome?)
+        let landed = landed(outcome?)?;
+        slot.remember(batch.head(), landed);
+        Ok(())
     }
 
     async fn barrier(&self) -> Result<(), LogError> {
@@ -396,14 +401,16 @@ impl Turn for PostgresTurn {
         }
         let lock_timeout = self.writer.lock_timeout();
         let appending = async {
-            let append = &self.statements.append;
-            let rows = insert(&mut self.connection, append, batch, &lock_timeout).await?;
+            let statements = &self.statements;
+            // The row is locked already, and was searched for.
+            let appended =
+                insert(&mut self.connection, statements, batch, None, &lock_timeout).await?;
             let sent = Instant::now();
             self.connection.execute("COMMIT").await?;
             if sent.elapsed() >= SLOW_COMMIT {
                 standbys::required(&mut self.connection, &self.readers).await?;
             }
-            Ok(rows)
+            Ok(appended)
         };
         let appending = self.writer.notices.unwarned(appending);
         let last_failure = &self.readers.last_failure;
@@ -412,7 +419,9 @@ impl Turn for PostgresTurn {
         if outcome.is_ok() {
             self.slot.put(self.connection);
         }
-        landed(outcome?)
+        let landed = landed(outcome?)?;
+        self.slot.remember(batch.head(), landed);
+        Ok(())
     }
 
     async fn pass(mut self) {
@@ -444,35 +453,56 @@ async fn lock_head(
         .await
 }
 
-/// Rows inserted; for a batch without events, 1 if the head is the expected one, else 0.
+/// The result of an append.
+enum Appended {
+    /// The head was another one.
+    Conflict,
+    /// The batch had no events, and the head was the expected one.
+    Confirmed,
+    /// The address of the row of the new head.
+    Head(String),
+}
+
+/// Appends `batch`. The row of the expected head is read at the address `at`, and searched for if
+/// it is not there.
 async fn insert(
     connection: &mut PgConnection,
-    append: &str,
+    statements: &Checked,
     batch: &Batch,
+    at: Option<String>,
     lock_timeout: &str,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Appended, sqlx::Error> {
     if batch.events.is_empty() {
         let found = sqlx::query("SELECT 1 FROM log_head WHERE position = $1 AND hash = $2")
             .bind(to_sql(batch.expected.position.0))
             .bind(&batch.expected.hash.0[..])
             .fetch_optional(connection)
             .await?;
-        return Ok(u64::from(found.is_some()));
+        return Ok(found.map_or(Appended::Conflict, |_| Appended::Confirmed));
     }
-    append_rows(connection, append, batch, lock_timeout).await
+    if let Some(at) = at {
+        let append = &statements.append_at;
+        let head = append_rows(connection, append, batch, Some(&at), lock_timeout).await?;
+        if let Some(head) = head {
+            return Ok(Appended::Head(head));
+        }
+    }
+    let head = append_rows(connection, &statements.append, batch, None, lock_timeout).await?;
+    Ok(head.map_or(Appended::Conflict, Appended::Head))
 }
 
-/// Rows inserted.
+/// Returns the address of the row of the new head; `None` if the head is another one than expected.
 async fn append_rows(
     connection: &mut PgConnection,
     append: &str,
     batch: &Batch,
+    at: Option<&str>,
     lock_timeout: &str,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Option<String>, sqlx::Error> {
     let head = batch.head();
     let events = &batch.events;
     let column = |text: fn(&StoredEvent) -> &str| events.iter().map(text).collect::<Vec<_>>();
-    let done = sqlx::query(append)
+    let append = sqlx::query_scalar(append)
         .bind(to_sql(batch.expected.position.0))
         .bind(&batch.expected.hash.0[..])
         .bind(to_sql(head.position.0))
@@ -514,17 +544,21 @@ async fn append_rows(
                 .map(|event| event.private.as_deref())
                 .collect::<Vec<_>>(),
         )
-        .bind(lock_timeout)
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
+        .bind(lock_timeout);
+    let append = match at {
+        Some(at) => append.bind(at),
+        None => append,
+    };
+    // All of them: the end of the response follows the commit, the row may not.
+    Ok(append.fetch_all(connection).await?.pop())
 }
 
-fn landed(rows: u64) -> Result<(), AppendError> {
-    if rows == 0 {
-        Err(AppendError::Conflict)
-    } else {
-        Ok(())
+/// Returns the address of the new head, if there is one.
+fn landed(appended: Appended) -> Result<Option<String>, AppendError> {
+    match appended {
+        Appended::Conflict => Err(AppendError::Conflict),
+        Appended::Confirmed => Ok(None),
+        Appended::Head(at) => Ok(Some(at)),
     }
 }
 

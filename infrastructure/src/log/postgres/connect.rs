@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Connection, Row};
+use sqlx::{Connection, Executor, Row};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -149,6 +149,8 @@ pub struct ConnectionLimit {
     pub setting: String,
 }
 
+const NO_STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
+
 const LIMITS: &str = "
 SELECT current_setting('server_version_num')::integer, r.rolsuper, r.rolconnlimit, d.datconnlimit,
        current_setting('max_connections')::integer - CASE WHEN r.rolsuper THEN 0
@@ -165,18 +167,21 @@ pub async fn examine(address: &Address) -> Result<ConnectionLimit, sqlx::Error> 
     let options = address.find().await?;
     let mut connection = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await?;
     let examining = async {
-        session::bound(&mut connection, NO_TIMEOUT).await?;
+        // It may be a pooler's: settings of the session would stay there.
+        let mut transaction = connection.begin().await?;
+        transaction.execute(NO_STATEMENT_TIMEOUT).await?;
         let row = sqlx::query(LIMITS).persistent(false);
-        let row = row.fetch_one(&mut connection).await?;
+        let row = row.fetch_one(&mut *transaction).await?;
         if row.try_get::<i32, _>(0)? < LEAST_VERSION {
             return Err(Unfit::error(format!(
                 "PostgreSQL {} is too old: use version 15 or later",
                 row.try_get::<&str, _>(7)?
             )));
         }
-        if let Some(reason) = State::of(&mut connection).await?.unwritable() {
+        if let Some(reason) = State::of(&mut transaction).await?.unwritable() {
             return Err(reason.into());
         }
+        transaction.rollback().await?;
         limit_in(&row)
     };
     let limit = within(APPEND_TIMEOUT, examining).await?;
@@ -393,12 +398,12 @@ async fn prepare(
     connection: &mut PgConnection,
     last_failure: &LastFailure,
 ) -> Result<(), sqlx::Error> {
+    session::bound(connection, LOCK_TIMEOUT).await?;
     let unwritable = State::of(connection).await?.unwritable();
     last_failure.note_session(unwritable);
     if let Some(reason) = unwritable {
         return Err(reason.into());
     }
-    session::bound(connection, LOCK_TIMEOUT).await?;
     notice_lost_clients(connection).await;
     Ok(())
 }

@@ -2,9 +2,9 @@
 //! free connection. Prepared statements, settings and advisory locks of a session are then lost, or
 //! visible to other sessions.
 //!
-//! Promise: a start or a command behind a pooler that loses the prepared statements, the settings or
-//! the transactions of a session fails; [`is_from_pooler`] recognises every error that only a pooler
-//! produces.
+//! Promise: a start or a command behind a pooler that loses the prepared statements, the settings
+//! or the transactions of a session fails; [`is_from_pooler`] recognises every error that only a
+//! pooler produces.
 //! Limit: shared connections are detected as long as the pooler reuses the connection that was used
 //! last, as PgBouncer does.
 
@@ -82,8 +82,8 @@ pub fn is_from_pooler(error: &(dyn Error + 'static)) -> bool {
     causes_of_server.any(|(code, message)| is_of_pooler(&code, message)) || mixes_sessions()
 }
 
-/// What PgBouncer rejects although every server accepts it: a setting at the start of a session, and
-/// a transaction of more than one statement.
+/// Messages of PgBouncer about something that every server accepts: a setting at the start of a
+/// session, and a transaction of more than one statement.
 const REJECTED_BY_POOLER: [&str; 2] = [
     "unsupported startup parameter",
     "transaction blocks not allowed",

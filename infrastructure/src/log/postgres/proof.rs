@@ -87,7 +87,16 @@ impl PostgresLog {
         standbys::required(connection, &self.readers).await?;
         let nothing = Batch::seal(never, vec![]);
         let lock_timeout = self.writer.lock_timeout();
-        append_rows(connection, &self.statements.append, &nothing, &lock_timeout).await?;
+        let (append, append_at) = (&self.statements.append, &self.statements.append_at);
+        append_rows(connection, append, &nothing, None, &lock_timeout).await?;
+        append_rows(
+            connection,
+            append_at,
+            &nothing,
+            Some("(0,1)"),
+            &lock_timeout,
+        )
+        .await?;
         sqlx::query_as(ENDS).fetch_one(connection).await
     }
 

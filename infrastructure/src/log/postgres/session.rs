@@ -68,6 +68,8 @@ pub(super) async fn bound(
     connection: &mut PgConnection,
     lock_timeout: &str,
 ) -> Result<(), sqlx::Error> {
+    // The next statement takes longer than this one.
+    connection.execute("SET statement_timeout = 0").await?;
     let bound = sqlx::query(BOUND).bind(lock_timeout).persistent(false);
     bound.execute(connection).await?;
     Ok(())

@@ -16,7 +16,7 @@ use super::{APPEND, HEAD, LOCK_HEAD};
 /// A commit that lasts this long waited for a standby, perhaps until the setting was taken away.
 pub(super) const SLOW_COMMIT: Duration = Duration::from_millis(20);
 
-/// Raises TF002 if fewer are required; see migrations/0027_standbys.sql.
+/// Raises TF002 if fewer are required; see migrations/0027_appends.sql.
 const REQUIRE: &str = "SELECT require_standbys($1)";
 
 /// The statements with the check. The number is small and not from a client, so that it is part of
@@ -24,6 +24,8 @@ const REQUIRE: &str = "SELECT require_standbys($1)";
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) append: String,
+    /// As `append`, with the address of the row of the head as the last parameter.
+    pub(super) append_at: String,
     pub(super) lock_head: String,
     pub(super) head: String,
 }
@@ -34,6 +36,7 @@ impl Checked {
         if required == 0 {
             return Self {
                 append: APPEND.to_owned(),
+                append_at: addressed(APPEND),
                 lock_head: LOCK_HEAD.to_owned(),
                 head: HEAD.to_owned(),
             };
@@ -48,10 +51,20 @@ impl Checked {
         };
         Self {
             append: checked(APPEND),
+            append_at: addressed(&checked(APPEND)),
             lock_head: checked(LOCK_HEAD),
             head: format!("{HEAD} WHERE require_standbys({required}, true)"),
         }
     }
+}
+
+fn addressed(append: &str) -> String {
+    let by_head = "WHERE position = $1";
+    append.replacen(
+        by_head,
+        &format!("WHERE ctid = $18::text::tid AND {}", &by_head[6..]),
+        1,
+    )
 }
 
 /// Fails if fewer standbys are in force than `pool` requires.

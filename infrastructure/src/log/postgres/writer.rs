@@ -20,6 +20,7 @@ use super::connect::LogPool;
 use super::notices::Notices;
 use super::session::{self, LOCK_TIMEOUT, notice_lost_clients};
 use super::standbys;
+use crate::log::Head;
 use crate::log::failures::LastFailure;
 use crate::sqlstate::is_of_connection;
 use crate::unwritable::Unwritable;
@@ -58,6 +59,8 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     idle: Option<(PgConnection, Instant)>,
+    /// The head that the last append of this writer left, and the address of its row (`ctid`).
+    head: Option<(Head, String)>,
     /// A session was opened and not returned: it may be stuck.
     is_abandoned: bool,
 }
@@ -76,10 +79,25 @@ impl Slot {
         self.idle = Some((connection, Instant::now()));
         self.is_abandoned = false;
     }
+
+    /// Returns the address of the row of the head `expected`, if it is known; only once, because an
+    /// append that failed leaves it unknown.
+    pub(super) fn address_of(&mut self, expected: &Head) -> Option<String> {
+        let (head, at) = self.head.take()?;
+        (head == *expected).then_some(at)
+    }
+
+    /// Remembers the address of the row of `head`.
+    pub(super) fn remember(&mut self, head: Head, at: Option<String>) {
+        self.head = at.map(|at| (head, at));
+    }
 }
 
-/// The append's plan does not depend on its arrays, so it is planned once.
-const PLAN_ONCE: &str = "SET plan_cache_mode = force_generic_plan";
+/// The append's plan does not depend on its arrays, so it is planned once. It is planned while the
+/// table of the head is small, so a scan would look as cheap as an address; and the cost of a scan
+/// that cannot be avoided would look worth compiling.
+const PLAN_ONCE: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
 
 impl Writer {
     pub(super) fn new(readers: LogPool, timeout: Duration) -> Self {
