@@ -31,9 +31,9 @@ $$;
 -- A head that is found in constant time. Each append leaves a dead version of the row of log_head,
 -- and none of them can be removed while a long snapshot exists, such as that of a dump. A search
 -- for the row, in the table or in an index, reads all of them. So an append addresses the row by
--- the ctid that the append before it returned, and the trigger on events does not search for the
--- row either: the trigger on log_head passes the new position on, in a setting of the transaction. A
--- program that could forge the setting may update the head as well.
+-- the ctid that the append before it returned, and the trigger on events does not search for it
+-- either: the trigger on log_head passes the new position on, in a setting of the transaction.
+-- A program that could forge the setting may update the head as well.
 CREATE OR REPLACE FUNCTION refuse_moving_back() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND NEW.position > OLD.position AND NEW.recorded_at >= OLD.recorded_at THEN
