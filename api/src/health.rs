@@ -110,7 +110,19 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         .collect();
     let problem = match app.engine.health() {
         Health::Live => None,
-        Health::Away { .. } => Some(Problem::unavailable(
+        Health::Away {
+            unwritable: Some(reason),
+            ..
+        } => {
+            let detail = format!(
+                "The database records nothing: {reason}. Reads are served from the state at \
+                 `position`; writes are rejected. Retry later."
+            );
+            Some(Problem::unavailable(detail).with("reason", reason.name()))
+        }
+        Health::Away {
+            unwritable: None, ..
+        } => Some(Problem::unavailable(
             "The event log is unreachable. Reads are served from the state at `position`; writes \
              are rejected. Retry later.",
         )),

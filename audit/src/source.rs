@@ -112,7 +112,7 @@ impl EventFilter {
 /// A readable log.
 #[derive(Debug)]
 pub enum Source {
-    Database(Database),
+    Database(Box<Database>),
     File(PathBuf),
 }
 
@@ -124,9 +124,10 @@ impl Source {
     pub async fn open(args: &SourceArgs) -> Result<Self, AuditError> {
         match &args.file {
             Some(file) => Ok(Self::File(file.clone())),
-            None => Ok(Self::Database(
-                Database::open_existing(&args.database).await?,
-            )),
+            None => {
+                let database = Database::open_existing(&args.database).await?;
+                Ok(Self::Database(Box::new(database)))
+            }
         }
     }
 

@@ -4,7 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use infrastructure::log::postgres::{LogPool, POOLER, connect, connect_as_is, is_from_pooler};
+use infrastructure::log::postgres::{
+    Address, AddressError, ConnectionLimit, LogPool, POOLER, Unfit, connect, connect_as_is,
+    connect_for_commands, examine, is_from_pooler, migrate_at,
+};
+use infrastructure::sqlstate::SqlState;
+use infrastructure::unwritable::Unwritable;
 use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
 use sqlx::postgres::PgConnectOptions;
 use terminal::arguments::whole;
@@ -13,13 +18,26 @@ use terminal::text::one_line;
 /// The engine runs one read at a time; the second connection covers the time while one is replaced.
 const ENGINE_READERS: u32 = 2;
 
+/// The engine's readers, the session that appends, and one for an erasure.
+const OWN: u32 = ENGINE_READERS + 2;
+
+/// The smallest value of `HOLDFAST_CONNECTIONS`: each projection keeps a connection while it reads
+/// the log through another.
+const LEAST_CONNECTIONS: u32 = 6;
+
 /// Where the event log is stored.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
     /// URL of the PostgreSQL database; without it, a private PostgreSQL is started in the data
-    /// directory.
+    /// directory. Several hosts, separated by commas, are tried in order; a server uses the first
+    /// that accepts writes.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
+
+    /// URL of the PostgreSQL server itself, where DATABASE_URL leads to a connection pooler that
+    /// shares sessions (pool_mode = transaction); it is then used instead.
+    #[arg(long, env = "HOLDFAST_DIRECT_URL", hide_env_values = true)]
+    pub direct_url: Option<String>,
 
     /// Directory of the private PostgreSQL and the generated keys.
     #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
@@ -33,18 +51,44 @@ pub struct DatabaseSettings {
     #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
     pub postgres: Source,
 
-    /// Connections to PostgreSQL for reads and projections; the engine has three more of its own.
-    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = whole::<u32, 6, 500>)]
+    /// Connections to PostgreSQL for reads and projections; the engine has four more of its own.
+    /// Lowered to what the database grants.
+    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = whole::<u32, LEAST_CONNECTIONS, 500>)]
     pub connections: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// `DATABASE_URL` cannot be parsed.
+    /// An address cannot be used.
+    #[error("{setting} {error}")]
+    Address {
+        /// The variable that has it.
+        setting: &'static str,
+        error: AddressError,
+    },
+    /// The address of a process that writes asks for servers that accept no writes.
     #[error(
-        "DATABASE_URL is not a PostgreSQL address; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+        "{setting} has a target_session_attrs of servers that accept no writes; a server needs \
+         read-write"
     )]
-    Url,
+    NoTarget { setting: &'static str },
+    /// The database responds, but a server cannot use it. The message says what to change.
+    #[error("{0}")]
+    Unfit(Unfit),
+    /// The database accepts no writes.
+    #[error("the database accepts no writes: {}; {}", .0, .0.remedy())]
+    Unwritable(Unwritable),
+    /// The database grants fewer connections than a server needs.
+    #[error(
+        "the database grants {} connections, and a server needs at least {least}: raise {}",
+        .limit.connections, .limit.setting
+    )]
+    Connections { limit: ConnectionLimit, least: u32 },
+    /// The database has no connection left; in PostgreSQL's words.
+    #[error(
+        "the database has no free connection ({}); a server needs {OWN} and HOLDFAST_CONNECTIONS", .0
+    )]
+    NoConnection(String),
     /// No connection to the server of `DATABASE_URL`, or to the private one.
     #[error("cannot connect to the database: {0}")]
     Unreachable(String),
@@ -72,17 +116,27 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn open(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let (options, cluster) = match &settings.database_url {
-            Some(url) => (parse(url)?, None),
-            None => {
-                let cluster = start_private(settings).await?;
-                (cluster.connect_options(), Some(cluster))
-            }
-        };
-        let pool = connect(options, settings.connections)
-            .await
-            .map_err(not_connected)?;
+        let (address, cluster) = writable(settings).await?;
+        let limit = examine(&address).await.map_err(not_connected)?;
+        let connections = granted(settings.connections, limit)?;
+        let pool = connect(address, connections).await.map_err(not_connected)?;
         Ok(Self { pool, cluster })
+    }
+
+    /// Applies the migrations and closes the database. Returns how many were applied, and the
+    /// version of the schema.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn migrate(settings: &DatabaseSettings) -> Result<(usize, i64), DatabaseError> {
+        let (address, cluster) = writable(settings).await?;
+        let migrating = async {
+            examine(&address).await?;
+            migrate_at(&address).await
+        };
+        let migrated = migrating.await.map_err(not_connected);
+        stop_private(cluster).await;
+        migrated
     }
 
     /// Opens an existing database for reading: does not migrate, works while a server runs on it,
@@ -91,14 +145,27 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn open_existing(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let (options, cluster) = match &settings.database_url {
-            Some(url) => (parse(url)?, None),
-            None => existing_private(settings).await?,
-        };
+        if let Some((setting, url)) = address_of(settings) {
+            let address = parse(setting, url)?;
+            let pool = connect_for_commands(&address, settings.connections).await;
+            let pool = pool.map_err(not_connected)?;
+            return Ok(Self {
+                pool,
+                cluster: None,
+            });
+        }
+        let (options, cluster) = existing_private(settings).await?;
         let pool = connect_as_is(options, settings.connections)
             .await
             .map_err(not_connected)?;
         Ok(Self { pool, cluster })
+    }
+
+    /// Makes its logs acknowledge nothing without this many synchronous standbys.
+    #[must_use]
+    pub fn requiring(mut self, standbys: u32) -> Self {
+        self.pool = self.pool.requiring(standbys);
+        self
     }
 
     /// Opens connections for the engine alone, so that neither auditors nor projections delay it.
@@ -126,27 +193,80 @@ impl Database {
     /// Closes every connection, and stops the private PostgreSQL if there is one.
     pub async fn close(self) {
         self.pool.close().await;
-        if let Some(cluster) = self.cluster
-            && let Err(error) = cluster.stop().await
-        {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the private PostgreSQL did not stop cleanly"
-            );
-        }
+        stop_private(self.cluster).await;
     }
 }
 
-fn parse(url: &str) -> Result<PgConnectOptions, DatabaseError> {
-    let is_postgres = ["postgres://", "postgresql://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme));
-    let options = url.parse().ok().filter(|_| is_postgres);
-    options.ok_or(DatabaseError::Url)
+async fn stop_private(cluster: Option<PostgresCluster>) {
+    if let Some(cluster) = cluster
+        && let Err(error) = cluster.stop().await
+    {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "the private PostgreSQL did not stop cleanly"
+        );
+    }
+}
+
+/// Returns the address, with the variable that has it; `None` for a private PostgreSQL.
+fn address_of(settings: &DatabaseSettings) -> Option<(&'static str, &str)> {
+    let direct = settings.direct_url.as_deref();
+    let direct = direct.map(|url| ("HOLDFAST_DIRECT_URL", url));
+    let url = settings.database_url.as_deref();
+    direct.or(url.map(|url| ("DATABASE_URL", url)))
+}
+
+fn parse(setting: &'static str, url: &str) -> Result<Address, DatabaseError> {
+    Address::parse(url).map_err(|error| DatabaseError::Address { setting, error })
+}
+
+/// The address for a process that writes. Starts the private database if none is configured.
+async fn writable(
+    settings: &DatabaseSettings,
+) -> Result<(Address, Option<PostgresCluster>), DatabaseError> {
+    let Some((setting, url)) = address_of(settings) else {
+        let cluster = start_private(settings).await?;
+        return Ok((cluster.connect_options().into(), Some(cluster)));
+    };
+    let address = parse(setting, url)?;
+    if address.excludes_writes() {
+        return Err(DatabaseError::NoTarget { setting });
+    }
+    Ok((address.for_writes(), None))
+}
+
+/// Returns the size of the pool: what is wanted, or what `limit` leaves.
+fn granted(wanted: u32, limit: ConnectionLimit) -> Result<u32, DatabaseError> {
+    let left = limit.connections.saturating_sub(OWN);
+    if left < LEAST_CONNECTIONS {
+        let least = LEAST_CONNECTIONS + OWN;
+        return Err(DatabaseError::Connections { limit, least });
+    }
+    if left < wanted {
+        tracing::warn!(
+            "the database grants {} connections ({}): HOLDFAST_CONNECTIONS is lowered from {wanted} to {left}",
+            limit.connections,
+            limit.setting
+        );
+    }
+    Ok(wanted.min(left))
 }
 
 /// Describes a failed connection; the words of PostgreSQL itself are kept.
 fn not_connected(error: sqlx::Error) -> DatabaseError {
+    if let Some(reason) = Unwritable::of(&error) {
+        return DatabaseError::Unwritable(reason);
+    }
+    let code = SqlState::of(&error);
+    if code.is_some_and(|code| code.is_without_connections()) {
+        let words = error.as_database_error().map(|error| error.message());
+        return DatabaseError::NoConnection(words.unwrap_or_default().to_owned());
+    }
+    if let sqlx::Error::Configuration(source) = &error
+        && let Some(unfit) = source.downcast_ref::<Unfit>()
+    {
+        return DatabaseError::Unfit(unfit.clone());
+    }
     let sqlx::Error::Io(source) = &error else {
         return DatabaseError::Connect(error);
     };

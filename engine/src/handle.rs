@@ -11,6 +11,7 @@ use domain::values::{
     AdjustmentId, AdminName, HoldId, OrderId, PaymentId, Position, RefundId, Timestamp, WaitlistId,
 };
 use infrastructure::ports::Clock;
+use infrastructure::unwritable::Unwritable;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
@@ -31,6 +32,8 @@ pub enum Health {
     Away {
         /// For people.
         reason: String,
+        /// Why a database that responds records nothing; `None` if it does not respond.
+        unwritable: Option<Unwritable>,
     },
     /// The log does not continue the history known to this node, or rejected a batch that was
     /// decided on its own head. The engine writes nothing to it. The server's log has the reason.

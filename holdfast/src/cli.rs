@@ -22,6 +22,7 @@ use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::{normalized, unknown_settings};
 use crate::manual::{self, CompletionsArgs, ManArgs};
+use crate::migrate::MigrateArgs;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
@@ -61,6 +62,8 @@ enum Command {
     Audit(AuditArgs),
     /// List the tables of the projections, or rebuild them from the log.
     Projections(ProjectionsArgs),
+    /// Apply the migrations of the database, and nothing else.
+    Migrate(MigrateArgs),
     /// Find out where the event log is refused, and repair it.
     Log(LogArgs),
     /// Check the theme of a shop, or print an example.
@@ -85,6 +88,10 @@ const NOTICES: [&str; 3] = [
 
 /// The module of the engine that reports quarantines.
 const QUARANTINE_REPORTS: &str = "engine::task::admit=off";
+
+/// The module of sqlx that logs each attempt of a pool to open a session, several a second while a
+/// database is away. The engine logs the reason, once.
+const POOL_ATTEMPTS: &str = "sqlx_core::pool::inner=off";
 
 /// Runs the program with the arguments of the process.
 #[must_use]
@@ -208,7 +215,7 @@ fn log_filter() -> EnvFilter {
     let filter = directives
         .filter(|directives| !directives.is_empty())
         .and_then(|directives| EnvFilter::try_new(directives).ok());
-    filter.unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"))
+    filter.unwrap_or_else(|| EnvFilter::new(format!("info,sqlx=warn,{POOL_ATTEMPTS}")))
 }
 
 /// The filter without the engine's reports of quarantines.
@@ -236,6 +243,7 @@ async fn run(cli: Cli, in_force: &str) -> ExitCode {
         Some(Command::Load(args)) => exit_with(client::load::run(args).await),
         Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
+        Some(Command::Migrate(args)) => exit(crate::migrate::run(&args).await),
         Some(Command::Log(args)) => crate::repair::run(args).await,
         Some(Command::Theme(args)) => crate::theme::run(&args),
         Some(Command::Config(_)) => exit(print_line(in_force.trim_end())),

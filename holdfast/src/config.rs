@@ -43,6 +43,11 @@ pub struct Settings {
     #[command(flatten)]
     pub database: DatabaseSettings,
 
+    /// Synchronous standbys of the database without which nothing is acknowledged: requests and
+    /// readiness get 503 while synchronous_standby_names asks for fewer. 0 requires none.
+    #[arg(long, env = "HOLDFAST_REQUIRE_SYNC", default_value_t = 0, value_parser = whole::<u32, 0, 100>)]
+    pub require_sync: u32,
+
     #[command(flatten)]
     pub keys: KeySettings,
 

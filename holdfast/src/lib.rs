@@ -11,6 +11,7 @@ pub mod config;
 pub mod demo;
 mod environment;
 mod manual;
+pub mod migrate;
 pub mod projections;
 pub mod repair;
 pub mod server;

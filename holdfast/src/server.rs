@@ -40,7 +40,7 @@ use engine::{
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::EventLog as _;
-use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::postgres::{CannotAppend, PostgresLog};
 use payments::{Demo, Secret, Stripe};
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
@@ -111,6 +111,9 @@ pub enum ServerError {
     Vapid(#[from] VapidError),
     #[error("cannot read the event log")]
     Load(#[source] LogError),
+    /// The database accepts no appends, or the log has no head.
+    #[error(transparent)]
+    CannotAppend(#[from] CannotAppend),
     /// The log violates its invariants.
     #[error("the event log is refused: run `holdfast log check`, and see docs/LOG_REFUSED.md")]
     Refused(#[source] LogError),
@@ -276,6 +279,7 @@ impl Core {
             http.address,
             database.describe()
         );
+        let database = database.requiring(settings.require_sync);
         let log = PostgresLog::new(database.pool.clone());
         let appended = PostgresLog::new(database.engine_pool().await?);
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
@@ -292,11 +296,18 @@ impl Core {
             stopping.clone(),
         );
         let loading = async {
-            let head = log.head().await?.position;
-            let views = observers.views.clone();
-            http.site.begin(Step::Log { views, head });
+            let begin = |head| {
+                let views = observers.views.clone();
+                http.site.begin(Step::Log { views, head });
+            };
+            if let Ok(head) = log.head().await {
+                begin(head.position);
+            }
+            prove_append(&appended).await?;
+            let head = log.head().await.map_err(not_loaded)?.position;
+            begin(head);
             tokio::select! {
-                loaded = loading => loaded,
+                loaded = loading => loaded.map_err(not_loaded),
                 never = report(&observers.views, head) => match never {},
             }
         };
@@ -666,17 +677,46 @@ async fn report(views: &Views, head: Position) -> Infallible {
     }
 }
 
+fn not_loaded(error: LogError) -> ServerError {
+    match error {
+        corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
+        unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
+    }
+}
+
+/// Between two attempts to prove at a start that the log can be appended to.
+const PROVE_AGAIN: Duration = Duration::from_secs(1);
+
+/// Returns once the session that appends is open and may append. Waits while the database is
+/// temporarily unable to respond, for example while its tables are locked.
+async fn prove_append(appended: &PostgresLog) -> Result<(), ServerError> {
+    let mut has_waited = false;
+    loop {
+        let proven = appended.prove_append().await;
+        match proven {
+            Err(CannotAppend::Log(error)) if error.is_away() => {
+                let error = &error as &dyn std::error::Error;
+                if !std::mem::replace(&mut has_waited, true) {
+                    warn!(
+                        error,
+                        "waiting to start: the session that appends cannot be opened"
+                    );
+                }
+                tokio::time::sleep(PROVE_AGAIN).await;
+            }
+            proven => return Ok(proven?),
+        }
+    }
+}
+
 /// Returns what `loading` loads from the log, unless `stop` interrupts it.
 async fn loaded<T>(
-    loading: impl Future<Output = Result<T, LogError>>,
+    loading: impl Future<Output = Result<T, ServerError>>,
     appended: &PostgresLog,
     stop: &CancellationToken,
 ) -> Result<T, ServerError> {
     tokio::select! {
-        loaded = loading => loaded.map_err(|error| match error {
-            corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
-            unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
-        }),
+        loaded = loading => loaded,
         () = stop.cancelled() => {
             // A commit that waits for a standby would stay on the database server, one for each
             // start.

@@ -17,4 +17,5 @@ pub mod quarantine;
 pub mod sorted_runs;
 pub mod sql_values;
 pub mod sqlstate;
+pub mod unwritable;
 pub mod upcasters;

@@ -36,6 +36,8 @@ const FILES: &[(&str, &str)] = files![
     "0021_codes",
     "0023_push",
     "0025_pauses",
+    "0026_search_path",
+    "0027_appends",
 ];
 
 /// Returns the migrations of this release.

@@ -15,15 +15,30 @@ pub struct SqlState<'a>(Cow<'a, str>);
 /// Classes of a server that is temporarily unable to respond: connection (08), read-only or
 /// transaction ended (25), not set up for this user yet (28, 3D), rolled back because of others
 /// (40), out of resources (53), object not in the required state (55), shutting down (57), file
-/// errors (58). A failover causes all of them.
-const TEMPORARY: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
+/// errors (58). A failover causes all of them. So does a missing synchronous standby.
+const TEMPORARY: [&str; 10] = [
+    "08",
+    "25",
+    "28",
+    "3D",
+    "40",
+    "53",
+    "55",
+    "57",
+    "58",
+    MISSING_STANDBYS,
+];
 
 /// Events ahead of the server's own clock; see migrations/0008_clock.sql.
 const FROM_FUTURE: &str = "TF001";
+/// Fewer synchronous standbys than required; see migrations/0027_appends.sql.
+const MISSING_STANDBYS: &str = "TF002";
 const PROTOCOL_VIOLATION: &str = "08P01";
 const READ_ONLY: &str = "25006";
 const UNKNOWN_STATEMENT: &str = "26000";
 const DUPLICATE_STATEMENT: &str = "42P05";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const TOO_MANY_CONNECTIONS: &str = "53300";
 const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_COLUMN: &str = "42703";
 const LOCK_NOT_AVAILABLE: &str = "55P03";
@@ -67,6 +82,30 @@ impl<'a> SqlState<'a> {
     #[must_use]
     pub fn is_from_future(&self) -> bool {
         self.0 == FROM_FUTURE
+    }
+
+    /// Reports whether the transaction may not write.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.0 == READ_ONLY
+    }
+
+    /// Reports whether fewer synchronous standbys are in force than the caller requires.
+    #[must_use]
+    pub fn is_missing_standbys(&self) -> bool {
+        self.0 == MISSING_STANDBYS
+    }
+
+    /// Reports whether the server, the database or the role has no free connection.
+    #[must_use]
+    pub fn is_without_connections(&self) -> bool {
+        self.0 == TOO_MANY_CONNECTIONS
+    }
+
+    /// Reports whether the role lacks a privilege.
+    #[must_use]
+    pub fn is_not_permitted(&self) -> bool {
+        self.0 == INSUFFICIENT_PRIVILEGE
     }
 
     /// Reports whether the server ended the statement because of a lock timeout: nothing was
@@ -161,7 +200,7 @@ mod tests {
             "55000", "55006", "55P03", // not in a state to, or locked
             "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", // shutting down
             "58000", "58030", "58P01", // files
-            "XX000", "XX001", "XX002",
+            "XX000", "XX001", "XX002", "TF002",
         ] {
             assert!(!SqlState::from(code).rejects_request(), "{code}");
         }

@@ -6,6 +6,7 @@ use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{LogPool, PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
+use private_postgres::testing::replication::{count, until_count};
 use private_postgres::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Acquire, Connection, Executor};
@@ -605,4 +606,51 @@ async fn database_that_lacks_characters_is_rejected_before_creation() {
     there.close().await.unwrap();
     let remove = format!("DROP DATABASE {name} WITH (FORCE)");
     operator.execute(remove.as_str()).await.unwrap();
+}
+
+/// The time to find a row grows with its dead versions, so an append must not search for it.
+#[tokio::test]
+async fn append_beside_a_long_snapshot_does_not_search_for_the_head() {
+    const APPENDS: usize = 500;
+    let pool = fresh_database().await;
+    let mut snapshot = pool.begin().await.unwrap();
+    snapshot
+        .execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .await
+        .unwrap();
+    snapshot.execute("SELECT 1 FROM log_head").await.unwrap();
+    let log = PostgresLog::new(pool.clone());
+    let mut head = Head::default();
+    for count in 1..=APPENDS {
+        let batch = one(head, "a", u64::try_from(count).unwrap());
+        log.append(&batch).await.unwrap();
+        head = batch.head();
+    }
+    // Another writer moves the head: a conflict, and then a search.
+    let other = PostgresLog::new(pool.clone());
+    let batch = one(head, "b", 1);
+    other.append(&batch).await.unwrap();
+    let late = one(head, "b", 1);
+    assert!(matches!(
+        log.append(&late).await,
+        Err(AppendError::Conflict)
+    ));
+    let next = one(batch.head(), "b", 2);
+    log.append(&next).await.unwrap();
+    snapshot.rollback().await.unwrap();
+    assert_is_chain(&all(&log).await);
+
+    // A session reports its counts before it is gone.
+    log.end_sessions().await;
+    other.end_sessions().await;
+    let mut connection = pool.acquire().await.unwrap();
+    let writers = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'holdfast writer %'";
+    until_count(&mut connection, writers, |writers| writers == 0).await;
+    let read = "SELECT coalesce(sum(seq_tup_read), 0)::bigint FROM pg_stat_user_tables
+         WHERE relname = 'log_head'";
+    let read = count(&mut connection, read).await;
+    assert!(read > 0, "the conflict searched for it");
+    let few = i64::try_from(APPENDS).unwrap() * 10;
+    assert!(read < few, "{read} rows were read");
 }

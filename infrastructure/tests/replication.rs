@@ -8,6 +8,7 @@ use infrastructure::erasure::erase;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{LogPool, PostgresLog, connect, connect_to_primary};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
+use infrastructure::unwritable::Unwritable;
 use private_postgres::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
@@ -328,4 +329,62 @@ async fn stronger_synchronous_commit_is_kept() {
         .await
         .unwrap();
     assert_eq!(recorded, ["remote_apply", "remote_apply"]);
+}
+
+#[tokio::test]
+async fn nothing_is_appended_without_the_required_standbys() {
+    // The setting is empty on this server: a commit waits for no standby.
+    let pool = fresh_database().await;
+    let strict = PostgresLog::new(pool.clone().requiring(1));
+    let batch = one(Head::default(), "a", 1);
+    let refused = |error: &(dyn std::error::Error + 'static)| {
+        assert_eq!(
+            Unwritable::of(error),
+            Some(Unwritable::Standbys),
+            "{error:?}"
+        );
+    };
+    refused(&strict.append(&batch).await.unwrap_err());
+    refused(&strict.take_turn().await.unwrap_err());
+    refused(&strict.barrier().await.unwrap_err());
+    refused(&strict.head().await.unwrap_err());
+    let log = PostgresLog::new(pool.clone());
+    assert_eq!(log.head().await.unwrap(), Head::default());
+    log.append(&batch).await.unwrap();
+    for (names, standbys) in [
+        ("", 0),
+        ("one", 1),
+        ("one, two", 1),
+        ("*", 1),
+        ("2 (one, two, three)", 2),
+        ("FIRST 2 (one, two)", 2),
+        ("any 3(a, b, c, d)", 3),
+    ] {
+        for required in 0..=4 {
+            let mut connection = pool.acquire().await.unwrap();
+            // As the setting would be after a reload; only the server itself may change it.
+            let text = sqlx::query_scalar::<_, String>(
+                "SELECT pg_get_functiondef('require_standbys(integer, boolean)'::regprocedure)",
+            );
+            let text = text.fetch_one(&mut *connection).await.unwrap();
+            let quoted = format!("pg_catalog.btrim('{names}'");
+            let text = text
+                .replace(
+                    "pg_catalog.btrim(pg_catalog.current_setting('synchronous_standby_names')",
+                    &quoted,
+                )
+                .replace("require_standbys(", "pg_temp.require_standbys(");
+            assert!(text.contains(&quoted), "{text}");
+            connection
+                .execute(text.replace("public.pg_temp", "pg_temp").as_str())
+                .await
+                .unwrap();
+            let found = sqlx::query_scalar::<_, bool>("SELECT pg_temp.require_standbys($1)")
+                .bind(required)
+                .fetch_one(&mut *connection)
+                .await;
+            assert_eq!(found.is_ok(), standbys >= required, "{names}, {required}");
+            drop(connection.close().await);
+        }
+    }
 }

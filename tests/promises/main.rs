@@ -4,8 +4,10 @@
 mod clock;
 mod connections;
 mod crash;
+mod databases;
 mod demo_day;
 mod due_work;
+mod dumps;
 mod erasure;
 mod expiry;
 mod failover;

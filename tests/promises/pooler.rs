@@ -1,10 +1,11 @@
 //! Behind a connection pooler that does not keep a session, the program fails at the start and
 //! names the setting to change.
 //!
-//! Promise: with PgBouncer (Debian's; 1.18.0 on Debian 12) and `pool_mode = transaction`, every
-//! start fails with one sentence, and none with a message of a library; with `pool_mode = session`
-//! the server sells. Limit: needs PgBouncer; as root where apt-get exists, it is installed if
-//! missing.
+//! Promise: with PgBouncer (Debian's; 1.18.0 on Debian 12) and `pool_mode = transaction` or
+//! `statement`, every start fails with one sentence, and none with a message of a library; with
+//! `HOLDFAST_DIRECT_URL`, or with `pool_mode = session` and any other settings, the server sells,
+//! and every commit is synchronous. Limit: needs PgBouncer; as root where apt-get exists, it is
+//! installed if missing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -116,48 +117,85 @@ fn pgbouncer() -> std::path::PathBuf {
     )
 }
 
+const IGNORING: &str = "ignore_startup_parameters = extra_float_digits, options";
+
 #[tokio::test]
-async fn transaction_pooling_is_reported_at_every_start() {
+async fn pooler_that_shares_sessions_is_reported_and_a_direct_address_is_used() {
     // With Debian's default settings, and with those used for drivers that send settings at the
     // start.
-    for ignored in [
-        "",
-        "ignore_startup_parameters = extra_float_digits, options",
+    for settings in [
+        "pool_mode = transaction".to_owned(),
+        format!("pool_mode = transaction\n{IGNORING}"),
+        "pool_mode = statement".to_owned(),
     ] {
-        let pooler = Pooler::start(&format!("pool_mode = transaction\n{ignored}")).await;
-        for _ in 0..3 {
-            pooler
-                .assert_reported(&["serve", "--listen", "127.0.0.1:0"], 1)
-                .await;
+        let pooler = Pooler::start(&settings).await;
+        for (arguments, code) in [
+            (&["serve", "--listen", "127.0.0.1:0"][..], 1),
+            (&["serve", "--listen", "127.0.0.1:0"], 1),
+            (&["migrate"], 1),
+            (&["audit", "verify"], 2),
+            (&["projections", "list"], 2),
+            (&["log", "check"], 2),
+        ] {
+            pooler.assert_reported(arguments, code).await;
         }
     }
-}
-
-#[tokio::test]
-async fn audit_behind_transaction_pooling_reports_the_pooler() {
     let pooler = Pooler::start("pool_mode = transaction").await;
-    pooler.assert_reported(&["audit", "verify"], 2).await;
-    pooler.assert_reported(&["projections", "list"], 2).await;
-    pooler.assert_reported(&["log", "check"], 2).await;
-    let ignored = "ignore_startup_parameters = extra_float_digits, options";
-    let pooler = Pooler::start(&format!("pool_mode = transaction\n{ignored}")).await;
-    for _ in 0..5 {
-        let read = pooler.launch.run(&["audit", "verify"]).await;
-        assert!(!read.stderr.contains("prepared statement"), "{read:?}");
-    }
+    let direct = pooler.launch.database_url().unwrap().to_owned();
+    let launch = pooler.launch.clone().with("HOLDFAST_DIRECT_URL", &direct);
+    let migrated = launch.run(&["migrate"]).await;
+    assert!(
+        migrated.stdout.starts_with("migrations applied: "),
+        "{migrated:?}"
+    );
+    let again = launch.run(&["migrate"]).await;
+    assert!(
+        again.stdout.starts_with("the schema is up to date"),
+        "{again:?}"
+    );
+    assert_eq!((again.code, again.stderr.as_str()), (Some(0), ""));
+    let app = launch.start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    app.held(&drop, "buyer").await;
+    app.audit_verify().await;
+    app.stop().await;
 }
 
+/// Records the setting in force at each append.
+const WITNESS: [&str; 3] = [
+    "CREATE TABLE witness (setting text)",
+    "CREATE FUNCTION testify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         INSERT INTO witness VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+    "CREATE TRIGGER testify AFTER UPDATE ON log_head FOR EACH ROW EXECUTE FUNCTION testify()",
+];
+
 #[tokio::test]
-async fn session_pooling_works_once_it_passes_startup_settings() {
-    let pooler = Pooler::start("pool_mode = session").await;
-    let serve = ["serve", "--listen", "127.0.0.1:0"];
-    pooler.assert_reported(&serve, 1).await;
-    let ignored = "ignore_startup_parameters = extra_float_digits, options";
-    let pooler = Pooler::start(&format!("pool_mode = session\n{ignored}")).await;
-    let app = pooler.launch.clone().start().await;
-    let drop = app.create_drop(1, json!({})).await;
-    let hold = app.held(&drop, "buyer").await;
-    app.purchase(&hold).await.ok(201);
-    assert!(!app.stderr().contains("pooler"), "{}", app.stderr());
-    app.stop().await;
+async fn session_pooling_works_with_any_settings_and_keeps_commits_synchronous() {
+    for settings in ["", IGNORING] {
+        let pooler = Pooler::start(&format!("pool_mode = session\n{settings}")).await;
+        let pool = sqlx::PgPool::connect(pooler.launch.database_url().unwrap())
+            .await
+            .unwrap();
+        let migrated = pooler.launch.run(&["migrate"]).await;
+        assert_eq!(migrated.code, Some(0), "{migrated:?}");
+        let database: String = sqlx::query_scalar("SELECT current_database()::text")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        let off = format!("ALTER DATABASE \"{database}\" SET synchronous_commit = off");
+        for statement in WITNESS.into_iter().chain([off.as_str()]) {
+            sqlx::query(statement).execute(&pool).await.unwrap();
+        }
+        let app = pooler.launch.clone().start().await;
+        let drop = app.create_drop(1, json!({})).await;
+        let hold = app.held(&drop, "buyer").await;
+        app.purchase(&hold).await.ok(201);
+        assert!(!app.stderr().contains("pooler"), "{}", app.stderr());
+        app.stop().await;
+        let recorded: Vec<String> = sqlx::query_scalar("SELECT DISTINCT setting FROM witness")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        assert_eq!(recorded, ["on"]);
+    }
 }

@@ -227,6 +227,8 @@ fn members(code: Code) -> Vec<Member> {
         Code::TooManyAttempts => vec![required("retry_after", integer(), 42)],
         Code::Unavailable => {
             let step = json!({ "type": "string", "enum": ["database", "log"] });
+            let reasons = ["standby", "read_only", "synchronous_standbys"];
+            let reason = json!({ "type": "string", "enum": reasons });
             let projections = json!({ "type": "object" });
             vec![
                 required("retry_after", integer(), 1),
@@ -234,6 +236,8 @@ fn members(code: Code) -> Vec<Member> {
                 optional("log_ahead_seconds", seconds(), 600.25),
                 optional("position", position(), 17),
                 optional("projections", projections, json!({})),
+                // Of the readiness probe, while the database responds but records nothing.
+                optional("reason", reason, json!("read_only")),
                 // While the server starts.
                 optional("step", step, json!("log")),
                 optional("head", integer(), 17),

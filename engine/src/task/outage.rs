@@ -10,6 +10,7 @@ use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, append_or_confirm};
 use infrastructure::ports::{Clock, Ids, Observer};
+use infrastructure::unwritable::Unwritable;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -40,7 +41,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             "the outcome of an append is unknown; appending the same batch again"
         );
         if self.sent_at.elapsed() >= SLOW_FAILURE {
-            self.refuse_waiting(&cause.to_string());
+            self.refuse_waiting(&*cause);
         }
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
@@ -73,7 +74,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     return Err(EngineError::LeftUnknown(cause));
                 }
                 Err(AppendError::Unknown(cause)) if attempt >= ATTEMPTS_BEFORE_REJECTING => {
-                    self.refuse_waiting(&cause.to_string());
+                    self.refuse_waiting(&*cause);
                 }
                 Err(AppendError::Unknown(_)) => {}
             }
@@ -90,7 +91,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// The log is unreachable or refused, and nothing is in flight: no queued request was recorded.
     pub(super) fn enter_outage(&mut self, error: LogError) {
         match error {
-            LogError::Unavailable(cause) => self.refuse_waiting(&cause.to_string()),
+            LogError::Unavailable(cause) => self.refuse_waiting(&*cause),
             LogError::Corrupt { position, reason } => self.refuse_log(position, &reason),
         }
     }
@@ -156,16 +157,15 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 
     /// Rejects everything that is not in flight; the draft rests on a batch that may never commit.
-    fn refuse_waiting(&mut self, reason: &str) {
+    fn refuse_waiting(&mut self, cause: &(dyn std::error::Error + Send + Sync + 'static)) {
+        let (reason, unwritable) = (cause.to_string(), Unwritable::of(cause));
         if *self.channels.health.borrow() == Health::Live {
             warn!(
                 reason,
                 "the event log is unreachable: rejecting queued requests; will keep retrying"
             );
         }
-        self.reject_waiting_with(Health::Away {
-            reason: reason.to_owned(),
-        });
+        self.reject_waiting_with(Health::Away { reason, unwritable });
     }
 
     /// Rejects everything that is not in flight, and every later request, with the error of

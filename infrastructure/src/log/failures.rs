@@ -10,12 +10,22 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 use super::timeout::within;
 use crate::sqlstate::is_of_connection;
+use crate::unwritable::Unwritable;
+
+/// How long a refusal explains why there is no connection. Longer than a pool tries to open one.
+const EXPLAINS: Duration = Duration::from_secs(10);
 
 /// The last failure of one database. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LastFailure(Arc<Mutex<Option<Instant>>>);
+pub(super) struct LastFailure {
+    at: watch::Sender<Option<Instant>>,
+    /// Why a session that was opened could not be used.
+    refused: Arc<Mutex<Option<(Instant, Unwritable)>>>,
+}
 
 impl LastFailure {
     /// Gives up after `limit`, and records failures.
@@ -30,13 +40,34 @@ impl LastFailure {
 
     /// Reports whether the database failed after `instant`.
     pub(super) fn is_after(&self, instant: Instant) -> bool {
-        let failed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = *self.at.borrow();
         failed.is_some_and(|failed| failed >= instant)
     }
 
     pub(super) fn note(&self, error: &sqlx::Error) {
         if is_of_connection(error) {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.at.send_replace(Some(Instant::now()));
+        }
+    }
+
+    /// Follows the failures.
+    pub(super) fn follow(&self) -> watch::Receiver<Option<Instant>> {
+        self.at.subscribe()
+    }
+
+    /// Records that a session was opened that cannot write, or `None` for one that can.
+    pub(super) fn note_session(&self, reason: Option<Unwritable>) {
+        let noted = reason.map(|reason| (Instant::now(), reason));
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+    }
+
+    /// Replaces the timeout of a pool by the reason for it, which a pool does not pass on.
+    pub(super) fn explained(&self, error: sqlx::Error) -> sqlx::Error {
+        let refused = *self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = refused.filter(|(at, _)| at.elapsed() < EXPLAINS);
+        match (error, recent) {
+            (sqlx::Error::PoolTimedOut, Some((_, reason))) => reason.into(),
+            (error, _) => error,
         }
     }
 }

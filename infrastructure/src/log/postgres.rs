@@ -5,39 +5,49 @@
 //! Limit: durability depends on the server's `fsync` and `synchronous_standby_names`; [`connect()`]
 //! warns when the former is off.
 
+mod address;
 mod connect;
 mod faults;
 mod notices;
 mod pooler;
+mod proof;
 mod rows;
+mod session;
+mod standbys;
 mod streams;
 mod writer;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use domain::values::{Position, Sequence, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
-use sqlx::{Executor, Postgres};
+use sqlx::{Executor, Postgres, Row};
 use tokio::sync::OwnedMutexGuard;
 
-pub use self::connect::{LogPool, connect, connect_as_is, connect_to_primary};
+pub use self::address::{Address, AddressError};
+pub use self::connect::{
+    ConnectionLimit, LogPool, Unfit, connect, connect_as_is, connect_for_commands,
+    connect_to_primary, examine, migrate_at,
+};
 pub(super) use self::faults::no_head;
 use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
 pub use self::pooler::{POOLER, is_from_pooler};
+pub use self::proof::CannotAppend;
 pub(super) use self::rows::head_from;
 use self::rows::{clock_from, event_from, to_sql};
+use self::standbys::{Checked, SLOW_COMMIT};
 pub use self::streams::voided;
 use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
-use super::failures::LastFailure;
 use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, StreamId, Turn, parts};
 use crate::erasure::{Erased, all_erased, erased_at};
 use crate::error::{AppendError, LogError};
 use crate::quarantine::Voided;
+use crate::unwritable::Unwritable;
 
 /// Timeout of a call. After it, the outcome of an append or a turn is unknown, and the next one
 /// uses a new connection; a read fails as unavailable, so a silent server counts as unreachable and
@@ -49,7 +59,9 @@ const STALLED_TURN_MS: &str = "2000";
 /// The settings apply to the statement's own transaction: a pooler may have dropped those of the
 /// session, and a role may have others. A stronger `synchronous_commit` is left as it is. Warnings
 /// must be enabled, because one reports a commit whose wait for a standby was cancelled
-/// ([`notices`]).
+/// ([`notices`]). It returns the address of the new head, or no row if the head is another one. The
+/// next append uses the address: a search for the row would read all of its dead versions, of which
+/// there are many next to a long snapshot.
 const APPEND: &str = "
 WITH head AS (
     UPDATE log_head SET position = $3, hash = $4, recorded_at = $5
@@ -59,8 +71,8 @@ WITH head AS (
        AND set_config('synchronous_commit',
                       CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
                       true) IS NOT NULL
-    RETURNING 1
-)
+    RETURNING ctid
+), appended AS (
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                     position, recorded_at, hash, private)
 SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json, e.metadata::json,
@@ -69,7 +81,11 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
                unnest($9::text[]) AS event_type, unnest($10::text[]) AS event_version, unnest($11::text[]) AS payload,
                unnest($12::text[]) AS metadata, unnest($13::bigint[]) AS position, unnest($14::timestamptz[]) AS recorded_at,
                unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
- WHERE EXISTS (SELECT 1 FROM head)";
+ WHERE EXISTS (SELECT 1 FROM head))
+SELECT ctid::text FROM head";
+
+const HEAD: &str = "
+SELECT position, hash, recorded_at, current_setting('transaction_read_only') = 'on' AS is_read_only FROM log_head";
 
 const CLOCK: &str = "SELECT date_trunc('milliseconds', clock_timestamp()) AS clock";
 
@@ -93,6 +109,7 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
 pub struct PostgresLog {
     readers: LogPool,
     writer: Writer,
+    statements: Arc<Checked>,
 }
 
 impl PostgresLog {
@@ -107,6 +124,7 @@ impl PostgresLog {
     pub fn with_timeout(readers: LogPool, timeout: Duration) -> Self {
         Self {
             writer: Writer::new(readers.clone(), timeout),
+            statements: Arc::new(Checked::new(readers.required_standbys())),
             readers,
         }
     }
@@ -133,7 +151,7 @@ impl PostgresLog {
 
     async fn reader(&self) -> Result<PoolConnection<Postgres>, LogError> {
         let reader = self.in_time(self.readers.acquire()).await;
-        reader.map_err(unavailable)
+        reader.map_err(|error| unavailable(self.readers.last_failure.explained(error)))
     }
 
     /// Locks the head, and returns the connection with it; a connection on which that failed is
@@ -143,7 +161,7 @@ impl PostgresLog {
         mut connection: PgConnection,
     ) -> Result<(PgConnection, PgRow), sqlx::Error> {
         let lock_timeout = self.writer.lock_timeout();
-        let locking = lock_head(&mut connection, &lock_timeout);
+        let locking = lock_head(&mut connection, &self.statements.lock_head, &lock_timeout);
         let row = self.in_time(locking).await?;
         Ok((connection, row))
     }
@@ -166,9 +184,14 @@ impl EventLog for PostgresLog {
 
     async fn head(&self) -> Result<Head, LogError> {
         let mut reader = self.reader().await?;
-        let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head");
+        let row = sqlx::query(&self.statements.head);
         let row = self.in_time(row.fetch_one(&mut *reader)).await;
-        head_from(&answered(reader, row).map_err(no_head)?)
+        let row = answered(reader, row).map_err(no_head)?;
+        // A process that appends finds out before a client's request does.
+        if self.readers.is_for_writes() && row.try_get("is_read_only").unwrap_or(false) {
+            return Err(unavailable(Unwritable::ReadOnly.into()));
+        }
+        head_from(&row)
     }
 
     async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
@@ -267,20 +290,30 @@ impl EventLog for PostgresLog {
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         batch.within(MOST_BATCH_BYTES)?;
         let mut slot = self.writer.slot.lock().await;
+        let at = slot.address_of(&batch.expected);
         let mut connection = match slot.take(&self.readers.last_failure) {
             Some(connection) => connection,
             None => self.writer.open(&mut slot).await.map_err(append_error)?,
         };
         let lock_timeout = self.writer.lock_timeout();
-        let appending = insert(&mut connection, batch, &lock_timeout);
+        let appending = async {
+            let sent = Instant::now();
+            let statements = &self.statements;
+            let appended = insert(&mut connection, statements, batch, at, &lock_timeout).await?;
+            if sent.elapsed() >= SLOW_COMMIT {
+                standbys::required(&mut connection, &self.readers).await?;
+            }
+            Ok(appended)
+        };
         let outcome = self.in_time(self.writer.notices.unwarned(appending)).await;
         let is_locked = outcome.as_ref().is_err_and(is_lock_timeout);
         let outcome = outcome.map_err(append_error);
         if is_locked || !matches!(outcome, Err(AppendError::Unknown(_))) {
             slot.put(connection);
         }
-        drop(slot);
-        landed(outcome?)
+        let landed = landed(outcome?)?;
+        slot.remember(batch.head(), landed);
+        Ok(())
     }
 
     async fn barrier(&self) -> Result<(), LogError> {
@@ -309,8 +342,9 @@ impl EventLog for PostgresLog {
             head: head_from(&row)?,
             clock: clock_from(&row)?,
             connection,
-            last_failure: self.readers.last_failure.clone(),
+            readers: self.readers.clone(),
             writer: self.writer.clone(),
+            statements: Arc::clone(&self.statements),
             slot,
         })
     }
@@ -323,8 +357,9 @@ pub struct PostgresTurn {
     head: Head,
     clock: Timestamp,
     connection: PgConnection,
-    last_failure: LastFailure,
+    readers: LogPool,
     writer: Writer,
+    statements: Arc<Checked>,
     slot: OwnedMutexGuard<Slot>,
 }
 
@@ -336,9 +371,13 @@ impl PostgresTurn {
 
     /// Commits the transaction as durably as an append, and ends the turn.
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
-        let committing = async { self.connection.execute("COMMIT").await };
+        let committing = async {
+            self.connection.execute("COMMIT").await?;
+            standbys::required(&mut self.connection, &self.readers).await
+        };
         let committing = self.writer.notices.unwarned(committing);
-        self.last_failure
+        self.readers
+            .last_failure
             .within(self.writer.timeout, committing)
             .await?;
         self.slot.put(self.connection);
@@ -362,28 +401,33 @@ impl Turn for PostgresTurn {
         }
         let lock_timeout = self.writer.lock_timeout();
         let appending = async {
-            let rows = insert(&mut self.connection, batch, &lock_timeout).await?;
+            let statements = &self.statements;
+            // The row is locked already, and was searched for.
+            let appended =
+                insert(&mut self.connection, statements, batch, None, &lock_timeout).await?;
+            let sent = Instant::now();
             self.connection.execute("COMMIT").await?;
-            Ok(rows)
+            if sent.elapsed() >= SLOW_COMMIT {
+                standbys::required(&mut self.connection, &self.readers).await?;
+            }
+            Ok(appended)
         };
         let appending = self.writer.notices.unwarned(appending);
-        let outcome = self
-            .last_failure
-            .within(self.writer.timeout, appending)
-            .await;
+        let last_failure = &self.readers.last_failure;
+        let outcome = last_failure.within(self.writer.timeout, appending).await;
         let outcome = outcome.map_err(append_error);
         if outcome.is_ok() {
             self.slot.put(self.connection);
         }
-        landed(outcome?)
+        let landed = landed(outcome?)?;
+        self.slot.remember(batch.head(), landed);
+        Ok(())
     }
 
     async fn pass(mut self) {
         let rolled_back = async { self.connection.execute("ROLLBACK").await };
-        let rolled_back = self
-            .last_failure
-            .within(self.writer.timeout, rolled_back)
-            .await;
+        let last_failure = &self.readers.last_failure;
+        let rolled_back = last_failure.within(self.writer.timeout, rolled_back).await;
         if rolled_back.is_ok() {
             self.slot.put(self.connection);
         }
@@ -392,6 +436,7 @@ impl Turn for PostgresTurn {
 
 async fn lock_head(
     connection: &mut PgConnection,
+    statement: &str,
     lock_timeout: &str,
 ) -> Result<PgRow, sqlx::Error> {
     // Independent of the database's default: the lock must see the head that the previous
@@ -401,31 +446,63 @@ async fn lock_head(
         .await?;
     // The clock may be read before the lock is granted: the caller allows for the duration of the
     // whole call.
-    sqlx::query(LOCK_HEAD)
+    sqlx::query(statement)
         .bind(lock_timeout)
         .bind(STALLED_TURN_MS)
         .fetch_one(connection)
         .await
 }
 
-/// Rows inserted; for a batch without events, 1 if the head is the expected one, else 0.
+/// The result of an append.
+enum Appended {
+    /// The head was another one.
+    Conflict,
+    /// The batch had no events, and the head was the expected one.
+    Confirmed,
+    /// The address of the row of the new head.
+    Head(String),
+}
+
+/// Appends `batch`. The row of the expected head is read at the address `at`, and searched for if
+/// it is not there.
 async fn insert(
     connection: &mut PgConnection,
+    statements: &Checked,
     batch: &Batch,
+    at: Option<String>,
     lock_timeout: &str,
-) -> Result<u64, sqlx::Error> {
+) -> Result<Appended, sqlx::Error> {
     if batch.events.is_empty() {
         let found = sqlx::query("SELECT 1 FROM log_head WHERE position = $1 AND hash = $2")
             .bind(to_sql(batch.expected.position.0))
             .bind(&batch.expected.hash.0[..])
             .fetch_optional(connection)
             .await?;
-        return Ok(u64::from(found.is_some()));
+        return Ok(found.map_or(Appended::Conflict, |_| Appended::Confirmed));
     }
+    if let Some(at) = at {
+        let append = &statements.append_at;
+        let head = append_rows(connection, append, batch, Some(&at), lock_timeout).await?;
+        if let Some(head) = head {
+            return Ok(Appended::Head(head));
+        }
+    }
+    let head = append_rows(connection, &statements.append, batch, None, lock_timeout).await?;
+    Ok(head.map_or(Appended::Conflict, Appended::Head))
+}
+
+/// Returns the address of the row of the new head; `None` if the head is another one than expected.
+async fn append_rows(
+    connection: &mut PgConnection,
+    append: &str,
+    batch: &Batch,
+    at: Option<&str>,
+    lock_timeout: &str,
+) -> Result<Option<String>, sqlx::Error> {
     let head = batch.head();
     let events = &batch.events;
     let column = |text: fn(&StoredEvent) -> &str| events.iter().map(text).collect::<Vec<_>>();
-    let done = sqlx::query(APPEND)
+    let append = sqlx::query_scalar(append)
         .bind(to_sql(batch.expected.position.0))
         .bind(&batch.expected.hash.0[..])
         .bind(to_sql(head.position.0))
@@ -467,17 +544,21 @@ async fn insert(
                 .map(|event| event.private.as_deref())
                 .collect::<Vec<_>>(),
         )
-        .bind(lock_timeout)
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
+        .bind(lock_timeout);
+    let append = match at {
+        Some(at) => append.bind(at),
+        None => append,
+    };
+    // All of them: the end of the response follows the commit, the row may not.
+    Ok(append.fetch_all(connection).await?.pop())
 }
 
-fn landed(rows: u64) -> Result<(), AppendError> {
-    if rows == 0 {
-        Err(AppendError::Conflict)
-    } else {
-        Ok(())
+/// Returns the address of the new head, if there is one.
+fn landed(appended: Appended) -> Result<Option<String>, AppendError> {
+    match appended {
+        Appended::Conflict => Err(AppendError::Conflict),
+        Appended::Confirmed => Ok(None),
+        Appended::Head(at) => Ok(Some(at)),
     }
 }
 

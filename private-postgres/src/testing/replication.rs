@@ -237,6 +237,7 @@ impl Server {
             setting("port", &PORT.to_string()),
             setting("max_connections", "60"),
             setting("fsync", "off"),
+            setting("wal_level", "logical"),
             setting("wal_keep_size", "256MB"),
             setting("wal_retrieve_retry_interval", "100ms"),
             setting("synchronous_standby_names", self.standby_names),

@@ -1,19 +1,23 @@
 //! Creates pools and keeps their connections usable.
 //!
 //! Promise: a pooled connection that was idle has just responded to a ping, or is replaced; a
-//! silent server is not waited for. A server process connects to a primary only. Its statements do
-//! not wait for a lock longer than their caller waits for them, and do not outlive a lost client
-//! (from PostgreSQL 14 on, where the platform can detect that).
+//! silent server is not waited for. A server process uses only sessions that may write, and of
+//! several hosts the one that is the primary. Its statements do not wait for a lock longer than
+//! their caller waits for them, and do not outlive a lost client (from PostgreSQL 14 on, where the
+//! platform can detect that).
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{Connection, Executor};
-use tracing::{debug, warn};
+use sqlx::{Connection, Executor, Row};
+use tokio::time::sleep;
+use tracing::{info, warn};
 
 use super::APPEND_TIMEOUT;
+use super::address::{Address, name_of};
 use super::pooler::look_for_pooler;
+use super::session::{self, LOCK_TIMEOUT, NO_TIMEOUT, State, notice_lost_clients};
 use crate::log::failures::LastFailure;
 use crate::log::timeout::within;
 use crate::migrations::migrator;
@@ -21,14 +25,14 @@ use crate::migrations::migrator;
 /// A pooled connection that does not respond to a ping within this time is discarded.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Less than [`APPEND_TIMEOUT`], so that the server ends a statement before its caller abandons it.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '4s'";
+/// Between two attempts of a pool to open a session that may write.
+const OPEN_AGAIN: Duration = Duration::from_millis(250);
 
-/// How often the server checks whether the client of a running statement is still connected. A
-/// setting of PostgreSQL 14 and later; a value other than 0 is an error where the platform cannot
-/// detect it.
-const NOTICE_LOST_CLIENTS: &str = "
-SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+/// Between two attempts to find the primary among several hosts.
+const FIND_AGAIN: Duration = Duration::from_millis(250);
+
+/// The least version of PostgreSQL, as `server_version_num`.
+const LEAST_VERSION: i32 = 150_000;
 
 /// Connections to the database of a log, and a record of its last failure. Clones share both, and
 /// so do the logs that read through the pool: a failure that one of them meets makes all discard
@@ -37,6 +41,10 @@ SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_conne
 pub struct LogPool {
     connections: PgPool,
     pub(super) last_failure: LastFailure,
+    /// Where its connections lead to, if each of them may write.
+    address: Option<Address>,
+    /// The synchronous standbys without which nothing is acknowledged.
+    standbys: u32,
 }
 
 impl LogPool {
@@ -46,8 +54,58 @@ impl LogPool {
     /// # Errors
     /// As for [`connect_to_primary`].
     pub async fn open_separate(&self, connections: u32) -> Result<Self, sqlx::Error> {
-        let options = self.connect_options().as_ref().clone();
-        primary(options, connections, self.last_failure.clone()).await
+        let address = match &self.address {
+            Some(address) => address.clone(),
+            None => self.connect_options().as_ref().clone().into(),
+        };
+        let options = pool_options(connections, &self.last_failure).min_connections(connections);
+        let opened = primary(address, options, self.last_failure.clone()).await?;
+        Ok(opened.requiring(self.standbys))
+    }
+
+    /// Makes the logs that use it acknowledge nothing without this many synchronous standbys.
+    #[must_use]
+    pub const fn requiring(mut self, standbys: u32) -> Self {
+        self.standbys = standbys;
+        self
+    }
+
+    pub(super) const fn required_standbys(&self) -> u32 {
+        self.standbys
+    }
+
+    /// Reports whether each of its connections could write when it was opened.
+    pub(super) const fn is_for_writes(&self) -> bool {
+        self.address.is_some()
+    }
+
+    /// Follows the primary among several hosts, until the pool is closed: after each failure the
+    /// next connections lead to the host that accepts writes by then.
+    async fn follow_primary(self, address: Address) {
+        let mut failures = self.last_failure.follow();
+        let closed = self.connections.close_event();
+        let following = async {
+            while failures.changed().await.is_ok() {
+                match address.find().await {
+                    Ok(found) => self.lead_to(found),
+                    // Nothing reports that a host can be used again.
+                    Err(_) => failures.mark_changed(),
+                }
+                sleep(FIND_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            () = closed => {}
+            () = following => {}
+        }
+    }
+
+    fn lead_to(&self, found: PgConnectOptions) {
+        let (before, after) = (name_of(&self.connect_options()), name_of(&found));
+        if before != after {
+            info!("the database's primary is {after} now, not {before}");
+            self.connections.set_connect_options(found);
+        }
     }
 }
 
@@ -66,8 +124,92 @@ impl From<PgPool> for LogPool {
         Self {
             connections,
             last_failure: LastFailure::default(),
+            address: None,
+            standbys: 0,
         }
     }
+}
+
+/// What a database must be changed in before a server can use it. The message is a sentence.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Unfit(String);
+
+impl Unfit {
+    fn error(sentence: String) -> sqlx::Error {
+        sqlx::Error::Configuration(Self(sentence).into())
+    }
+}
+
+/// The most connections that a database grants, and the setting that limits them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionLimit {
+    pub connections: u32,
+    /// For people, such as `ALTER ROLE shop CONNECTION LIMIT`.
+    pub setting: String,
+}
+
+const NO_STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = 0";
+
+const LIMITS: &str = "
+SELECT current_setting('server_version_num')::integer, r.rolsuper, r.rolconnlimit, d.datconnlimit,
+       current_setting('max_connections')::integer - CASE WHEN r.rolsuper THEN 0
+         ELSE current_setting('superuser_reserved_connections')::integer
+              + coalesce(current_setting('reserved_connections', true), '0')::integer END,
+       r.rolname::text, d.datname::text, current_setting('server_version')
+  FROM pg_roles r, pg_database d WHERE r.rolname = session_user AND d.datname = current_database()";
+
+/// Finds the server that accepts writes, and returns the limit of its connections.
+///
+/// # Errors
+/// [`sqlx::Error`] when there is none; with an [`Unfit`] inside if it is too old.
+pub async fn examine(address: &Address) -> Result<ConnectionLimit, sqlx::Error> {
+    let options = address.find().await?;
+    let mut connection = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await?;
+    let examining = async {
+        // It may be a pooler's: settings of the session would stay there.
+        let mut transaction = connection.begin().await?;
+        transaction.execute(NO_STATEMENT_TIMEOUT).await?;
+        let row = sqlx::query(LIMITS).persistent(false);
+        let row = row.fetch_one(&mut *transaction).await?;
+        if row.try_get::<i32, _>(0)? < LEAST_VERSION {
+            return Err(Unfit::error(format!(
+                "PostgreSQL {} is too old: use version 15 or later",
+                row.try_get::<&str, _>(7)?
+            )));
+        }
+        if let Some(reason) = State::of(&mut transaction).await?.unwritable() {
+            return Err(reason.into());
+        }
+        transaction.rollback().await?;
+        limit_in(&row)
+    };
+    let limit = within(APPEND_TIMEOUT, examining).await?;
+    connection.close().await?;
+    Ok(limit)
+}
+
+fn limit_in(row: &sqlx::postgres::PgRow) -> Result<ConnectionLimit, sqlx::Error> {
+    let (role, database): (&str, &str) = (row.try_get(5)?, row.try_get(6)?);
+    // A superuser is exempt from both.
+    let is_superuser: bool = row.try_get(1)?;
+    let limit = |index, setting: String| -> Result<Option<ConnectionLimit>, sqlx::Error> {
+        let connections = u32::try_from(row.try_get::<i32, _>(index)?).ok();
+        Ok(connections.map(|connections| ConnectionLimit {
+            connections,
+            setting,
+        }))
+    };
+    let of_role = limit(2, format!("ALTER ROLE \"{role}\" CONNECTION LIMIT"))?;
+    let of_database = limit(3, format!("ALTER DATABASE \"{database}\" CONNECTION LIMIT"))?;
+    let of_server = limit(4, "max_connections".to_owned())?;
+    let limits = [of_role, of_database].into_iter().filter(|_| !is_superuser);
+    let least = limits.chain([of_server]).flatten();
+    let least = least.min_by_key(|limit| limit.connections);
+    Ok(least.unwrap_or_else(|| ConnectionLimit {
+        connections: 0,
+        setting: "max_connections".to_owned(),
+    }))
 }
 
 /// Opens a pool for reading and projecting, and migrates the schema.
@@ -75,14 +217,9 @@ impl From<PgPool> for LogPool {
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be reached, is a standby or behind a pooler that does
 /// not keep a session, cannot store every character, or a migration does not apply.
-pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<LogPool, sqlx::Error> {
-    // Before the migrations, which take a session-level lock.
-    look_for_pooler(&options).await?;
-    // A migration may wait for locks, for example of another process that migrates.
-    let first = connect_as_is(options.clone(), 1).await?;
-    require_every_character(&first).await?;
-    migrate(&first).await?;
-    let pool = connect_to_primary(options, connections).await?;
+pub async fn connect(address: Address, connections: u32) -> Result<LogPool, sqlx::Error> {
+    let _applied = migrate_at(&address).await?;
+    let pool = connect_to_primary(address, connections).await?;
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&*pool).await?;
     if fsync != "on" {
         warn!(
@@ -90,6 +227,20 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<LogP
         );
     }
     Ok(pool)
+}
+
+/// Migrates the schema. Returns how many migrations were applied, and the version of the last.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn migrate_at(address: &Address) -> Result<(usize, i64), sqlx::Error> {
+    let options = address.find().await?;
+    // Before the migrations, which take a session-level lock.
+    look_for_pooler(&options).await?;
+    // A migration may wait for locks, for example of another process that migrates.
+    let first = connect_as_is(options, 1).await?;
+    require_every_character(&first).await?;
+    migrate(&first).await
 }
 
 /// A database with another encoding rejects an append because of a character in a buyer's name.
@@ -105,18 +256,18 @@ async fn require_every_character(pool: &PgPool) -> Result<(), sqlx::Error> {
         "the database has the encoding {encoding}, which lacks characters that buyers may have in \
          their names: create one WITH ENCODING 'UTF8' TEMPLATE template0"
     );
-    Err(sqlx::Error::Configuration(what.into()))
+    Err(Unfit::error(what))
 }
 
 /// Migrates the schema, and closes the pool. An up-to-date schema needs only the rights of the
 /// least privileged role.
-async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn migrate(pool: &PgPool) -> Result<(usize, i64), sqlx::Error> {
     let migrated = migrate_on(pool).await;
     pool.close().await;
     migrated
 }
 
-async fn migrate_on(pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn migrate_on(pool: &PgPool) -> Result<(usize, i64), sqlx::Error> {
     let migrator = migrator().await?;
     let applied: Result<Vec<(i64, Vec<u8>)>, sqlx::Error> =
         sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
@@ -130,10 +281,12 @@ async fn migrate_on(pool: &PgPool) -> Result<(), sqlx::Error> {
             .as_ref()
             .is_ok_and(|applied| applied.iter().any(same))
     };
-    if migrator.iter().all(is_applied) {
-        return Ok(());
+    let missing = migrator.iter().filter(|one| !is_applied(one)).count();
+    let last = migrator.iter().map(|one| one.version).max();
+    if missing > 0 {
+        migrator.run(pool).await?;
     }
-    Ok(migrator.run(pool).await?)
+    Ok((missing, last.unwrap_or_default()))
 }
 
 /// Opens a pool for reading, without changing anything.
@@ -150,45 +303,83 @@ pub async fn connect_as_is(
         .close()
         .await?;
     let last_failure = LastFailure::default();
-    let opened = pool_options(connections, &last_failure).connect_with(options);
-    Ok(LogPool {
-        connections: opened.await?,
-        last_failure,
-    })
-}
-
-/// Opens a pool for a process that writes: each connection leads to a primary, and its waits are
-/// bounded.
-///
-/// A server in recovery stays in recovery until it is promoted, and a primary cannot return to
-/// recovery without a restart, which ends its connections; so one check per connection is enough.
-/// Reading from a standby that lags would be worse than not reading: a head behind ours means that
-/// history was lost.
-///
-/// # Errors
-/// [`sqlx::Error`] when the database cannot be reached or is a standby.
-pub async fn connect_to_primary(
-    options: PgConnectOptions,
-    connections: u32,
-) -> Result<LogPool, sqlx::Error> {
-    primary(options, connections, LastFailure::default()).await
-}
-
-async fn primary(
-    options: PgConnectOptions,
-    connections: u32,
-    last_failure: LastFailure,
-) -> Result<LogPool, sqlx::Error> {
-    let mut first = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await?;
-    within(APPEND_TIMEOUT, prepare(&mut first)).await?;
-    first.close().await?;
     let opened = pool_options(connections, &last_failure)
-        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .after_connect(|connection, _| Box::pin(session::bound(connection, NO_TIMEOUT)))
         .connect_with(options);
     Ok(LogPool {
         connections: opened.await?,
         last_failure,
+        address: None,
+        standbys: 0,
     })
+}
+
+/// Opens a pool for a command that reads or repairs a log, on the first host that `address` wants.
+///
+/// # Errors
+/// [`sqlx::Error`] when there is none, or it is behind a pooler that does not keep a session.
+pub async fn connect_for_commands(
+    address: &Address,
+    connections: u32,
+) -> Result<LogPool, sqlx::Error> {
+    let options = address.find().await?;
+    look_for_pooler(&options).await?;
+    connect_as_is(options, connections).await
+}
+
+/// Opens a pool for a process that writes: each connection may write, and its waits are bounded. Of
+/// several hosts it uses the primary, and follows it.
+///
+/// A server in recovery stays in recovery until it is promoted, and a primary cannot return to
+/// recovery without a restart, which ends its connections; so one check per connection is enough.
+/// Reading from a standby that lags would be worse than not reading: a head behind ours means that
+/// history was lost. A session that is opened while the database is read-only would stay read-only.
+///
+/// # Errors
+/// [`sqlx::Error`] when the database cannot be reached or accepts no writes.
+pub async fn connect_to_primary(
+    address: impl Into<Address>,
+    connections: u32,
+) -> Result<LogPool, sqlx::Error> {
+    let last_failure = LastFailure::default();
+    let options = pool_options(connections, &last_failure);
+    primary(address.into(), options, last_failure).await
+}
+
+async fn primary(
+    address: Address,
+    options: PgPoolOptions,
+    last_failure: LastFailure,
+) -> Result<LogPool, sqlx::Error> {
+    let address = address.for_writes();
+    let host = address.find().await?;
+    let mut first = within(APPEND_TIMEOUT, PgConnection::connect_with(&host)).await?;
+    within(APPEND_TIMEOUT, prepare(&mut first, &last_failure)).await?;
+    first.close().await?;
+    let noted = last_failure.clone();
+    let opened = options
+        .after_connect(move |connection, _| {
+            let noted = noted.clone();
+            Box::pin(async move {
+                let prepared = prepare(connection, &noted).await;
+                if prepared.is_err() {
+                    // The pool opens another one at once, until its caller gives up.
+                    sleep(OPEN_AGAIN).await;
+                }
+                prepared
+            })
+        })
+        .connect_with(host);
+    let pool = LogPool {
+        connections: opened.await?,
+        last_failure,
+        address: Some(address.clone()),
+        standbys: 0,
+    };
+    if address.has_several_hosts() {
+        tokio::spawn(pool.clone().follow_primary(address));
+    }
+    Ok(pool)
 }
 
 fn pool_options(connections: u32, last_failure: &LastFailure) -> PgPoolOptions {
@@ -203,24 +394,18 @@ fn pool_options(connections: u32, last_failure: &LastFailure) -> PgPoolOptions {
         })
 }
 
-async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
-        .fetch_one(&mut *connection)
-        .await?;
-    if is_standby {
-        let what = "the server is in recovery (a standby), so it accepts no writes";
-        return Err(sqlx::Error::Protocol(what.to_owned()));
+async fn prepare(
+    connection: &mut PgConnection,
+    last_failure: &LastFailure,
+) -> Result<(), sqlx::Error> {
+    session::bound(connection, LOCK_TIMEOUT).await?;
+    let unwritable = State::of(connection).await?.unwritable();
+    last_failure.note_session(unwritable);
+    if let Some(reason) = unwritable {
+        return Err(reason.into());
     }
-    connection.execute(LOCK_TIMEOUT).await?;
     notice_lost_clients(connection).await;
     Ok(())
-}
-
-/// Makes the server end statements whose client has gone, where it can detect that.
-pub(super) async fn notice_lost_clients(connection: &mut PgConnection) {
-    if let Err(error) = connection.execute(NOTICE_LOST_CLIENTS).await {
-        debug!(%error, "the server cannot check for lost clients");
-    }
 }
 
 /// Reports whether an idle connection may be used. One that may not is replaced immediately.

@@ -2,9 +2,9 @@
 //! free connection. Prepared statements, settings and advisory locks of a session are then lost, or
 //! visible to other sessions.
 //!
-//! Promise: at a start, a pooler that loses prepared statements is detected reliably, and one that
-//! loses settings causes a warning; [`is_from_pooler`] recognises every error that only a pooler
-//! produces.
+//! Promise: a start or a command behind a pooler that loses the prepared statements, the settings
+//! or the transactions of a session fails; [`is_from_pooler`] recognises every error that only a
+//! pooler produces.
 //! Limit: shared connections are detected as long as the pooler reuses the connection that was used
 //! last, as PgBouncer does.
 
@@ -13,30 +13,31 @@ use std::iter::successors;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
-use tracing::warn;
 use uuid::Uuid;
 
-use super::{APPEND_TIMEOUT, writer};
+use super::APPEND_TIMEOUT;
 use crate::log::timeout::within;
 use crate::sqlstate::SqlState;
 
 /// Advice about a pooler, which replaces the library's error message.
 pub const POOLER: &str = "DATABASE_URL leads to a connection pooler, such as PgBouncer, that does not \
-    keep a session as it is: set it to the PostgreSQL server's own address, or to a pool with \
-    pool_mode = session and ignore_startup_parameters = extra_float_digits, options";
+    keep a session as it is: set HOLDFAST_DIRECT_URL to the PostgreSQL server's own address, or \
+    DATABASE_URL to a pool with pool_mode = session";
+
+/// The pooler mixes sessions up, without an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{POOLER}")]
+pub struct MixesSessions;
 
 /// Uses two sessions in turn, as a process will, and fails if a pooler mixes them up.
 ///
 /// # Errors
 /// [`sqlx::Error`], for which [`is_from_pooler`] holds if a pooler is the cause.
 pub(super) async fn look_for_pooler(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    // With the settings of the writer's sessions, which a pooler may reject.
-    let options = options.clone().options(writer::SETTINGS);
-    let connect = || within(APPEND_TIMEOUT, PgConnection::connect_with(&options));
+    let connect = || within(APPEND_TIMEOUT, PgConnection::connect_with(options));
     let (mut first, mut second) = (connect().await?, connect().await?);
-    let kept = within(APPEND_TIMEOUT, keeps_session(&mut first, &mut second)).await?;
-    if !kept {
-        warn!("{POOLER}");
+    if !within(APPEND_TIMEOUT, keeps_session(&mut first, &mut second)).await? {
+        return Err(sqlx::Error::Configuration(MixesSessions.into()));
     }
     first.close().await?;
     second.close().await
@@ -73,18 +74,28 @@ async fn keeps_session(
 /// produces.
 #[must_use]
 pub fn is_from_pooler(error: &(dyn Error + 'static)) -> bool {
-    let causes = successors(Some(error), |error| (*error).source());
-    causes
+    let causes = || successors(Some(error), |error| (*error).source());
+    let mixes_sessions = || causes().any(|error| error.is::<MixesSessions>());
+    let mut causes_of_server = causes()
         .filter_map(|error| error.downcast_ref::<sqlx::Error>())
-        .filter_map(|error| Some((SqlState::of(error)?, error.as_database_error()?.message())))
-        .any(|(code, message)| is_of_pooler(&code, message))
+        .filter_map(|error| Some((SqlState::of(error)?, error.as_database_error()?.message())));
+    causes_of_server.any(|(code, message)| is_of_pooler(&code, message)) || mixes_sessions()
 }
 
-/// A prepared statement of another session; or a setting that every server accepts at the start of
-/// a session, rejected as PgBouncer does.
+/// Messages of PgBouncer about something that every server accepts: a setting at the start of a
+/// session, and a transaction of more than one statement.
+const REJECTED_BY_POOLER: [&str; 2] = [
+    "unsupported startup parameter",
+    "transaction blocks not allowed",
+];
+
+/// A prepared statement of another session, or something that only a pooler rejects.
 fn is_of_pooler(code: &SqlState<'_>, message: &str) -> bool {
-    let rejects_setting = || message.starts_with("unsupported startup parameter");
-    code.is_of_other_session() || (code.is_protocol_violation() && rejects_setting())
+    let rejected = || {
+        let mut all = REJECTED_BY_POOLER.iter();
+        all.any(|rejected| message.starts_with(rejected))
+    };
+    code.is_of_other_session() || (code.is_protocol_violation() && rejected())
 }
 
 #[cfg(test)]
@@ -102,6 +113,10 @@ mod tests {
             (
                 "08P01",
                 "unsupported startup parameter in options: plan_cache_mode",
+            ),
+            (
+                "08P01",
+                "transaction blocks not allowed in statement pooling mode",
             ),
         ] {
             assert!(is_of_pooler(&code.into(), message), "{code} {message}");

@@ -10,16 +10,20 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Executor};
 use tokio::sync::Mutex;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::connect::{LogPool, notice_lost_clients};
+use super::connect::LogPool;
 use super::notices::Notices;
+use super::session::{self, LOCK_TIMEOUT, notice_lost_clients};
+use super::standbys;
+use crate::log::Head;
 use crate::log::failures::LastFailure;
 use crate::sqlstate::is_of_connection;
+use crate::unwritable::Unwritable;
 
 /// Ends remaining sessions of a writer.
 const END_SESSIONS: &str = "
@@ -29,13 +33,13 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 /// A synchronous commit that changes nothing. Its record in the write-ahead log (PostgreSQL 9.6 and
 /// later, with any `wal_level`, available to every role) comes after everything that was committed
 /// before, and the log is flushed and replicated in order. A transaction with an id but without a
-/// record would not wait.
+/// record would not wait. A read-only transaction may emit the record, but could not append.
 const BARRIER: &str = "
 SELECT set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
        set_config('client_min_messages', 'warning', true),
        pg_logical_emit_message(true, 'holdfast', '')
- WHERE NOT pg_is_in_recovery()";
+ WHERE NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
 
 /// Opens, keeps and replaces the session. Clones share it.
 #[derive(Debug, Clone)]
@@ -43,7 +47,6 @@ pub(super) struct Writer {
     /// For ending stuck sessions, because opening one more session could exceed the server's limit;
     /// with the record of failures.
     readers: LogPool,
-    options: PgConnectOptions,
     /// The name of its sessions in `pg_stat_activity`; unique to this writer.
     name: Arc<str>,
     /// Timeout of one response of the server.
@@ -56,6 +59,8 @@ pub(super) struct Writer {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     idle: Option<(PgConnection, Instant)>,
+    /// The head that the last append of this writer left, and the address of its row (`ctid`).
+    head: Option<(Head, String)>,
     /// A session was opened and not returned: it may be stuck.
     is_abandoned: bool,
 }
@@ -74,22 +79,31 @@ impl Slot {
         self.idle = Some((connection, Instant::now()));
         self.is_abandoned = false;
     }
+
+    /// Returns the address of the row of the head `expected`, if it is known; only once, because an
+    /// append that failed leaves it unknown.
+    pub(super) fn address_of(&mut self, expected: &Head) -> Option<String> {
+        let (head, at) = self.head.take()?;
+        (head == *expected).then_some(at)
+    }
+
+    /// Remembers the address of the row of `head`.
+    pub(super) fn remember(&mut self, head: Head, at: Option<String>) {
+        self.head = at.map(|at| (head, at));
+    }
 }
 
-/// Settings of each session of the writer.
-pub(super) const SETTINGS: [(&str, &str); 1] = [
-    // The append's plan does not depend on its arrays, so it is planned once.
-    ("plan_cache_mode", "force_generic_plan"),
-];
+/// The append's plan does not depend on its arrays, so it is planned once. It is planned while the
+/// table of the head is small, so a scan would look as cheap as an address; and the cost of a scan
+/// that cannot be avoided would look worth compiling.
+const PLAN_ONCE: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
 
 impl Writer {
     pub(super) fn new(readers: LogPool, timeout: Duration) -> Self {
-        let options = readers.connect_options().as_ref().clone();
         let name = format!("holdfast writer {}", Uuid::new_v4().simple());
-        let options = options.application_name(&name).options(SETTINGS);
         Self {
             readers,
-            options,
             name: name.into(),
             timeout,
             slot: Arc::default(),
@@ -109,7 +123,12 @@ impl Writer {
         }
         slot.is_abandoned = true;
         let opening = async {
-            let mut connection = PgConnection::connect_with(&self.options).await?;
+            // At present: another host may have been promoted.
+            let options = self.readers.connect_options().as_ref().clone();
+            let options = options.application_name(&self.name);
+            let mut connection = PgConnection::connect_with(&options).await?;
+            connection.execute(PLAN_ONCE).await?;
+            session::bound(&mut connection, LOCK_TIMEOUT).await?;
             notice_lost_clients(&mut connection).await;
             Ok(connection)
         };
@@ -174,6 +193,7 @@ impl Writer {
 
     async fn commit_barrier(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         // Executed, not fetched: CommandComplete follows the commit, the row may not.
+        standbys::required(connection, &self.readers).await?;
         let commit = self.notices.unwarned(connection.execute(BARRIER));
         let done = self.readers.last_failure.within(self.timeout, commit).await;
         let done = done.map_err(|error| {
@@ -184,10 +204,11 @@ impl Writer {
             error
         })?;
         if done.rows_affected() == 0 {
-            let in_recovery = "the server is in recovery (a standby), so it accepts no writes";
-            return Err(sqlx::Error::Protocol(in_recovery.to_owned()));
+            let state = session::State::of(connection).await?;
+            return Err(state.unwritable().unwrap_or(Unwritable::ReadOnly).into());
         }
-        Ok(())
+        // A wait that ended because the setting was taken away is not a replicated commit.
+        standbys::required(connection, &self.readers).await
     }
 }
 
