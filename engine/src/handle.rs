@@ -12,7 +12,7 @@ use domain::values::{
 };
 use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
@@ -407,6 +407,7 @@ impl EngineHandle {
         let submission = Submission {
             request: submitted.into(),
             arrived: self.stamp.now(),
+            queued_at: Instant::now(),
             author: self.author,
         };
         self.queue
@@ -456,5 +457,11 @@ impl EngineHandle {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// The largest number of queued requests; one more is [`CommandError::Overloaded`].
+    #[must_use]
+    pub fn queue_limit(&self) -> usize {
+        self.queue.max_capacity()
     }
 }
