@@ -49,6 +49,7 @@ mod stream_of_orders;
 mod theme;
 mod throttles;
 mod tokens;
+mod traces;
 mod visibility;
 mod waitlist;
 mod webhooks;
