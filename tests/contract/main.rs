@@ -28,6 +28,7 @@ mod layers;
 mod licences;
 mod log;
 mod metrics;
+mod monitoring;
 mod notifications;
 mod openapi;
 mod orders;
