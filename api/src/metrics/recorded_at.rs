@@ -1,7 +1,7 @@
 //! When recent positions of the log were recorded, so that lag can be given in seconds.
 //!
-//! Limit: one sample for each [`SPACING_MS`], and the newest [`KEPT`] samples. A lag is therefore at
-//! most that much too long, and one that is longer than the samples reach is too short.
+//! Limit: one sample for each [`SPACING_MS`], and the newest [`KEPT`] samples. A lag is therefore
+//! at most that much too long, and one that is longer than the samples reach is too short.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
