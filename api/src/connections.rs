@@ -17,6 +17,7 @@
 
 mod address_limit;
 mod bounded;
+mod counts;
 mod heads;
 mod monitored;
 mod socket;
@@ -44,6 +45,8 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::address_limit::AddressPermit;
 pub use self::address_limit::{AddressLimit, Exemptions};
+pub(crate) use self::counts::COUNTS;
+use self::counts::{OpenConnection, Reason};
 pub(crate) use self::monitored::Handover;
 pub use self::monitored::Timeouts;
 use self::monitored::{ConnectionState, MonitoredSocket};
@@ -94,6 +97,8 @@ enum Handler {
 struct ConnectionPermit {
     _connection_permit: OwnedSemaphorePermit,
     _address_permit: Option<AddressPermit>,
+    /// Not for a refused connection.
+    _open: Option<OpenConnection>,
 }
 
 /// Limits on the number of connections and on their duration.
@@ -123,6 +128,7 @@ pub async fn serve(
     closing: CancellationToken,
 ) {
     let connection_permits = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    COUNTS.set_limit(most);
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let tracker = TaskTracker::new();
     let (close, is_closing) = watch::channel(());
@@ -150,7 +156,10 @@ pub async fn serve(
                     ConnectionPermit::refused(refusal_permit),
                     Handler::TooMany(problem),
                 ),
-                Err(_full) => continue,
+                Err(_full) => {
+                    COUNTS.close_unanswered();
+                    continue;
+                }
             },
         };
         let responder = Responder {
@@ -180,8 +189,10 @@ fn admit(
     address_limit: &AddressLimit,
     peer: SocketAddr,
 ) -> Result<ConnectionPermit, Problem> {
-    let address_permit = address_limit.of_peer(peer.ip())?;
+    let address_permit = address_limit.of_peer(peer.ip());
+    let address_permit = address_permit.inspect_err(|_| COUNTS.refuse(Reason::Address))?;
     let full = |_| {
+        COUNTS.refuse(Reason::Limit);
         Problem::unavailable("Limit of concurrent connections reached (HOLDFAST_MAX_CONNECTIONS).")
     };
     let connection_permit = Arc::clone(connection_permits)
@@ -190,6 +201,7 @@ fn admit(
     Ok(ConnectionPermit {
         _connection_permit: connection_permit,
         _address_permit: address_permit,
+        _open: Some(OpenConnection::accepted()),
     })
 }
 
@@ -198,6 +210,7 @@ impl ConnectionPermit {
         Self {
             _connection_permit: refusal_permit,
             _address_permit: None,
+            _open: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - A request that repeats a header with one value is rejected.
 //! - A read with an entity tag gets the server's time, on a 304 too, if its body has no
 //!   `server_time`.
+//! - A request with a `traceparent` is handled as a part of its trace, and the response names it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,10 +12,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
+use trace_context::{TRACEPARENT, TRACESTATE, Trace};
 
 use crate::app::App;
 use crate::extract::repeated_header;
@@ -59,10 +61,12 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Edged<S> {
             let response = Some(problem.into_response());
             return EdgeFuture::Rejected { response };
         }
+        let trace = trace_of(request.headers());
         let reader = request.method().is_safe().then(|| Arc::clone(&self.app));
         EdgeFuture::Handled {
             future: self.inner.call(request),
             reader,
+            trace,
         }
     }
 }
@@ -78,8 +82,23 @@ pin_project! {
             future: F,
             // Present for a read.
             reader: Option<Arc<App>>,
+            // Present if the request names one.
+            trace: Option<Arc<Trace>>,
         },
     }
+}
+
+/// Returns the trace of a request that has a `traceparent`, valid or not. Other requests are in no
+/// trace, which costs them nothing.
+fn trace_of(headers: &HeaderMap) -> Option<Arc<Trace>> {
+    headers.get(TRACEPARENT)?;
+    // A value that is no text is not valid.
+    let texts = |name| {
+        let values = headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap_or_default())
+    };
+    let trace = Trace::of(texts(TRACEPARENT), texts(TRACESTATE));
+    Some(Arc::new(trace))
 }
 
 impl<F: Future<Output = Result<Response, E>>, E> Future for EdgeFuture<F> {
@@ -91,11 +110,23 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for EdgeFuture<F> {
             Projected::Rejected { response } => {
                 Poll::Ready(Ok(response.take().unwrap_or_default()))
             }
-            Projected::Handled { future, reader } => {
-                let mut response = match ready!(future.poll(context)) {
+            Projected::Handled {
+                future,
+                reader,
+                trace,
+            } => {
+                let polled = match &*trace {
+                    Some(trace) => trace_context::sync_scope(trace, || future.poll(context)),
+                    None => future.poll(context),
+                };
+                let mut response = match ready!(polled) {
                     Ok(response) => response,
                     Err(error) => return Poll::Ready(Err(error)),
                 };
+                if let Some(trace) = trace {
+                    let name = HeaderName::from_static(TRACEPARENT);
+                    insert(&mut response, name, &trace.parent());
+                }
                 let headers = response.headers();
                 let is_tagged = headers.contains_key(header::ETAG);
                 if let Some(app) = reader.as_ref().filter(|_| is_tagged)

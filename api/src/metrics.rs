@@ -4,24 +4,33 @@
 //! status classes, problem codes and names defined by this program, so their number is bounded and
 //! none identifies a person, an address or a drop. Event counters cover the whole log as this
 //! process has read it: they are equal on every node of a log and survive a restart. All other
-//! metrics count from the start of this process.
+//! counters count from the start of this process; docs/OPERATING.md has the scope of each one.
 //! Limit: a request is counted when its response starts (immediately for a stream), and not at all
 //! if the client disconnects before that.
 
 mod events;
 mod measured_log;
+mod pools;
 mod process;
+mod queue_waits;
+mod recorded_at;
 mod requests;
 pub(crate) mod scrape;
 
 use std::sync::Arc;
 
+use domain::values::{Position, Timestamp};
+use engine::Observer;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntGauge, Opts, Registry};
+use sqlx::PgPool;
 
-pub use self::events::EventCounts;
+use self::events::EventCounts;
 pub use self::measured_log::{Appends, MeasuredLog};
+use self::pools::Pools;
+use self::queue_waits::QueueWaits;
+use self::recorded_at::RecordedAt;
 pub(crate) use self::requests::{Measure, Requests};
 
 /// The counters that are updated when something happens. Clones share them.
@@ -33,6 +42,9 @@ struct Counted {
     requests: Arc<Requests>,
     appends: Appends,
     events: EventCounts,
+    queue_waits: QueueWaits,
+    recorded_at: RecordedAt,
+    pools: Pools,
     started: f64,
 }
 
@@ -43,6 +55,9 @@ impl Default for Metrics {
             requests: Arc::new(Requests::new(&registry)),
             appends: Appends::new(&registry),
             events: EventCounts::new(&registry),
+            queue_waits: QueueWaits::new(&registry),
+            recorded_at: RecordedAt::default(),
+            pools: Pools::default(),
             started: process::now(),
             registry,
         }))
@@ -56,10 +71,24 @@ impl Metrics {
         self.0.appends.clone()
     }
 
-    /// Returns the counters of events.
+    /// Returns the observer that counts events and the waits of requests.
     #[must_use]
-    pub fn events(&self) -> EventCounts {
-        self.0.events.clone()
+    pub fn observer(&self) -> impl Observer + use<> {
+        let counted = &self.0;
+        (
+            counted.events.clone(),
+            (counted.queue_waits.clone(), counted.recorded_at.clone()),
+        )
+    }
+
+    /// See [`RecordedAt::lag_ms`].
+    pub(crate) fn lag_ms(&self, checkpoint: Position, head: Position, now: Timestamp) -> i64 {
+        self.0.recorded_at.lag_ms(checkpoint, head, now)
+    }
+
+    /// Reports the connections of `pool` under this name from now on.
+    pub fn watch_pool(&self, name: &'static str, pool: &PgPool) {
+        self.0.pools.add(name, pool.clone());
     }
 
     /// Returns a layer that counts requests to `paths`.

@@ -14,6 +14,7 @@ mod due;
 mod order;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::order::MAX_ITEMS;
 use domain::order::pay::LatePayments;
@@ -24,6 +25,7 @@ use infrastructure::codec::{RecordedEvent, RecordedOrderEvent, encode, encode_or
 use infrastructure::feed::Committed;
 use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
 use infrastructure::ports::Ids;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 pub(super) use self::command::Context;
@@ -53,6 +55,7 @@ pub(super) struct Entry {
     /// For the items of an order; empty for other requests.
     item_ids: Vec<CandidateIds>,
     arrived: Timestamp,
+    queued_at: Instant,
     author: Option<AdminName>,
 }
 
@@ -88,6 +91,7 @@ impl Entry {
         let Submission {
             request,
             arrived,
+            queued_at,
             author,
         } = submission;
         let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
@@ -120,6 +124,7 @@ impl Entry {
             ids,
             item_ids,
             arrived,
+            queued_at,
             author,
         }
     }
@@ -207,6 +212,12 @@ impl Draft {
 
     pub(super) fn is_empty(&self) -> bool {
         self.decided.is_empty() && self.pending.is_empty()
+    }
+
+    /// How long each of its requests has waited at `now`.
+    pub(super) fn waits(&self, now: Instant) -> impl Iterator<Item = Duration> {
+        let decided = self.decided.iter();
+        decided.map(move |decided| now.saturating_duration_since(decided.entry.queued_at))
     }
 
     pub(super) fn has_events(&self) -> bool {

@@ -13,7 +13,7 @@ use domain::values::{
 use infrastructure::ports::Clock;
 use infrastructure::unwritable::Unwritable;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::request::{
     Accepted, AdjustStock, CancelDrop, CancelOrder, ChangeHold, ChangeSale, CommandError,
@@ -410,6 +410,7 @@ impl EngineHandle {
         let submission = Submission {
             request: submitted.into(),
             arrived: self.stamp.now(),
+            queued_at: Instant::now(),
             author: self.author,
         };
         self.queue
@@ -459,5 +460,11 @@ impl EngineHandle {
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// The largest number of queued requests; one more is [`CommandError::Overloaded`].
+    #[must_use]
+    pub fn queue_limit(&self) -> usize {
+        self.queue.max_capacity()
     }
 }

@@ -12,6 +12,7 @@ use domain::values::{AdminName, DropId, OrderId, Timestamp};
 use domain::{DropEvent, OrderEvent, Refusal};
 use infrastructure::feed::Committed;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::draft::Context;
 use super::request::{
@@ -108,6 +109,8 @@ pub(super) struct Submission {
     pub(super) request: AnyRequest,
     /// The arrival time, which decides if the request has to wait.
     pub(super) arrived: Timestamp,
+    /// When it was queued; measures its wait.
+    pub(super) queued_at: Instant,
     /// Its administrator, if it has one.
     pub(super) author: Option<AdminName>,
 }

@@ -259,7 +259,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let mut draft = std::mem::replace(&mut self.draft, next);
         let batch = Arc::new(draft.take_batch());
         debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
-        self.sent_at = Instant::now();
+        self.report_waits(&draft);
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
         let is_durable = self.is_durable();
         let outcome = tokio::spawn(async move { append_durably(&log, &sent, is_durable).await });
@@ -268,6 +268,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             batch,
             outcome,
         });
+    }
+
+    /// Notes that `draft` is sent now.
+    fn report_waits(&mut self, draft: &Draft) {
+        self.sent_at = Instant::now();
+        for wait in draft.waits(self.sent_at) {
+            self.observer.waited(wait);
+        }
     }
 
     /// Reports whether anything is waiting to be decided or sent, or may be due.
@@ -414,7 +422,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return Ok(());
         }
         let batch = draft.take_batch();
-        self.sent_at = Instant::now();
+        self.report_waits(&draft);
         let outcome = turn.append(&batch).await;
         self.settle(draft, &batch, outcome).await
     }

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::thread;
 
 use audit::AuditArgs;
@@ -13,6 +14,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
+use terminal::json_lines::JsonLines;
 use terminal::text::without_credentials;
 use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
@@ -44,8 +46,34 @@ pub struct Cli {
     #[arg(long, env = "HOLDFAST_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
 
+    /// Format of the log lines on standard error: text, or one JSON object in each line.
+    #[arg(
+        long,
+        env = "HOLDFAST_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        global = true
+    )]
+    log_format: LogFormat,
+
     #[command(flatten)]
     serve: Settings,
+}
+
+/// See [`Cli::log_format`].
+#[derive(Debug, Clone, Copy)]
+struct LogFormat(logging::Format);
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self(logging::Format::Text)),
+            "json" => Ok(Self(logging::Format::Json)),
+            _ => Err("expected text or json"),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,12 +130,7 @@ pub fn main() -> ExitCode {
         Some(Command::Log(_)) => quarantines_hidden(log_filter()),
         _ => log_filter(),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(logging::start())
-        .with_ansi(std::io::stderr().is_terminal())
-        .log_internal_errors(false)
-        .init();
+    start_logging(filter, cli.log_format);
     std::panic::set_hook(Box::new(log_panic));
     raise_open_files();
     let is_server = matches!(
@@ -129,6 +152,18 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     logging::flush();
     code
+}
+
+fn start_logging(filter: EnvFilter, LogFormat(format): LogFormat) {
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(logging::start(format))
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false);
+    match format {
+        logging::Format::Text => lines.init(),
+        logging::Format::Json => lines.event_format(JsonLines).init(),
+    }
 }
 
 impl Cli {

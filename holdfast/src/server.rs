@@ -281,11 +281,14 @@ impl Core {
         );
         let database = database.requiring(settings.require_sync);
         let log = PostgresLog::new(database.pool.clone());
-        let appended = PostgresLog::new(database.engine_pool().await?);
+        let engine_pool = database.engine_pool().await?;
+        let appended = PostgresLog::new(engine_pool.clone());
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let stopping = CancellationToken::new();
 
         let (observers, shards, notification_shards) = Observers::open(settings);
+        observers.metrics.watch_pool("reads", &database.pool);
+        observers.metrics.watch_pool("engine", &engine_pool);
         let engine_log = MeasuredLog::new(appended.clone(), observers.metrics.appends());
         let loading = engine::load(
             engine_log,
@@ -476,7 +479,7 @@ impl Observers {
                 self.views.clone(),
                 (
                     (self.hub.clone(), self.notification_hub.clone()),
-                    (self.lateness.clone(), self.metrics.events()),
+                    (self.lateness.clone(), self.metrics.observer()),
                 ),
             ),
         )

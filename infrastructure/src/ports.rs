@@ -138,6 +138,10 @@ pub trait Observer: Send + 'static {
 
     /// The same for an order.
     fn order_readmitted(&mut self, _: &ReadmittedOrder) {}
+
+    /// The batch that a request was decided for is sent to the log. The request has waited this
+    /// long in the queue; one that is decided again after a conflict is reported again.
+    fn waited(&mut self, _: Duration) {}
 }
 
 impl Observer for Feed {
@@ -177,5 +181,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn order_readmitted(&mut self, readmitted: &ReadmittedOrder) {
         self.0.order_readmitted(readmitted);
         self.1.order_readmitted(readmitted);
+    }
+
+    fn waited(&mut self, wait: Duration) {
+        self.0.waited(wait);
+        self.1.waited(wait);
     }
 }

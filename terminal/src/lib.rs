@@ -6,6 +6,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod arguments;
+pub mod json_lines;
 pub mod logging;
 pub mod progress;
 pub mod table;

@@ -19,6 +19,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use crate::json_lines;
+
 /// Lines that may wait to be written; further ones are lost.
 const QUEUE_LINES: usize = 8_192;
 /// How long an exiting process waits for its last lines.
@@ -43,11 +45,20 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// See [`crate::json_lines`].
+    Json,
+}
+
 /// Starts the thread that writes to standard error. If the thread cannot be started, every line is
-/// lost.
-pub fn start() -> LogLines {
+/// lost. The format is that of the lines that the thread itself adds.
+pub fn start(format: Format) -> LogLines {
     LINES
-        .get_or_init(|| LogLines::onto(io::stderr(), QUEUE_LINES))
+        .get_or_init(|| LogLines::onto(io::stderr(), QUEUE_LINES, format))
         .clone()
 }
 
@@ -59,12 +70,13 @@ pub fn flush() {
 }
 
 impl LogLines {
-    fn onto(output: impl Write + Send + 'static, most: usize) -> Self {
+    fn onto(output: impl Write + Send + 'static, most: usize, format: Format) -> Self {
         let (queue, waiting) = sync_channel(most);
         let lost = Arc::<AtomicU64>::default();
         let lines = Lines {
             output,
             lost: Arc::clone(&lost),
+            format,
             is_torn: false,
         };
         let named = thread::Builder::new().name("log".to_owned());
@@ -114,6 +126,7 @@ impl<'a> MakeWriter<'a> for LogLines {
 struct Lines<W> {
     output: W,
     lost: Arc<AtomicU64>,
+    format: Format,
     /// The last line was only partly written.
     is_torn: bool,
 }
@@ -132,7 +145,7 @@ impl<W: Write> Lines<W> {
         let lost = self.lost.swap(0, Ordering::Relaxed);
         let reported = match lost {
             0 => Ok(()),
-            lost => self.put(report(lost).as_bytes()),
+            lost => self.put(report(lost, self.format).as_bytes()),
         };
         let left = match reported {
             Ok(()) => u64::from(self.put(line).is_err()),
@@ -161,12 +174,16 @@ impl<W: Write> Lines<W> {
     }
 }
 
-fn report(lost: u64) -> String {
+fn report(lost: u64, format: Format) -> String {
+    let message = format!("{lost} log lines were lost: standard error did not accept them");
+    if format == Format::Json {
+        let members = [("message".to_owned(), message.into())];
+        let line = json_lines::line("WARN", module_path!(), members.into_iter().collect(), None);
+        return format!("{line}\n");
+    }
     let mut time = String::new();
     let _infallible = SystemTime.format_time(&mut Writer::new(&mut time));
-    format!(
-        "{time}  WARN terminal::logging: {lost} log lines were lost: standard error did not accept them\n"
-    )
+    format!("{time}  WARN terminal::logging: {message}\n")
 }
 
 #[cfg(test)]
@@ -246,7 +263,7 @@ mod tests {
     #[test]
     fn lines_lost_to_a_full_disk_are_counted_once_writes_succeed() {
         let output = Output::default();
-        let lines = LogLines::onto(output.clone(), 10);
+        let lines = LogLines::onto(output.clone(), 10, Format::Text);
         log(&lines, "one\n");
         lines.flush(TIMEOUT);
         output.set(|state| state.capacity = Some(2));
@@ -264,7 +281,7 @@ mod tests {
     #[test]
     fn blocked_output_loses_lines_without_blocking_the_logger() {
         let output = Output::default();
-        let lines = LogLines::onto(output.clone(), 2);
+        let lines = LogLines::onto(output.clone(), 2, Format::Text);
         output.set(|state| state.is_blocked = true);
         log(&lines, "under way\n");
         output.wait_for_write();
@@ -279,5 +296,16 @@ mod tests {
         assert_eq!(written.first().map(String::as_str), Some("under way"));
         assert!(written.contains(&LOST.to_owned()), "{written:?}");
         assert_eq!(written.len(), 5, "{written:?}");
+    }
+
+    #[test]
+    fn report_of_lost_lines_is_an_object_among_objects() {
+        let text = report(2, Format::Json);
+        assert!(text.ends_with("}\n"), "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert_eq!(line["target"], "terminal::logging");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with("2 log lines were lost"), "{line}");
     }
 }

@@ -7,14 +7,15 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate of the product with the crates of ours that it may use.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("domain", &[]),
-    ("terminal", &[]),
+    ("trace-context", &[]),
+    ("terminal", &["trace-context"]),
     ("private-postgres", &[]),
     ("infrastructure", &["domain"]),
     ("engine", &["domain", "infrastructure"]),
     ("projections", &["domain", "infrastructure"]),
-    ("webhooks", &["domain", "infrastructure"]),
+    ("webhooks", &["domain", "infrastructure", "trace-context"]),
     ("catalogue", &["domain", "infrastructure", "webhooks"]),
     (
         "push",
@@ -23,10 +24,11 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "domain",
             "infrastructure",
             "projections",
+            "trace-context",
             "webhooks",
         ],
     ),
-    ("payments", &["domain"]),
+    ("payments", &["domain", "trace-context"]),
     ("tokens", &["domain"]),
     (
         "settlement",
@@ -59,6 +61,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "push",
             "settlement",
             "tokens",
+            "trace-context",
             "webhooks",
         ],
     ),

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use harness::{App, Launch, eventually, fetch, text};
 use reqwest::Method;
 use serde_json::json;
+use tokio::net::TcpStream;
 
 /// One scrape: samples by name and labels as written, and the declared type of each family.
 #[derive(Debug, Default)]
@@ -184,6 +185,12 @@ async fn metrics_agree_with_the_log() {
             ("holdfast_units_held_total", 8.0),
             ("holdfast_units_sold_total", 3.0),
             ("holdfast_release_lateness_seconds_count", 1.0),
+            ("holdfast_open_holds", 2.0),
+            ("holdfast_held_units", 3.0),
+            ("holdfast_waitlist_entries", 0.0),
+            (r#"holdfast_events_appended_total{type="HoldPlaced"}"#, 6.0),
+            // Nine requests for holds, and one for each other event except an expiry and a start.
+            ("holdfast_engine_queue_wait_seconds_count", 14.0),
             ("holdfast_oversell_attempts_blocked_total", 1.0),
             ("holdfast_throttle_blocks_total", 1.0),
             ("holdfast_limit_refusals_total", 1.0),
@@ -274,6 +281,9 @@ async fn only_counts_from_the_log_survive_a_restart() {
         &[
             ("holdfast_holds_placed_total", 6.0),
             ("holdfast_units_sold_total", 3.0),
+            ("holdfast_open_holds", 2.0),
+            ("holdfast_held_units", 3.0),
+            (r#"holdfast_events_appended_total{type="HoldPlaced"}"#, 0.0),
             ("holdfast_oversell_attempts_blocked_total", 0.0),
             (r#"holdfast_problems_total{code="sold_out"}"#, 0.0),
         ],
@@ -369,6 +379,68 @@ async fn orders_are_counted_by_status_from_the_log() {
     same(&Scrape::of(&app).await, &counts);
     let app = app.restart().await;
     same(&Scrape::of(&app).await, &counts);
+}
+
+#[tokio::test]
+async fn waitlists_changed_holds_and_connections_are_measured() {
+    let launch = Launch::fresh().await;
+    let app = launch
+        .with("HOLDFAST_UNLIMITED_NETWORKS", "none")
+        .with("HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", "3")
+        .start()
+        .await;
+    let drop = app.create_drop(2, json!({ "max_per_hold": 2 })).await;
+    let two = json!({ "buyer_id": "ann", "quantity": 2 });
+    let hold = app.hold_with(&drop, &harness::key(), &two).await.ok(201);
+    app.joined(&drop, "bob", 1).await;
+    app.joined(&drop, "cid", 1).await;
+    let counts = |open: f64, held: f64, waiting: f64| {
+        [
+            ("holdfast_open_holds", open),
+            ("holdfast_held_units", held),
+            ("holdfast_waitlist_entries", waiting),
+        ]
+    };
+    same(&Scrape::of(&app).await, &counts(1.0, 2.0, 2.0));
+    // One unit returns and is offered to the first entry.
+    let change = app.request(Method::PATCH, &format!("/v1/holds/{}", text(&hold["id"])));
+    fetch(change.json(&json!({ "quantity": 1 }))).await.ok(200);
+    eventually("the unit is offered", || async {
+        let scrape = Scrape::of(&app).await;
+        (scrape.get("holdfast_open_holds") == 2.0).then_some(())
+    })
+    .await;
+    let scrape = Scrape::of(&app).await;
+    same(&scrape, &counts(2.0, 2.0, 1.0));
+    let version = format!(
+        "holdfast_build_info{{version=\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    );
+    let in_use = |pool: &str| {
+        let limit = format!("holdfast_database_pool_limit{{pool=\"{pool}\"}}");
+        scrape.get(&limit)
+    };
+    assert_eq!(scrape.get(&version), 1.0);
+    assert!(in_use("reads") >= 6.0 && in_use("engine") == 2.0);
+    assert!(scrape.get("holdfast_connections_open") >= 1.0);
+    assert!(scrape.get("holdfast_connections_accepted_total") >= 1.0);
+    let refused = r#"holdfast_connections_refused_total{reason="address"}"#;
+    assert_eq!(scrape.get(refused), 0.0);
+    let address = app.address().trim_start_matches("http://").to_owned();
+    // More connections than the address may have, all open at the same time.
+    let connect = || async { TcpStream::connect(&address).await.unwrap() };
+    let _open = [
+        connect().await,
+        connect().await,
+        connect().await,
+        connect().await,
+    ];
+    eventually("a connection was refused", || async {
+        // The client's own connection was accepted before.
+        let scrape = Scrape::of(&app).await;
+        (scrape.get(refused) >= 1.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

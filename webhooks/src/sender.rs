@@ -230,7 +230,11 @@ fn request(attempt: &Attempt) -> Result<Request<Full<Bytes>>, hyper::http::Error
         at,
     } = attempt;
     let timestamp = at.millis().div_euclid(1000);
-    Request::post(url.as_str())
+    let mut request = Request::post(url.as_str());
+    for (name, value) in trace_context::headers() {
+        request = request.header(name, value);
+    }
+    request
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, concat!("Holdfast/", env!("CARGO_PKG_VERSION")))
         .header("webhook-id", webhook_id)

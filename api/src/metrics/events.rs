@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use domain::DropEvent;
 use domain::order::{OrderEvent, OrderStatus};
+use domain::values::Quantity;
 use engine::Observer;
 use infrastructure::codec::{RecordedEvent, RecordedOrderEvent};
 use infrastructure::feed::{Committed, Readmitted, ReadmittedOrder};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntGaugeVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
 use super::registered;
 
 /// Buckets of the delay of expiries, in seconds: from a wake-up of the engine to an outage.
-const LATENESS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0, 60.0];
+const LATENESS: [f64; 17] = [
+    0.001, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 5.0,
+    10.0, 60.0,
+];
 
 /// Counts of events in the whole log, as far as this process has read it. Clones share them.
 #[derive(Debug, Clone)]
@@ -47,6 +51,9 @@ pub struct EventCounts {
     fulfilments: IntCounter,
     /// By status.
     orders: IntGaugeVec,
+    open_holds: IntGauge,
+    held_units: IntGauge,
+    waitlist_entries: IntGauge,
     release_lateness: Histogram,
 }
 
@@ -57,13 +64,18 @@ impl EventCounts {
                 registry,
                 IntCounter::new(
                     format!("holdfast_{name}_total"),
-                    format!("{counted}, in the whole log."),
+                    format!("{counted}, in the whole log: the same at every instance."),
                 ),
             )
         };
+        let gauge = |name: &str, counted: &str| {
+            let help = format!("{counted}, in the whole log: the same at every instance.");
+            registered(registry, IntGauge::new(format!("holdfast_{name}"), help))
+        };
         let lateness = HistogramOpts::new(
             "holdfast_release_lateness_seconds",
-            "Delay from a hold's deadline until its expiry was recorded, in the whole log.",
+            "Delay from a hold's deadline until its expiry was recorded, in the whole log: the same \
+             at every instance.",
         );
         Self {
             drops_scheduled: counter("drops_scheduled", "Drops scheduled"),
@@ -107,6 +119,9 @@ impl EventCounts {
             orders_expired: counter("orders_expired", "Orders expired"),
             fulfilments: counter("order_fulfilments", "Steps in the fulfilment of orders"),
             orders: orders_by_status(registry),
+            open_holds: gauge("open_holds", "Holds that are neither purchased nor over"),
+            held_units: gauge("held_units", "Units in these holds"),
+            waitlist_entries: gauge("waitlist_entries", "Waiting entries of all waitlists"),
             release_lateness: registered(
                 registry,
                 Histogram::with_opts(lateness.buckets(LATENESS.into())),
@@ -128,21 +143,32 @@ impl EventCounts {
             DropEvent::HoldPlaced(event) => {
                 self.holds_placed.inc();
                 self.units_held.inc_by(event.quantity.get().into());
+                self.open_holds.inc();
+                self.held_units.add(event.quantity.get().into());
+                if event.waitlist_entry.is_some() {
+                    self.waitlist_entries.dec();
+                }
             }
             DropEvent::HoldExtended(_) => self.holds_extended.inc(),
             DropEvent::HoldChanged(event) => {
                 self.holds_changed.inc();
                 self.units_held.inc_by(event.units_held().into());
+                self.held_units.add(event.units_added());
             }
             DropEvent::HoldExpired(event) => {
                 self.holds_expired.inc();
+                self.resolved(event.quantity);
                 let late = recorded.recorded_at.millis() - event.expired_at.millis();
                 let late = u32::try_from(late.max(0)).unwrap_or(u32::MAX);
                 self.release_lateness.observe(f64::from(late) / 1000.0);
             }
-            DropEvent::HoldReleased(_) => self.holds_released.inc(),
+            DropEvent::HoldReleased(event) => {
+                self.holds_released.inc();
+                self.resolved(event.quantity);
+            }
             DropEvent::PurchaseConfirmed(event) => {
                 self.purchases_confirmed.inc();
+                self.resolved(event.quantity);
                 self.units_sold.inc_by(event.quantity.get().into());
             }
             DropEvent::PurchaseRefunded(event) => {
@@ -150,14 +176,26 @@ impl EventCounts {
                 self.units_refunded.inc_by(event.quantity.get().into());
             }
             DropEvent::StockAdjusted(_) => self.stock_adjustments.inc(),
-            DropEvent::WaitlistJoined(_) => self.waitlist_joined.inc(),
-            DropEvent::WaitlistLeft(_) => self.waitlist_left.inc(),
+            DropEvent::WaitlistJoined(_) => {
+                self.waitlist_joined.inc();
+                self.waitlist_entries.inc();
+            }
+            DropEvent::WaitlistLeft(_) => {
+                self.waitlist_left.inc();
+                self.waitlist_entries.dec();
+            }
             DropEvent::CodesCreated(event) => self.codes_created.inc_by(event.digests.len() as u64),
         }
     }
 }
 
 impl EventCounts {
+    /// A hold of this many units was purchased, released, or expired.
+    fn resolved(&self, quantity: Quantity) {
+        self.open_holds.dec();
+        self.held_units.sub(quantity.get().into());
+    }
+
     fn count_order(&self, recorded: &RecordedOrderEvent) {
         let (counter, before, after) = match &recorded.event {
             OrderEvent::OrderPlaced(_) => (&self.orders_placed, None, OrderStatus::Pending),
@@ -196,7 +234,7 @@ impl EventCounts {
 fn orders_by_status(registry: &Registry) -> IntGaugeVec {
     let options = Opts::new(
         "holdfast_orders",
-        "Orders by status, in the whole log; refunded ones count as paid.",
+        "Orders by status, in the whole log: the same at every instance. Refunded ones count as paid.",
     );
     let orders = registered(registry, IntGaugeVec::new(options, &["status"]));
     for status in [

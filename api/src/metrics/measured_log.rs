@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use domain::values::{Position, Timestamp};
+use domain::{DropEvent, OrderEvent};
+use hashbrown::HashMap;
 use infrastructure::erasure::Erased;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent, StreamId, Turn};
@@ -14,8 +16,9 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Regi
 use super::registered;
 
 /// Buckets in seconds, from a commit on a fast disk to the engine's timeout.
-const DURATIONS: [f64; 12] = [
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+const DURATIONS: [f64; 21] = [
+    0.000_25, 0.000_5, 0.001, 0.001_5, 0.002, 0.002_5, 0.003, 0.004, 0.005, 0.006, 0.007_5, 0.01,
+    0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 5.0,
 ];
 /// Buckets of events per append.
 const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0];
@@ -32,6 +35,9 @@ pub struct Appends {
     rejected: IntCounter,
     from_future: IntCounter,
     outages: IntCounter,
+    turn_wait: Histogram,
+    /// By type, in this process.
+    appended: Arc<HashMap<&'static str, IntCounter>>,
     is_away: Arc<AtomicBool>,
 }
 
@@ -43,6 +49,10 @@ impl Appends {
         );
         let events =
             HistogramOpts::new("holdfast_log_append_events", "Events per committed append.");
+        let turn_wait = HistogramOpts::new(
+            "holdfast_log_turn_wait_seconds",
+            "Wait for an append turn, while several instances append to one log.",
+        );
         let help = "Appends by outcome: committed, confirmed (nothing to append, the head is as \
                     expected), conflict, unknown, rejected, from_future (this clock is ahead of \
                     the database's).";
@@ -70,6 +80,11 @@ impl Appends {
                     "Outages: how often the log became unreachable for the engine.",
                 ),
             ),
+            turn_wait: registered(
+                registry,
+                Histogram::with_opts(turn_wait.buckets(DURATIONS.into())),
+            ),
+            appended: Arc::new(appended_by_type(registry)),
             is_away: Arc::default(),
         }
     }
@@ -82,6 +97,11 @@ impl Appends {
             Ok(()) if batch.events.is_empty() => self.confirmed.inc(),
             Ok(()) => {
                 self.committed.inc();
+                for event in &batch.events {
+                    if let Some(counter) = self.appended.get(&*event.event_type) {
+                        counter.inc();
+                    }
+                }
                 self.events.observe(f64::from(
                     u32::try_from(batch.events.len()).unwrap_or(u32::MAX),
                 ));
@@ -105,6 +125,21 @@ impl Appends {
             self.outages.inc();
         }
     }
+}
+
+/// Returns the counters of the events that this process appends, by type. In contrast to the counts
+/// of the whole log, their sum over all processes counts no event twice.
+fn appended_by_type(registry: &Registry) -> HashMap<&'static str, IntCounter> {
+    let help = "Events that this instance has appended to the log, by type. The rare append whose \
+                outcome was unknown at first is not counted.";
+    let counters = registered(
+        registry,
+        IntCounterVec::new(Opts::new("holdfast_events_appended_total", help), &["type"]),
+    );
+    let types = DropEvent::TYPES.iter().chain(OrderEvent::TYPES);
+    types
+        .map(|&name| (name, counters.with_label_values(&[name])))
+        .collect()
 }
 
 /// An [`EventLog`] that counts its use.
@@ -183,7 +218,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
     }
 
     async fn take_turn(&self) -> Result<Self::Turn, LogError> {
+        let since = Instant::now();
         let turn = self.log.take_turn().await;
+        if turn.is_ok() {
+            let wait = since.elapsed().as_secs_f64();
+            self.appends.turn_wait.observe(wait);
+        }
         self.appends.observed(&turn);
         let appends = self.appends.clone();
         turn.map(|turn| MeasuredTurn { turn, appends })

@@ -22,8 +22,9 @@ use tower::{Layer, Service};
 use super::registered;
 
 /// Buckets in seconds, from a read from memory to the engine's timeout.
-const DURATIONS: [f64; 13] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+const DURATIONS: [f64; 20] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.002_5, 0.003, 0.004, 0.005, 0.006, 0.007_5, 0.01,
+    0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 5.0,
 ];
 /// Any other method is counted as `other`, because a client can choose any name.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "other"];

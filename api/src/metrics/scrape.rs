@@ -15,6 +15,7 @@ use crate::problem::Problem;
 pub(crate) async fn scrape(State(app): State<App>) -> Result<Response, Problem> {
     let mut families = app.metrics.0.registry.gather();
     families.extend(state::families(&app));
+    families.extend(app.metrics.0.pools.families());
     families.extend(process::families(app.metrics.0.started));
     families.sort_by(|a, b| a.name().cmp(b.name()));
     let mut text = vec![];

@@ -100,9 +100,12 @@ impl Http {
 
     async fn send<T: DeserializeOwned>(
         &self,
-        request: hyper::http::request::Builder,
+        mut request: hyper::http::request::Builder,
         body: Bytes,
     ) -> Result<T, PaymentError> {
+        for (name, value) in trace_context::headers() {
+            request = request.header(name, value);
+        }
         let request = request
             .header(AUTHORIZATION, self.authorization.clone())
             .header("stripe-version", API_VERSION)

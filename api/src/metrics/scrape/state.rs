@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::values::Position;
 use engine::Health;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -10,19 +11,71 @@ use settlement::counts::{OpenJobs, Outcome};
 use settlement::store::JobKind;
 
 use crate::app::App;
+use crate::connections::COUNTS;
 use crate::metrics::{counter, gauge, gauges, made};
 use crate::problem;
 
 /// Returns the current values.
 pub(super) fn families(app: &App) -> Vec<MetricFamily> {
     [
+        build(),
         engine(app),
+        connections(),
         projections(app),
         refusals(app),
         stream(app),
         webhooks(app),
         push(app),
         payment_jobs(app),
+    ]
+    .concat()
+}
+
+fn build() -> Vec<MetricFamily> {
+    gauges(
+        "holdfast_build_info",
+        "Always 1; the version of the program is a label.",
+        "version",
+        [(env!("CARGO_PKG_VERSION"), 1)],
+    )
+}
+
+fn connections() -> Vec<MetricFamily> {
+    let refused = made(IntCounterVec::new(
+        Opts::new(
+            "holdfast_connections_refused_total",
+            "Refused connections, by reason: limit (HOLDFAST_MAX_CONNECTIONS), address \
+             (HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS).",
+        ),
+        &["reason"],
+    ));
+    for (reason, count) in COUNTS.refused() {
+        refused.with_label_values(&[reason]).inc_by(count);
+    }
+    [
+        refused.collect(),
+        counter(
+            "holdfast_connections_accepted_total",
+            "Accepted connections, refused ones not included.",
+            COUNTS.accepted(),
+        ),
+        counter(
+            "holdfast_connections_closed_unanswered_total",
+            "Refused connections that were closed without a response, because too many were \
+             refused at the same time.",
+            COUNTS.unanswered(),
+        ),
+        gauge(
+            "holdfast_connections_open",
+            "Open connections of clients, streams included.",
+            COUNTS.open(),
+        ),
+        gauge(
+            "holdfast_connections_limit",
+            "The largest number of open connections, by HOLDFAST_MAX_CONNECTIONS and the limit of \
+             open files.",
+            COUNTS.limit(),
+        ),
     ]
     .concat()
 }
@@ -39,6 +92,11 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             "holdfast_engine_queue_depth",
             "Requests in the engine's queue.",
             app.engine.queued() as u64,
+        ),
+        gauge(
+            "holdfast_engine_queue_limit",
+            "The largest number of requests in the engine's queue (HOLDFAST_QUEUE).",
+            app.engine.queue_limit() as u64,
         ),
         gauge(
             "holdfast_log_head_position",
@@ -95,7 +153,22 @@ fn projections(app: &App) -> Vec<MetricFamily> {
     let halted = now
         .iter()
         .map(|&(name, _, is_halted)| (name, u64::from(is_halted)));
+    let seconds = made(GaugeVec::new(
+        Opts::new(
+            "holdfast_projection_lag_seconds",
+            "Age of the first event that the projection's table does not reflect yet; 0 if there \
+             is none. Up to 0.1 s too long, and at most about an hour.",
+        ),
+        &["projection"],
+    ));
+    for &(name, checkpoint, _) in &now {
+        let (checkpoint, head) = (Position(checkpoint), Position(head));
+        let lag = app.metrics.lag_ms(checkpoint, head, app.now());
+        let lag = Duration::from_millis(lag.unsigned_abs());
+        seconds.with_label_values(&[name]).set(lag.as_secs_f64());
+    }
     [
+        seconds.collect(),
         gauges(
             "holdfast_projection_checkpoint_position",
             "The position up to which the projection's table reflects the log.",
