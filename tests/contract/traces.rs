@@ -1,7 +1,5 @@
 //! docs/OPERATING.md on log lines as JSON and on W3C trace context.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use harness::{ADMIN_KEY, App, Launch, Receiver, eventually, fetch, key, text};
 use reqwest::Method;
 use serde_json::{Value, json};

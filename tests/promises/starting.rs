@@ -1,8 +1,6 @@
 //! A server that reads the event log responds: a supervisor sees that it is alive, an operator its
 //! progress, and a client that it has to retry.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use std::net::TcpListener;
 
 use harness::{Api, App, eventually};
