@@ -181,7 +181,6 @@ mod tests {
             ("https://shop.example/", "https://shop.example"),
             ("https://shop.example/path", "https://shop.example"),
             ("https://shop.example?a=b", "https://shop.example"),
-            ("https://user@shop.example", "https://shop.example"),
             ("https://Shop.example", "https://shop.example"),
             ("https://shop.example:443", "https://shop.example"),
             ("http://shop.example:80", "http://shop.example"),
@@ -192,6 +191,10 @@ mod tests {
                 format!("{text:?} is not an origin as browsers send it: write {written}");
             assert_eq!(error, expected);
         }
+        // It is not quoted: it may be a password.
+        let error = "https://user@shop.example".parse::<PermittedOrigins>();
+        let expected = "an origin must not have a user name or password";
+        assert_eq!(error.unwrap_err(), expected);
     }
 
     #[test]

@@ -42,6 +42,7 @@ const ALLOWED = new Map([
   ["Content-Type", "the name of a header"],
   ["Idempotency-Key", "the name of a header"],
   ["Bearer ", "a scheme of authorization"],
+  ["text/event-stream, application/problem+json", "types that a stream may have"],
   ["Enter", "the name of a key"],
   ["Notification", "push.js: the name of an interface"],
   ["required", "frames/shop.html: the value of a setting"],
