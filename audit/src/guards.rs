@@ -6,7 +6,7 @@
 use sqlx::PgConnection;
 
 /// The triggers that the migrations create, and that fire even in replication sessions.
-const GUARDS: [(&str, &str); 8] = [
+const GUARDS: [(&str, &str); 9] = [
     ("events", "place_stock_event"),
     ("events", "refuse_beyond_head"),
     ("events", "refuse_later_than_head"),
@@ -14,6 +14,7 @@ const GUARDS: [(&str, &str); 8] = [
     ("events", "refuse_truncating"),
     ("log_head", "refuse_future"),
     ("log_head", "refuse_moving_back"),
+    ("log_head", "refuse_second_head"),
     ("log_head", "refuse_truncating"),
 ];
 

@@ -52,7 +52,7 @@ pub struct DatabaseSettings {
     pub postgres: Source,
 
     /// Connections to PostgreSQL for reads and projections; the engine has four more of its own.
-    /// Lowered to what the database grants.
+    /// Lowered to the limit of the database.
     #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = whole::<u32, LEAST_CONNECTIONS, 500>)]
     pub connections: u32,
 }
@@ -235,7 +235,7 @@ async fn writable(
     Ok((address.for_writes(), None))
 }
 
-/// Returns the size of the pool: what is wanted, or what `limit` leaves.
+/// Returns the size of the pool: `wanted`, or the rest that `limit` leaves.
 fn granted(wanted: u32, limit: ConnectionLimit) -> Result<u32, DatabaseError> {
     let left = limit.connections.saturating_sub(OWN);
     if left < LEAST_CONNECTIONS {

@@ -191,6 +191,7 @@ impl Cli {
             Some(_) => matches(file.defaults(definition.clone())),
             None => given,
         };
+        refuse_other_address(leaf(&given));
         let cli = Self::from_arg_matches(&given);
         let cli = cli.unwrap_or_else(|error| error.format(&mut Self::definition()).exit());
         let in_force = match cli.command {
@@ -198,6 +199,23 @@ impl Cli {
             _ => String::new(),
         };
         (cli, in_force)
+    }
+}
+
+/// Ends the process if the address of the database would be replaced by one of less precedence,
+/// such as that of a flag by `HOLDFAST_DIRECT_URL`: a command would work on another database.
+fn refuse_other_address(matches: &ArgMatches) {
+    let source = |id| {
+        let is_known = matches.try_contains_id(id).unwrap_or(false);
+        is_known.then(|| matches.value_source(id)).flatten()
+    };
+    // The sources are ordered by precedence.
+    if source("direct_url").is_some_and(|direct| Some(direct) < source("database_url")) {
+        terminal::say(
+            "holdfast: HOLDFAST_DIRECT_URL would be used instead of the database URL that was \
+             given: give --direct-url as well, or remove HOLDFAST_DIRECT_URL",
+        );
+        std::process::exit(INVALID_SETTINGS);
     }
 }
 

@@ -39,8 +39,8 @@ use engine::{
 };
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
-use infrastructure::log::EventLog as _;
 use infrastructure::log::postgres::{CannotAppend, PostgresLog};
+use infrastructure::log::{EventLog as _, Head};
 use payments::{Demo, Secret, Stripe};
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
@@ -150,8 +150,8 @@ struct Core {
     tasks: Tasks,
 }
 
-/// What follows from the settings alone: the keys and tokens of clients, payments and pushes, and
-/// the brand with its pages.
+/// Everything that follows from the settings alone: the keys and tokens of clients, payments and
+/// pushes, and the brand with its pages.
 struct Access {
     keys: Keys,
     buyer_tokens: Option<BuyerTokens>,
@@ -306,8 +306,7 @@ impl Core {
             if let Ok(head) = log.head().await {
                 begin(head.position);
             }
-            prove_append(&appended).await?;
-            let head = log.head().await.map_err(not_loaded)?.position;
+            let head = prove_append(&appended, &log).await?.position;
             begin(head);
             tokio::select! {
                 loaded = loading => loaded.map_err(not_loaded),
@@ -692,10 +691,14 @@ const PROVE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Returns once the session that appends is open and may append. Waits while the database is
 /// temporarily unable to respond, for example while its tables are locked.
-async fn prove_append(appended: &PostgresLog) -> Result<(), ServerError> {
+async fn prove_append(appended: &PostgresLog, log: &PostgresLog) -> Result<Head, ServerError> {
     let mut has_waited = false;
     loop {
-        let proven = appended.prove_append().await;
+        let proven = match appended.prove_append().await {
+            // The head is read only while the standbys that are required are attached.
+            Ok(()) => log.head().await.map_err(CannotAppend::Log),
+            Err(error) => Err(error),
+        };
         match proven {
             Err(CannotAppend::Log(error)) if error.is_away() => {
                 let error = &error as &dyn std::error::Error;

@@ -41,7 +41,7 @@ impl Unwritable {
         }
     }
 
-    /// Returns what an operator has to change.
+    /// Returns the change that an operator has to make.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {

@@ -40,6 +40,11 @@ async fn changed(statements: &[&str]) -> TestDatabase {
 fn assert_sentence(refused: &Finished, words: &[&str]) {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     let lines: Vec<&str> = refused.stderr.lines().collect();
+    // After the steps of the start.
+    let lines: Vec<&str> = lines
+        .into_iter()
+        .filter(|line| !line.contains(" INFO "))
+        .collect();
     assert_eq!(lines.len(), 1, "one sentence: {}", refused.stderr);
     assert!(lines[0].starts_with("holdfast: "), "{}", lines[0]);
     for words in words {

@@ -209,6 +209,19 @@ impl Address {
         }
     }
 
+    /// As [`Address::find`], but stays with `present` as long as it is of the wanted kind: a former
+    /// primary that is listed earlier may have been started again.
+    pub(super) async fn find_again(
+        &self,
+        present: &PgConnectOptions,
+    ) -> Result<PgConnectOptions, sqlx::Error> {
+        let probed = within(HOST_TIMEOUT, probe(present)).await;
+        match probed.map(|state| self.target.objection(state)) {
+            Ok(None) => Ok(present.clone()),
+            Ok(Some(_)) | Err(_) => self.find().await,
+        }
+    }
+
     async fn first(&self, target: TargetSession) -> Result<PgConnectOptions, sqlx::Error> {
         let mut objections = vec![];
         for host in &*self.hosts {

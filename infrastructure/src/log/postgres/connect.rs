@@ -9,6 +9,7 @@
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Executor, Row};
 use tokio::time::sleep;
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 
 use super::APPEND_TIMEOUT;
 use super::address::{Address, name_of};
+use super::faults::is_lock_timeout;
 use super::pooler::look_for_pooler;
 use super::session::{self, LOCK_TIMEOUT, NO_TIMEOUT, State, notice_lost_clients};
 use crate::log::failures::LastFailure;
@@ -86,7 +88,7 @@ impl LogPool {
         let closed = self.connections.close_event();
         let following = async {
             while failures.changed().await.is_ok() {
-                match address.find().await {
+                match address.find_again(&self.connect_options()).await {
                     Ok(found) => self.lead_to(found),
                     // Nothing reports that a host can be used again.
                     Err(_) => failures.mark_changed(),
@@ -130,7 +132,7 @@ impl From<PgPool> for LogPool {
     }
 }
 
-/// What a database must be changed in before a server can use it. The message is a sentence.
+/// The change that a database needs before a server can use it. The message is a sentence.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct Unfit(String);
@@ -284,9 +286,42 @@ async fn migrate_on(pool: &PgPool) -> Result<(usize, i64), sqlx::Error> {
     let missing = migrator.iter().filter(|one| !is_applied(one)).count();
     let last = migrator.iter().map(|one| one.version).max();
     if missing > 0 {
-        migrator.run(pool).await?;
+        apply(&migrator, pool).await?;
     }
     Ok((missing, last.unwrap_or_default()))
+}
+
+/// Applies what is missing. A migration that waits for a table makes every append wait behind it,
+/// for as long as a dump lasts: it gives up and tries again.
+async fn apply(migrator: &Migrator, pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut has_waited = false;
+    loop {
+        let mut connection = pool.acquire().await?;
+        connection.execute("SET lock_timeout = '1s'").await?;
+        match migrator.run(&mut *connection).await.map_err(cause) {
+            Err(error) if is_lock_timeout(&error) => {
+                if !std::mem::replace(&mut has_waited, true) {
+                    warn!("a migration waits for another session, such as that of a dump");
+                }
+                // Its lock of migrations is released with the session.
+                connection.close().await?;
+                sleep(MIGRATE_AGAIN).await;
+            }
+            applied => return applied,
+        }
+    }
+}
+
+/// How long a migration leaves the tables to others before it tries again.
+const MIGRATE_AGAIN: Duration = Duration::from_secs(3);
+
+/// Returns the error of a failed statement itself.
+fn cause(error: MigrateError) -> sqlx::Error {
+    match error {
+        MigrateError::Execute(error) => error,
+        MigrateError::ExecuteMigration(error, _) if is_lock_timeout(&error) => error,
+        error => error.into(),
+    }
 }
 
 /// Opens a pool for reading, without changing anything.

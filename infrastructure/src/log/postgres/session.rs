@@ -1,4 +1,4 @@
-//! What a session is, and what it has to be.
+//! The kind of server behind a session, and the settings of every session.
 //!
 //! Promise: timeouts that a database or a role sets for interactive users end no statement and no
 //! session of ours: every call has a timeout of its own. They are set in the session after it is

@@ -41,6 +41,10 @@ SELECT set_config('synchronous_commit',
        pg_logical_emit_message(true, 'holdfast', '')
  WHERE NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
 
+/// Every so many appends search for the row of the head: only a search removes its dead versions,
+/// by the pruning of a page, and without it the table grows until the next vacuum.
+const SEARCH_EVERY: u32 = 256;
+
 /// Opens, keeps and replaces the session. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
@@ -61,6 +65,8 @@ pub(super) struct Slot {
     idle: Option<(PgConnection, Instant)>,
     /// The head that the last append of this writer left, and the address of its row (`ctid`).
     head: Option<(Head, String)>,
+    /// Addresses that were used since the last search.
+    addressed: u32,
     /// A session was opened and not returned: it may be stuck.
     is_abandoned: bool,
 }
@@ -84,7 +90,8 @@ impl Slot {
     /// append that failed leaves it unknown.
     pub(super) fn address_of(&mut self, expected: &Head) -> Option<String> {
         let (head, at) = self.head.take()?;
-        (head == *expected).then_some(at)
+        self.addressed = (self.addressed + 1) % SEARCH_EVERY;
+        (head == *expected && self.addressed != 0).then_some(at)
     }
 
     /// Remembers the address of the row of `head`.
