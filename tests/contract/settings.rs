@@ -2,6 +2,7 @@
 //! an explanation.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use harness::{App, Finished, Launch, run};
@@ -548,7 +549,7 @@ async fn flag_precedes_variable_precedes_file_precedes_default() {
         "max_waitlist = 30 # environment HOLDFAST_MAX_WAITLIST",
         &format!("max_watchers = 10 # file {path}:3"),
         "demo_sign_in = false # environment HOLDFAST_DEMO_SIGN_IN",
-        &format!("admin_key = \"********\" # file {path}:5"),
+        &format!("# admin_key = ******** # file {path}:5"),
         &format!("load_buyers = 5 # file {path}:6"),
         "stream_interval_ms = 50 # default",
         "address_limit = \"600/60\" # default",
@@ -570,6 +571,35 @@ async fn flag_precedes_variable_precedes_file_precedes_default() {
     assert_eq!(again.code, Some(0), "{again:?}");
     let line = format!("queue = 20 # file {}:", copy.display());
     assert!(again.stdout.contains(&line), "{}", again.stdout);
+}
+
+#[tokio::test]
+async fn file_that_every_user_may_change_is_used_only_if_it_is_named() {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("holdfast.toml");
+    fs::write(&file, "queue = 10\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let refused = launch.run(&["config"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let line = format!("holdfast: {} belongs to another user, or", file.display());
+    assert!(refused.stderr.starts_with(&line), "{refused:?}");
+    let named = ["config", "--config", file.to_str().unwrap()];
+    let named = launch.run(&named).await;
+    assert!(named.stdout.contains("queue = 10 # file"), "{named:?}");
+}
+
+/// A command that is given a database must not work on another one.
+#[tokio::test]
+async fn direct_url_of_less_precedence_than_the_database_url_is_refused() {
+    let launch = Launch::private().with("HOLDFAST_DIRECT_URL", "postgres://localhost:1/other");
+    let url = "postgres://localhost:1/given";
+    let refused = launch.run(&["log", "check", "--database-url", url]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    let line = "holdfast: HOLDFAST_DIRECT_URL would be used instead of the database URL";
+    assert!(refused.stderr.starts_with(line), "{refused:?}");
+    let both = ["log", "check", "--database-url", url, "--direct-url", url];
+    let both = launch.run(&both).await;
+    assert!(both.stderr.contains("cannot connect"), "{both:?}");
 }
 
 #[tokio::test]

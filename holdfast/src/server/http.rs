@@ -19,7 +19,7 @@ use crate::config::Settings;
 #[derive(Debug)]
 pub(super) struct Http {
     pub(super) address: SocketAddr,
-    /// What the connections are served.
+    /// The application that serves the connections.
     pub(super) site: Site,
     /// The tasks that write to the streams.
     pub(super) streams: TaskTracker,

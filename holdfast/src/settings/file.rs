@@ -6,12 +6,15 @@
 //! the file. Limit: the file does not satisfy a rule that asks for one of several flags.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgMatches, Command};
+use nix::unistd::Uid;
+use terminal::text::without_credentials;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
@@ -44,6 +47,13 @@ pub(crate) enum FileError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// It was found, not named, and another user could have written it: it names the programs and
+    /// the addresses that keys are sent to.
+    #[error(
+        "{path} belongs to another user, or every user may change it: correct that, or name the \
+         file with --config"
+    )]
+    Foreign { path: PathBuf },
     #[error("{path}:{line}: {fault}")]
     Faulty {
         path: PathBuf,
@@ -71,8 +81,12 @@ impl SettingsFile {
     }
 
     fn read(path: &Path, command: &Command, is_named: bool) -> Result<Self, FileError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+        let text = match read_owned(path) {
+            Ok((text, is_ours)) if is_ours || is_named => text,
+            Ok(_) => {
+                let path = path.to_owned();
+                return Err(FileError::Foreign { path });
+            }
             Err(error) if is_absent(error.kind()) && !is_named => return Ok(Self::default()),
             Err(source) => {
                 let path = path.to_owned();
@@ -118,6 +132,17 @@ impl SettingsFile {
             .hide_default_value(is_secret)
             .required(false)
     }
+}
+
+/// Returns the text, and whether only this user and root could have written it.
+fn read_owned(path: &Path) -> std::io::Result<(String, bool)> {
+    let mut file = File::open(path)?;
+    let metadata = file.metadata()?;
+    let is_of = [Uid::effective().as_raw(), 0].contains(&metadata.uid());
+    let is_ours = is_of && metadata.mode() & 0o002 == 0;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, is_ours))
 }
 
 /// The data directory may not exist yet, or cannot be one, which the command itself reports.
@@ -232,7 +257,7 @@ fn check(text: &str, setting: &Setting) -> Result<(), String> {
     };
     let shown = match setting.is_secret() {
         true => String::new(),
-        false => format!(" {text:?}"),
+        false => format!(" {:?}", without_credentials(text)),
     };
     let reason = match (
         error.get(ContextKind::ValidValue),
@@ -241,7 +266,7 @@ fn check(text: &str, setting: &Setting) -> Result<(), String> {
         (Some(ContextValue::Strings(valid)), _) if !valid.is_empty() => {
             format!("must be one of {}", valid.join(", "))
         }
-        (_, Some(source)) => source.to_string(),
+        (_, Some(source)) => source.to_string().replace(text, &without_credentials(text)),
         (_, None) => "cannot be used".to_owned(),
     };
     Err(format!("{}{shown}: {reason}", setting.key))

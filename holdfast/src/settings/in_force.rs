@@ -1,17 +1,20 @@
 //! `holdfast config`: the settings in force, and where each is from.
 //!
-//! Promise: the output is a file of settings in which nothing is unknown; secrets are masked.
+//! Promise: the output is a file of settings in which nothing is unknown; secrets are comments, and
+//! masked, as is the password of a URL.
 //! Limit: settings of other commands than the server's are those of the environment and the file,
 //! because their flags are not given to this command.
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
+use terminal::text::without_credentials;
+
 use super::file::SettingsFile;
 use super::{Kind, Setting};
 use crate::environment::{LOCKS, variable_is_off};
 
-/// What is shown instead of a secret.
+/// Shown instead of a secret.
 const MASK: &str = "********";
 
 /// Returns the settings in force as TOML, one a line, each with its source in a comment. `matches`
@@ -35,6 +38,8 @@ pub(crate) fn describe(settings: &[Setting], matches: &ArgMatches, file: &Settin
         let (value, source) = in_force(setting, matches, file);
         let key = &setting.key;
         text += &match value {
+            // As a value it would be a password that everybody knows.
+            Some(_) if setting.is_secret() => format!("# {key} = {MASK} # {source}\n"),
             Some(value) => format!("{key} = {} # {source}\n", shown(setting, &value)),
             None => format!("# {key}: not set\n"),
         };
@@ -85,10 +90,11 @@ fn in_force(
 fn shown(setting: &Setting, value: &str) -> String {
     let is_number = value.parse::<f64>().is_ok_and(f64::is_finite);
     match setting.kind() {
-        _ if setting.is_secret() => format!("\"{MASK}\""),
         Kind::Switch => value.to_owned(),
         Kind::Number | Kind::NumberOrText if is_number => value.to_owned(),
         // The escapes of JSON are escapes of TOML as well.
-        Kind::Number | Kind::NumberOrText | Kind::Text => serde_json::json!(value).to_string(),
+        Kind::Number | Kind::NumberOrText | Kind::Text => {
+            serde_json::json!(without_credentials(value)).to_string()
+        }
     }
 }
