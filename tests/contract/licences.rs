@@ -111,6 +111,7 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
         "settlement",
         "terminal",
         "tokens",
+        "trace-context",
         "webhooks",
     ];
     let linked: BTreeSet<(String, String)> = linked("normal")
