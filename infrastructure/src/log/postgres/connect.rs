@@ -298,8 +298,10 @@ async fn apply(migrator: &Migrator, pool: &PgPool) -> Result<(), sqlx::Error> {
     loop {
         let mut connection = pool.acquire().await?;
         connection.execute("SET lock_timeout = '1s'").await?;
-        match migrator.run(&mut *connection).await.map_err(cause) {
-            Err(error) if is_lock_timeout(&error) => {
+        match migrator.run(&mut *connection).await {
+            Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
+                if is_lock_timeout(&error) =>
+            {
                 if !std::mem::replace(&mut has_waited, true) {
                     warn!("a migration waits for another session, such as that of a dump");
                 }
@@ -307,22 +309,13 @@ async fn apply(migrator: &Migrator, pool: &PgPool) -> Result<(), sqlx::Error> {
                 connection.close().await?;
                 sleep(MIGRATE_AGAIN).await;
             }
-            applied => return applied,
+            applied => return Ok(applied?),
         }
     }
 }
 
 /// How long a migration leaves the tables to others before it tries again.
 const MIGRATE_AGAIN: Duration = Duration::from_secs(3);
-
-/// Returns the error of a failed statement itself.
-fn cause(error: MigrateError) -> sqlx::Error {
-    match error {
-        MigrateError::Execute(error) => error,
-        MigrateError::ExecuteMigration(error, _) if is_lock_timeout(&error) => error,
-        error => error.into(),
-    }
-}
 
 /// Opens a pool for reading, without changing anything.
 ///
