@@ -45,4 +45,8 @@ byId("sign-in").addEventListener("submit", async (event) => {
     name.select();
   }
 });
+// Before, the browser would submit the form itself and leave the page.
+/** @type {HTMLButtonElement} */
+const submit = byId("submit");
+submit.disabled = false;
 name.focus();

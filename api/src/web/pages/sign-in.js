@@ -22,4 +22,8 @@ byId("sign-in").addEventListener("submit", async (event) => {
     key.select();
   }
 });
+// Before, the browser would submit the form itself and leave the page.
+/** @type {HTMLButtonElement} */
+const submit = byId("submit");
+submit.disabled = false;
 key.focus();
