@@ -609,6 +609,29 @@ async fn database_that_lacks_characters_is_rejected_before_creation() {
 }
 
 /// The time to find a row grows with its dead versions, so an append must not search for it.
+/// An update by address prunes no page.
+#[tokio::test]
+async fn appends_leave_the_table_of_the_head_small() {
+    let pool = fresh_database().await;
+    let log = PostgresLog::new(pool.clone());
+    let mut head = Head::default();
+    let mut connection = pool.acquire().await.unwrap();
+    let pages = "SELECT pg_relation_size('log_head') / 8192";
+    // A transaction of another test that runs for long keeps versions, and pages, too.
+    for _ in 0..20 {
+        let before = count(&mut connection, pages).await;
+        for _ in 0..300 {
+            let batch = one(head, "a", head.position.0 + 1);
+            log.append(&batch).await.unwrap();
+            head = batch.head();
+        }
+        if count(&mut connection, pages).await == before {
+            return;
+        }
+    }
+    panic!("every 300 appends, the table grew");
+}
+
 #[tokio::test]
 async fn append_beside_a_long_snapshot_does_not_search_for_the_head() {
     const APPENDS: usize = 500;
