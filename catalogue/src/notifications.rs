@@ -139,7 +139,7 @@ pub(crate) struct Announced {
     has_exact_stock: bool,
     starts_at: Timestamp,
     is_paused: bool,
-    /// The start in the present pause, of which nobody is notified before its end.
+    /// The start in the present pause, not announced before its end.
     started_in_pause: Option<Timestamp>,
 }
 

@@ -134,7 +134,7 @@ impl TrustedProxies {
             (Some(client), None) | (None, Some(client)) => client,
             (Some(one), Some(other)) if Client::from(one) == Client::from(other) => one,
             // A proxy writes one of the two headers, and passes on what the client wrote into the
-            // other. Nobody says which, so neither is believed.
+            // other. It is unknown which, so neither is believed.
             (Some(_), Some(_)) => peer,
         };
         Origin::Limited(client.into())

@@ -61,7 +61,7 @@ impl Framing {
         }
     }
 
-    /// Returns the bytes that end the body. They tell the client to reconnect after one to three
+    /// Returns the bytes that end the body. They make the client reconnect after one to three
     /// seconds, each client after another time: thousands of streams that end together must not
     /// come back together. Like a heartbeat the line has no empty line after it, and a parser that
     /// discards an unfinished block has read it already.

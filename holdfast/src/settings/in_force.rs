@@ -38,7 +38,7 @@ pub(crate) fn describe(settings: &[Setting], matches: &ArgMatches, file: &Settin
         let (value, source) = in_force(setting, matches, file);
         let key = &setting.key;
         text += &match value {
-            // As a value it would be a password that everybody knows.
+            // As a value it would be a known password.
             Some(_) if setting.is_secret() => format!("# {key} = {MASK} # {source}\n"),
             Some(value) => format!("{key} = {} # {source}\n", shown(setting, &value)),
             None => format!("# {key}: not set\n"),

@@ -199,7 +199,7 @@ impl Address {
         if let [only] = &self.hosts[..]
             && matches!(self.target, TargetSession::Any | TargetSession::ReadWrite)
         {
-            // Whoever connects checks it.
+            // The caller that connects checks it.
             return Ok(only.clone());
         }
         let found = self.first(self.target).await;
