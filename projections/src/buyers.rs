@@ -280,15 +280,14 @@ impl Buyers {
         *taken = taken.saturating_sub(units);
     }
 
-    /// Sets the units of every buyer of this drop to zero, because its holds will be applied again.
-    pub(crate) fn reset_taken(&mut self, drop_id: DropId) {
+    /// Forgets the holds and the units of every buyer of this drop, because its holds are removed.
+    pub(crate) fn reset(&mut self, drop_id: DropId) {
         let Some(&drop) = self.drop_indexes.get(&drop_id) else {
             return;
         };
-        for index in 0..index_of(self.buyers.len()) {
-            let entry = &mut self.buyers[index];
+        for entry in self.buyers.iter_mut() {
             if entry.key.drop == drop {
-                entry.taken = 0;
+                (entry.taken, entry.last_hold) = (0, Link::NONE);
             }
         }
     }

@@ -233,7 +233,7 @@ impl Views {
         if hot.quarantined.is_empty() {
             return None;
         }
-        let known = hot.holds.drop_of(hold_id, &hot.buyers);
+        let known = hot.holds.drop_of(hold_id);
         hot.quarantine_like(known, hold_id.prefix())
     }
 
@@ -391,9 +391,10 @@ impl Views {
         self.prices.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores the price that an event set, if any, after `holds` holds.
-    fn keep_price(&self, recorded: &RecordedEvent, holds: usize) {
+    /// Stores the price that an event sets, if any, for the holds after it.
+    fn keep_price(&self, hot: &Hot, recorded: &RecordedEvent) {
         if let Some(unit) = prices::set_by(&recorded.event) {
+            let holds = hot.holds.len_of(recorded.drop_id);
             let prices = self.prices.write();
             let mut prices = prices.unwrap_or_else(PoisonError::into_inner);
             prices.set(recorded.drop_id, unit, recorded.position, holds);
@@ -411,7 +412,7 @@ impl Observer for Views {
                 hot.orders.apply(recorded, last);
             }
             for recorded in &committed.events {
-                self.keep_price(recorded, hot.holds.len());
+                self.keep_price(&hot, recorded);
                 hot.apply_or_say(recorded);
             }
             for refused in &committed.quarantined {
@@ -444,7 +445,7 @@ impl Observer for Views {
         }
         hot.orders.forget_refunds(drop_id);
         for recorded in &readmitted.events {
-            self.keep_price(recorded, hot.holds.len());
+            self.keep_price(&hot, recorded);
             hot.apply_or_say(recorded);
         }
     }
@@ -498,8 +499,8 @@ impl Hot {
 
     fn remove(&mut self, drop_id: DropId) {
         self.drops.remove(drop_id);
-        self.holds.hide(drop_id);
-        self.buyers.reset_taken(drop_id);
+        self.holds.remove(drop_id);
+        self.buyers.reset(drop_id);
         let buyer = |id| BuyerKey {
             drop_id,
             buyer: Pseudonym(id),
