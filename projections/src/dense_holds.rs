@@ -14,7 +14,7 @@ use domain::lookup::Lookup;
 use domain::packed::{Link, PackedQuantity, U48};
 use domain::values::{DropId, HoldId, Position, PurchaseId, Quantity};
 
-use crate::buyers::Buyers;
+use crate::buyers::{BuyerAt, Buyers};
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::holds::{HoldPurchase, HoldRow, Holds};
@@ -35,13 +35,15 @@ pub struct DenseHolds {
 #[derive(Debug)]
 struct HoldsOfDrop {
     drop_id: DropId,
+    /// Its slot in [`Buyers`].
+    buyers_slot: u32,
     holds: Chunks<PackedHold>,
     indexes: Lookup<u32>,
     /// In the order of the log.
     purchases: Chunks<Purchase>,
 }
 
-/// A hold: its row, the position of its last event, and its buyer's index.
+/// A hold: its row, the position of its last event, and its buyer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub row: HoldRow,
@@ -49,15 +51,16 @@ pub struct Found {
     pub position: Position,
     /// The number of holds of its drop that were placed before it.
     pub(crate) index: u32,
-    pub(crate) buyer: u32,
+    pub(crate) buyer: BuyerAt,
     /// The position of its purchase.
     pub(crate) purchased: Option<Position>,
 }
 
-/// See [`HoldRow`] for the fields. The buyer's entry contains the drop.
+/// See [`HoldRow`] for the fields.
 #[derive(Debug)]
 struct PackedHold {
     id: HoldId,
+    /// The index among the buyers of the drop.
     buyer: u32,
     purchase: Link,
     /// The hold of the same buyer before it.
@@ -125,11 +128,11 @@ impl DenseHolds {
         Some(page.map(|index| of_drop.purchased(index, buyers)).collect())
     }
 
-    /// Returns at most `limit` holds of the buyer at `buyer`, newest first.
+    /// Returns at most `limit` holds of a buyer of one drop, newest first.
     #[must_use]
     pub(crate) fn newest_of(
         &self,
-        buyer: u32,
+        buyer: BuyerAt,
         limit: usize,
         buyers: &Buyers,
     ) -> Vec<(HoldId, Found)> {
@@ -169,7 +172,7 @@ impl DenseHolds {
         let Some(key) = Holds::key(fact) else {
             return Ok(());
         };
-        let slot = self.slot(fact.drop_id);
+        let slot = self.slot(fact.drop_id, buyers);
         let of_drop = &mut self.drops[slot as usize];
         let Some(index) = of_drop.index(key.hold_id) else {
             let row = Holds::start(fact)?;
@@ -201,7 +204,8 @@ impl DenseHolds {
             let id = *id_of(drops, PurchaseAt { slot, index });
             self.purchases.remove(&id, |at| id_of(drops, at));
         }
-        self.drops[slot as usize] = HoldsOfDrop::new(drop_id);
+        let of_drop = &mut self.drops[slot as usize];
+        *of_drop = HoldsOfDrop::new(drop_id, of_drop.buyers_slot);
     }
 
     /// Returns the drop of a hold. One that was removed has none, unless a stock program chose its
@@ -221,7 +225,7 @@ impl DenseHolds {
         })
     }
 
-    fn slot(&mut self, drop_id: DropId) -> u32 {
+    fn slot(&mut self, drop_id: DropId, buyers: &mut Buyers) -> u32 {
         let Self {
             drops,
             slots,
@@ -230,7 +234,7 @@ impl DenseHolds {
         } = self;
         *slots.entry(drop_id).or_insert_with(|| {
             let slot = index_of(drops.len());
-            drops.push(HoldsOfDrop::new(drop_id));
+            drops.push(HoldsOfDrop::new(drop_id, buyers.slot(drop_id)));
             by_prefix.entry(drop_id.prefix()).or_default().push(slot);
             slot
         })
@@ -246,9 +250,10 @@ impl DenseHolds {
 }
 
 impl HoldsOfDrop {
-    fn new(drop_id: DropId) -> Self {
+    fn new(drop_id: DropId, buyers_slot: u32) -> Self {
         Self {
             drop_id,
+            buyers_slot,
             holds: Chunks::default(),
             indexes: Lookup::default(),
             purchases: Chunks::default(),
@@ -266,7 +271,7 @@ impl HoldsOfDrop {
             row: self.unpack(packed, buyers),
             position: packed.position.into(),
             index,
-            buyer: packed.buyer,
+            buyer: self.buyer_at(packed),
             purchased: purchase.map(|purchase| self.purchases[purchase].position.into()),
         }
     }
@@ -282,12 +287,12 @@ impl HoldsOfDrop {
         let holds = &self.holds;
         self.indexes
             .insert(&hold_id, next, |index| &holds[index].id);
-        let buyer = buyers.index_or_insert(row.drop_id, row.buyer);
-        buyers.add_units(buyer, row.quantity.get());
-        let previous = buyers.follow_hold(buyer, next);
+        let at = buyers.index_or_insert(row.drop_id, row.buyer);
+        buyers.add_units(at, row.quantity.get());
+        let previous = buyers.follow_hold(at, next);
         self.holds.push(PackedHold {
             id: hold_id,
-            buyer,
+            buyer: at.index,
             purchase: Link::NONE,
             previous,
             quantity: row.quantity.into(),
@@ -308,6 +313,7 @@ impl HoldsOfDrop {
         buyers: &mut Buyers,
     ) -> Result<Option<u32>, CannotApply> {
         let mut row = self.unpack(&self.holds[index], buyers);
+        let at = self.buyer_at(&self.holds[index]);
         Holds::change(&mut row, fact)?;
         let packed = &mut self.holds[index];
         packed.status = row.status;
@@ -315,17 +321,17 @@ impl HoldsOfDrop {
         packed.expires_at = row.expires_at.into();
         let before = std::mem::replace(&mut packed.quantity, row.quantity.into());
         if let DropEvent::HoldChanged(_) = fact.event {
-            buyers.subtract_units(packed.buyer, Quantity::from(before).get());
-            buyers.add_units(packed.buyer, row.quantity.get());
+            buyers.subtract_units(at, Quantity::from(before).get());
+            buyers.add_units(at, row.quantity.get());
         }
         if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
-            buyers.subtract_units(packed.buyer, row.quantity.get());
+            buyers.subtract_units(at, row.quantity.get());
         }
         if let Some(purchase) = packed.purchase.get() {
             let refunded = &mut self.purchases[purchase].purchase.refunded;
             let total = row.purchase.map_or(0, |purchase| purchase.refunded);
             let units = total - std::mem::replace(refunded, total);
-            buyers.subtract_units(packed.buyer, units);
+            buyers.subtract_units(at, units);
         } else if let Some(purchase) = row.purchase {
             let next = index_of(self.purchases.len());
             packed.purchase = next.into();
@@ -339,11 +345,18 @@ impl HoldsOfDrop {
         Ok(None)
     }
 
+    const fn buyer_at(&self, packed: &PackedHold) -> BuyerAt {
+        BuyerAt {
+            slot: self.buyers_slot,
+            index: packed.buyer,
+        }
+    }
+
     fn unpack(&self, packed: &PackedHold, buyers: &Buyers) -> HoldRow {
         let purchase = packed.purchase.get();
         HoldRow {
             drop_id: self.drop_id,
-            buyer: buyers.key_at(packed.buyer).buyer,
+            buyer: buyers.key_at(self.buyer_at(packed)).buyer,
             quantity: packed.quantity.into(),
             status: packed.status,
             placed_at: packed.placed_at.into(),
@@ -471,8 +484,8 @@ mod tests {
                 drop_id,
                 buyer: buyer(name),
             };
-            let index = buyers.index(&buyer).unwrap();
-            let newest = dense.newest_of(index, limit, buyers).into_iter();
+            let at = buyers.find(&buyer).unwrap();
+            let newest = dense.newest_of(at, limit, buyers).into_iter();
             newest.map(|(hold_id, _)| hold_id).collect::<Vec<_>>()
         };
         let of_ann = [hold_id("h3"), hold_id("h1")];
