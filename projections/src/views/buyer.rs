@@ -90,7 +90,7 @@ impl Views {
         holds.truncate(most);
         entries.truncate(most);
         let (kept, refunded) = match hot.purchasers.get(&key) {
-            Some(placed) => (placed.row.kept(), placed.row.refunded),
+            Some(row) => (row.kept(), row.refunded),
             None => (0, 0),
         };
         let holds = holds.into_iter();
