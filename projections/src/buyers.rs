@@ -32,66 +32,118 @@ pub struct BuyerRow {
 /// All buyers of all drops, at about 85 bytes each with a name of twenty characters.
 #[derive(Debug, Default)]
 pub struct Buyers {
-    drops: Vec<DropId>,
-    drop_indexes: HashMap<DropId, u32>,
+    drops: Vec<BuyersOfDrop>,
+    slots: HashMap<DropId, u32>,
+    by_id: ById,
+}
+
+#[derive(Debug)]
+struct BuyersOfDrop {
+    drop_id: DropId,
     buyers: Chunks<BuyerEntry>,
     indexes: Lookup<u32>,
     names: Texts,
-    by_id: ById,
 }
 
 /// The first entry of each of the shop's identifiers, which clients choose; the entries in other
 /// drops are linked to it.
 #[derive(Debug, Default)]
 struct ById {
-    first: HashTable<u32>,
+    first: HashTable<BuyerAt>,
     hasher: RandomState,
 }
 
-/// A [`BuyerKey`] in twenty bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct PackedKey {
-    drop: u32,
-    buyer: Pseudonym,
+/// The slot of a drop, and the index of a buyer in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BuyerAt {
+    pub(crate) slot: u32,
+    pub(crate) index: u32,
 }
 
 #[derive(Debug)]
 struct BuyerEntry {
-    key: PackedKey,
+    buyer: Pseudonym,
     /// The address of the names in [`Texts`]; `None` if they are unknown or were erased.
     names: Option<U48>,
     /// Units held or purchased.
     taken: u32,
-    /// The entry with the same identifier in another drop.
-    next: Link,
-    /// The hold that was placed last.
+    /// The slot of the entry with the same identifier in another drop, and its index there.
+    next_slot: Link,
+    next_index: u32,
+    /// The hold of this drop that was placed last.
     last_hold: Link,
 }
 
 const _: () = assert!(size_of::<BuyerEntry>() <= 40);
 
+impl BuyerEntry {
+    fn next(&self) -> Option<BuyerAt> {
+        let index = self.next_index;
+        self.next_slot.get().map(|slot| BuyerAt { slot, index })
+    }
+
+    fn set_next(&mut self, next: Option<BuyerAt>) {
+        self.next_slot = next.map(|at| at.slot).into();
+        self.next_index = next.map_or(0, |at| at.index);
+    }
+}
+
+impl BuyersOfDrop {
+    fn row_at(&self, index: u32) -> Option<BuyerRow> {
+        let (buyer_id, shown) = self.names.get(self.buyers[index].names?);
+        Some(BuyerRow {
+            buyer_id: BuyerId::stored(buyer_id).ok()?,
+            display_name: DisplayName::stored(shown).ok(),
+        })
+    }
+
+    /// Returns the identifier of the buyer at `index` as identifiers are compared.
+    fn comparable_at(&self, index: u32) -> Option<Arc<str>> {
+        let (buyer_id, _) = self.names.get(self.buyers[index].names?);
+        BuyerId::stored(buyer_id).ok().map(|id| id.comparable())
+    }
+
+    fn wipe(&mut self, index: u32) {
+        if let Some(at) = self.buyers[index].names.take() {
+            self.names.wipe(at);
+        }
+    }
+}
+
 impl Buyers {
-    /// Returns the index of a buyer, and adds the buyer if unknown.
-    pub(crate) fn index_or_insert(&mut self, drop_id: DropId, buyer: Pseudonym) -> u32 {
+    /// Returns the slot of a drop, and adds the drop if unknown.
+    pub(crate) fn slot(&mut self, drop_id: DropId) -> u32 {
         let drops = &mut self.drops;
-        let drop = *self.drop_indexes.entry(drop_id).or_insert_with(|| {
-            drops.push(drop_id);
+        *self.slots.entry(drop_id).or_insert_with(|| {
+            drops.push(BuyersOfDrop {
+                drop_id,
+                buyers: Chunks::default(),
+                indexes: Lookup::default(),
+                names: Texts::default(),
+            });
             index_of(drops.len() - 1)
-        });
-        let key = PackedKey { drop, buyer };
-        let next = index_of(self.buyers.len());
-        let buyers = &self.buyers;
-        let found = self.indexes.insert(&key, next, |index| &buyers[index].key);
-        found.unwrap_or_else(|| {
-            self.buyers.push(BuyerEntry {
-                key,
+        })
+    }
+
+    /// Returns the index of a buyer, and adds the buyer if unknown.
+    pub(crate) fn index_or_insert(&mut self, drop_id: DropId, buyer: Pseudonym) -> BuyerAt {
+        let slot = self.slot(drop_id);
+        let of_drop = &mut self.drops[slot as usize];
+        let (buyers, next) = (&of_drop.buyers, index_of(of_drop.buyers.len()));
+        let indexes = &mut of_drop.indexes;
+        let found = indexes.insert(&buyer, next, |index| &buyers[index].buyer);
+        let index = found.unwrap_or_else(|| {
+            of_drop.buyers.push(BuyerEntry {
+                buyer,
                 names: None,
                 taken: 0,
-                next: Link::NONE,
+                next_slot: Link::NONE,
+                next_index: 0,
                 last_hold: Link::NONE,
             });
             next
-        })
+        });
+        BuyerAt { slot, index }
     }
 
     /// Stores the shop's identifier of a buyer, if `fact` contains it.
@@ -122,197 +174,183 @@ impl Buyers {
         let Some(buyer_id) = &private.buyer_id else {
             return;
         };
-        let index = self.index_or_insert(fact.drop_id, buyer);
-        let is_linked = self.comparable_at(index).as_ref() == Some(&buyer_id.comparable());
+        let at = self.index_or_insert(fact.drop_id, buyer);
+        let comparable = buyer_id.comparable();
+        let is_linked = self.comparable_at(at).as_ref() == Some(&comparable);
         if !is_linked {
-            self.unlink(index);
+            self.unlink(at);
         }
-        self.wipe(index);
         let shown = private.display_name.as_ref();
-        let at = self
+        let of_drop = self.of_drop_mut(at);
+        of_drop.wipe(at.index);
+        let names = of_drop
             .names
             .push(buyer_id.as_str(), shown.map_or("", DisplayName::as_str));
-        self.buyers[index].names = Some(at);
+        of_drop.buyers[at.index].names = Some(names);
         if !is_linked {
-            self.link(index, &buyer_id.comparable());
+            self.link(at, &comparable);
         }
     }
 
     /// Returns the entries of a buyer in all drops, in any order.
-    pub(crate) fn all_of(&self, buyer_id: &BuyerId) -> Vec<u32> {
+    pub(crate) fn all_of(&self, buyer_id: &BuyerId) -> Vec<BuyerAt> {
         let comparable = buyer_id.comparable();
-        let is_it = |&index: &u32| self.comparable_at(index).as_ref() == Some(&comparable);
+        let is_it = |&at: &BuyerAt| self.comparable_at(at).as_ref() == Some(&comparable);
         let hash = self.by_id.hasher.hash_one(&*comparable);
-        let mut next = self.by_id.first.find(hash, is_it).copied();
-        let mut all = vec![];
-        while let Some(index) = next {
-            all.push(index);
-            next = self.buyers[index].next.get();
-        }
-        all
+        let first = self.by_id.first.find(hash, is_it).copied();
+        std::iter::successors(first, |at| self.entry(*at).next()).collect()
     }
 
-    /// Sets the hold that the buyer at `index` placed last, and returns the one before.
-    pub(crate) fn follow_hold(&mut self, index: u32, hold: u32) -> Link {
-        std::mem::replace(&mut self.buyers[index].last_hold, hold.into())
+    /// Sets the hold that a buyer placed last, and returns the one before.
+    pub(crate) fn follow_hold(&mut self, at: BuyerAt, hold: u32) -> Link {
+        std::mem::replace(&mut self.entry_mut(at).last_hold, hold.into())
     }
 
-    /// Returns the hold that the buyer at `index` placed last.
-    pub(crate) fn last_hold(&self, index: u32) -> Option<u32> {
-        self.buyers[index].last_hold.get()
+    /// Returns the hold that a buyer placed last.
+    pub(crate) fn last_hold(&self, at: BuyerAt) -> Option<u32> {
+        self.entry(at).last_hold.get()
     }
 
-    /// Returns the units that the buyer at `index` holds or has purchased.
-    pub(crate) fn taken_at(&self, index: u32) -> u32 {
-        self.buyers[index].taken
+    /// Returns the units that a buyer holds or has purchased.
+    pub(crate) fn taken_at(&self, at: BuyerAt) -> u32 {
+        self.entry(at).taken
     }
 
-    /// Returns the identifier of the buyer at `index` as identifiers are compared.
-    fn comparable_at(&self, index: u32) -> Option<Arc<str>> {
-        let (buyer_id, _) = self.names.get(self.buyers[index].names?);
-        BuyerId::stored(buyer_id).ok().map(|id| id.comparable())
+    fn comparable_at(&self, at: BuyerAt) -> Option<Arc<str>> {
+        self.of_drop(at).comparable_at(at.index)
     }
 
-    /// Adds the entry at `index` to those of its identifier. Its names are stored already.
-    fn link(&mut self, index: u32, comparable: &str) {
-        let Self {
-            by_id,
-            buyers,
-            names,
-            ..
-        } = self;
-        let comparable_at = |index: u32| {
-            let (buyer_id, _) = names.get(buyers[index].names?);
-            BuyerId::stored(buyer_id).ok().map(|id| id.comparable())
-        };
+    /// Adds an entry to those of its identifier. Its names are stored already.
+    fn link(&mut self, at: BuyerAt, comparable: &str) {
+        let Self { by_id, drops, .. } = self;
+        let comparable_at = |at: BuyerAt| drops[at.slot as usize].comparable_at(at.index);
         let hasher = &by_id.hasher;
         let entry = by_id.first.entry(
             hasher.hash_one(comparable),
-            |&index| comparable_at(index).as_deref() == Some(comparable),
-            |&index| hasher.hash_one(comparable_at(index).as_deref().unwrap_or_default()),
+            |&at| comparable_at(at).as_deref() == Some(comparable),
+            |&at| hasher.hash_one(comparable_at(at).as_deref().unwrap_or_default()),
         );
         let next = match entry {
-            Entry::Occupied(mut first) => std::mem::replace(first.get_mut(), index).into(),
+            Entry::Occupied(mut first) => Some(std::mem::replace(first.get_mut(), at)),
             Entry::Vacant(free) => {
-                free.insert(index);
-                Link::NONE
+                free.insert(at);
+                None
             }
         };
-        self.buyers[index].next = next;
+        self.entry_mut(at).set_next(next);
     }
 
-    /// Removes the entry at `index` from those of its identifier. Its names must still be stored.
-    fn unlink(&mut self, index: u32) {
-        let Some(comparable) = self.comparable_at(index) else {
+    /// Removes an entry from those of its identifier. Its names must still be stored.
+    fn unlink(&mut self, at: BuyerAt) {
+        let Some(comparable) = self.comparable_at(at) else {
             return;
         };
-        let next = std::mem::replace(&mut self.buyers[index].next, Link::NONE);
+        let next = self.entry(at).next();
+        self.entry_mut(at).set_next(None);
         let hash = self.by_id.hasher.hash_one(&*comparable);
-        let Self {
-            by_id,
-            buyers,
-            names,
-            ..
-        } = self;
-        let is_it = |&first: &u32| {
-            let stored = buyers[first].names.map(|at| names.get(at).0);
-            let id = stored.and_then(|stored| BuyerId::stored(stored).ok());
-            id.is_some_and(|id| id.comparable() == comparable)
+        let Self { by_id, drops, .. } = self;
+        let is_it = |&first: &BuyerAt| {
+            let found = drops[first.slot as usize].comparable_at(first.index);
+            found.as_ref() == Some(&comparable)
         };
         let Ok(mut first) = by_id.first.find_entry(hash, is_it) else {
             return;
         };
-        if *first.get() == index {
-            match next.get() {
+        if *first.get() == at {
+            match next {
                 Some(next) => *first.get_mut() = next,
                 None => drop(first.remove()),
             }
             return;
         }
         let mut before = Some(*first.get());
-        while let Some(at) = before {
-            before = self.buyers[at].next.get();
-            if before == Some(index) {
-                self.buyers[at].next = next;
+        while let Some(one) = before {
+            before = self.entry(one).next();
+            if before == Some(at) {
+                self.entry_mut(one).set_next(next);
                 return;
             }
         }
     }
 
-    /// Returns the key of the buyer at `index`.
-    pub(crate) fn key_at(&self, index: u32) -> BuyerKey {
-        let PackedKey { drop, buyer } = self.buyers[index].key;
+    /// Returns the key of a buyer.
+    pub(crate) fn key_at(&self, at: BuyerAt) -> BuyerKey {
         BuyerKey {
-            drop_id: self.drops[drop as usize],
-            buyer,
+            drop_id: self.of_drop(at).drop_id,
+            buyer: self.entry(at).buyer,
         }
     }
 
-    /// Returns the row of the buyer at `index`; `None` after an erasure.
-    pub(crate) fn row_at(&self, index: u32) -> Option<BuyerRow> {
-        let (buyer_id, shown) = self.names.get(self.buyers[index].names?);
-        Some(BuyerRow {
-            buyer_id: BuyerId::stored(buyer_id).ok()?,
-            display_name: DisplayName::stored(shown).ok(),
-        })
+    /// Returns the row of a buyer; `None` after an erasure.
+    pub(crate) fn row_at(&self, at: BuyerAt) -> Option<BuyerRow> {
+        self.of_drop(at).row_at(at.index)
     }
 
     /// Returns a buyer's row; `None` if it is unknown or was erased.
     #[must_use]
     pub fn get(&self, key: &BuyerKey) -> Option<BuyerRow> {
-        self.row_at(self.index(key)?)
+        self.row_at(self.find(key)?)
     }
 
     /// Returns the units that a buyer holds or has purchased.
     #[must_use]
     pub fn taken(&self, key: &BuyerKey) -> u32 {
-        self.index(key).map_or(0, |index| self.buyers[index].taken)
+        self.find(key).map_or(0, |at| self.taken_at(at))
     }
 
-    /// Adds units to those of the buyer at `index`.
-    pub(crate) fn add_units(&mut self, index: u32, units: u32) {
-        self.buyers[index].taken += units;
+    /// Adds units to those of a buyer.
+    pub(crate) fn add_units(&mut self, at: BuyerAt, units: u32) {
+        self.entry_mut(at).taken += units;
     }
 
-    /// Subtracts units that the buyer at `index` held and did not purchase.
-    pub(crate) fn subtract_units(&mut self, index: u32, units: u32) {
-        let taken = &mut self.buyers[index].taken;
+    /// Subtracts units that a buyer held and did not purchase.
+    pub(crate) fn subtract_units(&mut self, at: BuyerAt, units: u32) {
+        let taken = &mut self.entry_mut(at).taken;
         *taken = taken.saturating_sub(units);
     }
 
-    /// Sets the units of every buyer of this drop to zero, because its holds will be applied again.
-    pub(crate) fn reset_taken(&mut self, drop_id: DropId) {
-        let Some(&drop) = self.drop_indexes.get(&drop_id) else {
+    /// Forgets the holds and the units of every buyer of this drop, because its holds are removed.
+    pub(crate) fn reset(&mut self, drop_id: DropId) {
+        let Some(&slot) = self.slots.get(&drop_id) else {
             return;
         };
-        for index in 0..index_of(self.buyers.len()) {
-            let entry = &mut self.buyers[index];
-            if entry.key.drop == drop {
-                entry.taken = 0;
-            }
+        for entry in self.drops[slot as usize].buyers.iter_mut() {
+            (entry.taken, entry.last_hold) = (0, Link::NONE);
         }
     }
 
     /// Erases the shop's identifier of a buyer.
     pub fn forget(&mut self, key: &BuyerKey) {
-        if let Some(index) = self.index(key) {
-            self.unlink(index);
-            self.wipe(index);
+        if let Some(at) = self.find(key) {
+            self.unlink(at);
+            self.of_drop_mut(at).wipe(at.index);
         }
     }
 
-    pub(crate) fn index(&self, key: &BuyerKey) -> Option<u32> {
-        let key = PackedKey {
-            drop: *self.drop_indexes.get(&key.drop_id)?,
-            buyer: key.buyer,
-        };
-        self.indexes.find(&key, |index| &self.buyers[index].key)
+    pub(crate) fn find(&self, key: &BuyerKey) -> Option<BuyerAt> {
+        let slot = *self.slots.get(&key.drop_id)?;
+        let of_drop = &self.drops[slot as usize];
+        let buyers = &of_drop.buyers;
+        let index = of_drop
+            .indexes
+            .find(&key.buyer, |index| &buyers[index].buyer)?;
+        Some(BuyerAt { slot, index })
     }
 
-    fn wipe(&mut self, index: u32) {
-        if let Some(at) = self.buyers[index].names.take() {
-            self.names.wipe(at);
-        }
+    fn of_drop(&self, at: BuyerAt) -> &BuyersOfDrop {
+        &self.drops[at.slot as usize]
+    }
+
+    fn of_drop_mut(&mut self, at: BuyerAt) -> &mut BuyersOfDrop {
+        &mut self.drops[at.slot as usize]
+    }
+
+    fn entry(&self, at: BuyerAt) -> &BuyerEntry {
+        &self.of_drop(at).buyers[at.index]
+    }
+
+    fn entry_mut(&mut self, at: BuyerAt) -> &mut BuyerEntry {
+        &mut self.of_drop_mut(at).buyers[at.index]
     }
 }
 
@@ -402,7 +440,7 @@ mod tests {
         let mut buyers = Buyers::default();
         introduce(&mut buyers, 1, "ann", Some("A."));
         introduce(&mut buyers, 2, "ann", None);
-        let index = buyers.index(&ann(1)).unwrap();
+        let index = buyers.find(&ann(1)).unwrap();
         buyers.forget(&ann(1));
         assert_eq!(names(&buyers, &ann(1)), None);
         assert_eq!(buyers.key_at(index), ann(1));

@@ -1,7 +1,9 @@
 //! The rows of [`Holds`] in compact form, because there are millions while a drop is on sale.
 //!
-//! Promise: the same rows as those of the fold, at about 64 bytes each.
-//! Limit: the buyer of a hold is stored in [`Buyers`], which must be the same at every call.
+//! Promise: the same rows as those of the fold, at about 64 bytes each. A hold is found by its id
+//! alone, and the rows of a drop that is removed give their memory back.
+//! Limit: the buyer of a hold is stored in [`Buyers`], which must be the same at every call. The
+//! drops of removed holds stay known where a stock program chose the id of the hold.
 
 use std::collections::HashMap;
 
@@ -12,41 +14,53 @@ use domain::lookup::Lookup;
 use domain::packed::{Link, PackedQuantity, U48};
 use domain::values::{DropId, HoldId, Position, PurchaseId, Quantity};
 
-use crate::buyers::Buyers;
+use crate::buyers::{BuyerAt, Buyers};
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::holds::{HoldPurchase, HoldRow, Holds};
 
 #[derive(Debug, Default)]
 pub struct DenseHolds {
-    holds: Chunks<PackedHold>,
-    indexes: Lookup<u32>,
-    purchases: Chunks<Purchase>,
-    purchase_indexes: Lookup<u32>,
-    /// The purchases of each drop, in the order of the log.
-    by_drop: HashMap<DropId, Vec<u32>>,
-    /// For each hidden drop, the number of holds (of all drops) at which it was hidden. Its earlier
-    /// holds are not found.
-    hidden: HashMap<DropId, u32>,
+    drops: Vec<HoldsOfDrop>,
+    slots: HashMap<DropId, u32>,
+    /// The slots of drops by the prefix that they share with the ids of their holds; nearly always
+    /// one.
+    by_prefix: HashMap<[u8; 4], Vec<u32>>,
+    /// The slots of holds whose id does not have the prefix of their drop: placed by a stock
+    /// program.
+    strays: HashMap<HoldId, u32>,
+    purchases: Lookup<PurchaseAt>,
 }
 
-/// A hold: its row, the position of its last event, and its buyer's index.
+#[derive(Debug)]
+struct HoldsOfDrop {
+    drop_id: DropId,
+    /// Its slot in [`Buyers`].
+    buyers_slot: u32,
+    holds: Chunks<PackedHold>,
+    indexes: Lookup<u32>,
+    /// In the order of the log.
+    purchases: Chunks<Purchase>,
+}
+
+/// A hold: its row, the position of its last event, and its buyer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     pub row: HoldRow,
     /// The position of its last event.
     pub position: Position,
-    /// The number of holds that were placed before it.
+    /// The number of holds of its drop that were placed before it.
     pub(crate) index: u32,
-    pub(crate) buyer: u32,
+    pub(crate) buyer: BuyerAt,
     /// The position of its purchase.
     pub(crate) purchased: Option<Position>,
 }
 
-/// See [`HoldRow`] for the fields. The buyer's entry contains the drop.
+/// See [`HoldRow`] for the fields.
 #[derive(Debug)]
 struct PackedHold {
     id: HoldId,
+    /// The index among the buyers of the drop.
     buyer: u32,
     purchase: Link,
     /// The hold of the same buyer before it.
@@ -68,26 +82,25 @@ struct Purchase {
     position: U48,
 }
 
+/// The slot of a drop, and the index of a purchase in it.
+#[derive(Debug, Clone, Copy)]
+struct PurchaseAt {
+    slot: u32,
+    index: u32,
+}
+
 impl DenseHolds {
     #[must_use]
     pub fn get(&self, hold_id: HoldId, buyers: &Buyers) -> Option<Found> {
-        let index = self.visible_index(hold_id, buyers)?;
-        let packed = &self.holds[index];
-        Some(Found {
-            row: self.unpack(packed, buyers),
-            position: packed.position.into(),
-            index,
-            buyer: packed.buyer,
-            purchased: (packed.purchase.get())
-                .map(|purchase| self.purchases[purchase].position.into()),
-        })
+        let (of_drop, index) = self.find(hold_id)?;
+        Some(of_drop.found(index, buyers))
     }
 
     /// Returns the hold that this purchase paid for, with its id.
     #[must_use]
     pub fn purchased(&self, id: PurchaseId, buyers: &Buyers) -> Option<(HoldId, Found)> {
-        let index = self.purchase_index(id)?;
-        self.purchased_at(index, buyers)
+        let at = self.purchase_at(id)?;
+        Some(self.at(at.slot).purchased(at.index, buyers))
     }
 
     /// Returns at most `limit` purchases of a drop, oldest first, starting after `after`; `None` if
@@ -100,60 +113,47 @@ impl DenseHolds {
         limit: usize,
         buyers: &Buyers,
     ) -> Option<Vec<(HoldId, Found)>> {
-        let all: &[u32] = self.by_drop.get(&drop_id).map_or(&[], Vec::as_slice);
+        let slot = self.slots.get(&drop_id).copied();
         let start = match after {
             None => 0,
-            Some(after) => all.binary_search(&self.purchase_index(after)?).ok()? + 1,
+            Some(after) => {
+                let after = self.purchase_at(after)?;
+                (Some(after.slot) == slot).then_some(after.index + 1)?
+            }
         };
-        let indexes = all[start..].iter().take(limit);
-        Some(
-            indexes
-                .filter_map(|&index| self.purchased_at(index, buyers))
-                .collect(),
-        )
+        let Some(of_drop) = slot.map(|slot| self.at(slot)) else {
+            return Some(vec![]);
+        };
+        let page = (start..index_of(of_drop.purchases.len())).take(limit);
+        Some(page.map(|index| of_drop.purchased(index, buyers)).collect())
     }
 
-    /// Returns at most `limit` holds of the buyer at `buyer`, newest first.
+    /// Returns at most `limit` holds of a buyer of one drop, newest first.
     #[must_use]
     pub(crate) fn newest_of(
         &self,
-        buyer: u32,
+        buyer: BuyerAt,
         limit: usize,
         buyers: &Buyers,
     ) -> Vec<(HoldId, Found)> {
-        let mut newest = vec![];
-        let mut next = buyers.last_hold(buyer);
-        while let Some(index) = next.filter(|_| newest.len() < limit) {
-            let packed = &self.holds[index];
-            // A hidden hold stays linked, but is not found, or found as a later one.
-            let found = self.get(packed.id, buyers);
-            if let Some(found) = found.filter(|found| found.index == index) {
-                newest.push((packed.id, found));
-            }
-            next = packed.previous.get();
-        }
+        let Some(slot) = self.slots.get(&buyers.key_at(buyer).drop_id) else {
+            return vec![];
+        };
+        let of_drop = self.at(*slot);
+        let newest = std::iter::successors(buyers.last_hold(buyer), |index| {
+            of_drop.holds[*index].previous.get()
+        });
         newest
+            .take(limit)
+            .map(|index| (of_drop.holds[index].id, of_drop.found(index, buyers)))
+            .collect()
     }
 
-    fn purchased_at(&self, index: u32, buyers: &Buyers) -> Option<(HoldId, Found)> {
-        let hold_id = self.holds[self.purchases[index].hold].id;
-        Some((hold_id, self.get(hold_id, buyers)?))
-    }
-
-    fn purchase_index(&self, id: PurchaseId) -> Option<u32> {
-        let purchases = &self.purchases;
-        self.purchase_indexes
-            .find(&id, |index| &purchases[index].purchase.id)
-    }
-
+    /// Returns the number of holds of a drop.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.holds.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn len_of(&self, drop_id: DropId) -> usize {
+        let slot = self.slots.get(&drop_id);
+        slot.map_or(0, |slot| self.at(*slot).holds.len())
     }
 
     /// Applies the event at `position`.
@@ -172,31 +172,127 @@ impl DenseHolds {
         let Some(key) = Holds::key(fact) else {
             return Ok(());
         };
-        match self.visible_index(key.hold_id, buyers) {
-            Some(index) => self.change(index, position, fact, buyers),
-            None => {
-                let row = Holds::start(fact)?;
-                self.start(key.hold_id, position, &row, buyers);
-                Ok(())
+        let slot = self.slot(fact.drop_id, buyers);
+        let of_drop = &mut self.drops[slot as usize];
+        let Some(index) = of_drop.index(key.hold_id) else {
+            let row = Holds::start(fact)?;
+            of_drop.start(key.hold_id, position, &row, buyers);
+            if key.hold_id.prefix() != fact.drop_id.prefix() {
+                self.strays.insert(key.hold_id, slot);
             }
+            return Ok(());
+        };
+        if let Some(purchased) = of_drop.change(index, position, fact, buyers)? {
+            let drops = &self.drops;
+            let at = PurchaseAt {
+                slot,
+                index: purchased,
+            };
+            let id = *id_of(drops, at);
+            self.purchases.insert(&id, at, |at| id_of(drops, at));
+        }
+        Ok(())
+    }
+
+    /// Removes every hold of a drop.
+    pub fn remove(&mut self, drop_id: DropId) {
+        let Some(&slot) = self.slots.get(&drop_id) else {
+            return;
+        };
+        let drops = &self.drops;
+        for index in 0..index_of(self.at(slot).purchases.len()) {
+            let id = *id_of(drops, PurchaseAt { slot, index });
+            self.purchases.remove(&id, |at| id_of(drops, at));
+        }
+        let of_drop = &mut self.drops[slot as usize];
+        *of_drop = HoldsOfDrop::new(drop_id, of_drop.buyers_slot);
+    }
+
+    /// Returns the drop of a hold. One that was removed has none, unless a stock program chose its
+    /// id.
+    #[must_use]
+    pub fn drop_of(&self, hold_id: HoldId) -> Option<DropId> {
+        let found = self.find(hold_id).map(|(of_drop, _)| of_drop.drop_id);
+        let stray = || Some(self.at(*self.strays.get(&hold_id)?).drop_id);
+        found.or_else(stray)
+    }
+
+    fn find(&self, hold_id: HoldId) -> Option<(&HoldsOfDrop, u32)> {
+        let slots = self.by_prefix.get(&hold_id.prefix()).into_iter().flatten();
+        slots.chain(self.strays.get(&hold_id)).find_map(|slot| {
+            let of_drop = self.at(*slot);
+            Some((of_drop, of_drop.index(hold_id)?))
+        })
+    }
+
+    fn slot(&mut self, drop_id: DropId, buyers: &mut Buyers) -> u32 {
+        let Self {
+            drops,
+            slots,
+            by_prefix,
+            ..
+        } = self;
+        *slots.entry(drop_id).or_insert_with(|| {
+            let slot = index_of(drops.len());
+            drops.push(HoldsOfDrop::new(drop_id, buyers.slot(drop_id)));
+            by_prefix.entry(drop_id.prefix()).or_default().push(slot);
+            slot
+        })
+    }
+
+    fn at(&self, slot: u32) -> &HoldsOfDrop {
+        &self.drops[slot as usize]
+    }
+
+    fn purchase_at(&self, id: PurchaseId) -> Option<PurchaseAt> {
+        self.purchases.find(&id, |at| id_of(&self.drops, at))
+    }
+}
+
+impl HoldsOfDrop {
+    fn new(drop_id: DropId, buyers_slot: u32) -> Self {
+        Self {
+            drop_id,
+            buyers_slot,
+            holds: Chunks::default(),
+            indexes: Lookup::default(),
+            purchases: Chunks::default(),
         }
     }
 
-    fn start(&mut self, hold_id: HoldId, position: Position, row: &HoldRow, buyers: &mut Buyers) {
-        let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
-        let holds = &self.holds;
-        if !self.hidden.is_empty() {
-            // A hidden hold is replaced when the same hold is applied again.
-            self.indexes.remove(&hold_id, |index| &holds[index].id);
+    fn index(&self, hold_id: HoldId) -> Option<u32> {
+        self.indexes.find(&hold_id, |index| &self.holds[index].id)
+    }
+
+    fn found(&self, index: u32, buyers: &Buyers) -> Found {
+        let packed = &self.holds[index];
+        let purchase = packed.purchase.get();
+        Found {
+            row: self.unpack(packed, buyers),
+            position: packed.position.into(),
+            index,
+            buyer: self.buyer_at(packed),
+            purchased: purchase.map(|purchase| self.purchases[purchase].position.into()),
         }
+    }
+
+    /// Returns the hold that the purchase at `index` paid for.
+    fn purchased(&self, index: u32, buyers: &Buyers) -> (HoldId, Found) {
+        let hold = self.purchases[index].hold;
+        (self.holds[hold].id, self.found(hold, buyers))
+    }
+
+    fn start(&mut self, hold_id: HoldId, position: Position, row: &HoldRow, buyers: &mut Buyers) {
+        let next = index_of(self.holds.len());
+        let holds = &self.holds;
         self.indexes
             .insert(&hold_id, next, |index| &holds[index].id);
-        let buyer = buyers.index_or_insert(row.drop_id, row.buyer);
-        buyers.add_units(buyer, row.quantity.get());
-        let previous = buyers.follow_hold(buyer, next);
+        let at = buyers.index_or_insert(row.drop_id, row.buyer);
+        buyers.add_units(at, row.quantity.get());
+        let previous = buyers.follow_hold(at, next);
         self.holds.push(PackedHold {
             id: hold_id,
-            buyer,
+            buyer: at.index,
             purchase: Link::NONE,
             previous,
             quantity: row.quantity.into(),
@@ -207,15 +303,17 @@ impl DenseHolds {
         });
     }
 
-    /// An event may change the status, the deadline and the number of units.
+    /// An event may change the status, the deadline and the number of units. Returns the index of
+    /// the purchase, if the event is one.
     fn change(
         &mut self,
         index: u32,
         position: Position,
         fact: Fact<'_>,
         buyers: &mut Buyers,
-    ) -> Result<(), CannotApply> {
+    ) -> Result<Option<u32>, CannotApply> {
         let mut row = self.unpack(&self.holds[index], buyers);
+        let at = self.buyer_at(&self.holds[index]);
         Holds::change(&mut row, fact)?;
         let packed = &mut self.holds[index];
         packed.status = row.status;
@@ -223,82 +321,42 @@ impl DenseHolds {
         packed.expires_at = row.expires_at.into();
         let before = std::mem::replace(&mut packed.quantity, row.quantity.into());
         if let DropEvent::HoldChanged(_) = fact.event {
-            buyers.subtract_units(packed.buyer, Quantity::from(before).get());
-            buyers.add_units(packed.buyer, row.quantity.get());
+            buyers.subtract_units(at, Quantity::from(before).get());
+            buyers.add_units(at, row.quantity.get());
         }
         if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
-            buyers.subtract_units(packed.buyer, row.quantity.get());
+            buyers.subtract_units(at, row.quantity.get());
         }
         if let Some(purchase) = packed.purchase.get() {
             let refunded = &mut self.purchases[purchase].purchase.refunded;
             let total = row.purchase.map_or(0, |purchase| purchase.refunded);
             let units = total - std::mem::replace(refunded, total);
-            buyers.subtract_units(packed.buyer, units);
+            buyers.subtract_units(at, units);
         } else if let Some(purchase) = row.purchase {
-            let next = u32::try_from(self.purchases.len()).expect("no more purchases than holds");
+            let next = index_of(self.purchases.len());
             packed.purchase = next.into();
-            let purchase = Purchase {
+            self.purchases.push(Purchase {
                 purchase: *purchase,
                 hold: index,
                 position: position.into(),
-            };
-            self.keep_purchase(next, purchase, row.drop_id);
+            });
+            return Ok(Some(next));
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn keep_purchase(&mut self, next: u32, purchase: Purchase, drop_id: DropId) {
-        let id = purchase.purchase.id;
-        let purchases = &self.purchases;
-        if !self.hidden.is_empty() {
-            // As for holds.
-            self.purchase_indexes
-                .remove(&id, |index| &purchases[index].purchase.id);
+    const fn buyer_at(&self, packed: &PackedHold) -> BuyerAt {
+        BuyerAt {
+            slot: self.buyers_slot,
+            index: packed.buyer,
         }
-        self.purchase_indexes
-            .insert(&id, next, |index| &purchases[index].purchase.id);
-        self.purchases.push(purchase);
-        self.by_drop.entry(drop_id).or_default().push(next);
-    }
-
-    /// Hides every hold of a drop until it is applied again. Hidden holds keep their memory.
-    ///
-    /// # Panics
-    /// If there are four billion holds.
-    pub fn hide(&mut self, drop_id: DropId) {
-        let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
-        self.hidden.insert(drop_id, next);
-        self.by_drop.remove(&drop_id);
-    }
-
-    /// Returns the drop of a hold, even if it is hidden.
-    #[must_use]
-    pub fn drop_of(&self, hold_id: HoldId, buyers: &Buyers) -> Option<DropId> {
-        let index = self.index(hold_id)?;
-        Some(buyers.key_at(self.holds[index].buyer).drop_id)
-    }
-
-    /// Returns the index of a hold, unless it is hidden.
-    fn visible_index(&self, hold_id: HoldId, buyers: &Buyers) -> Option<u32> {
-        let index = self.index(hold_id)?;
-        if self.hidden.is_empty() {
-            return Some(index);
-        }
-        let drop_id = buyers.key_at(self.holds[index].buyer).drop_id;
-        let from = self.hidden.get(&drop_id).copied().unwrap_or_default();
-        (index >= from).then_some(index)
-    }
-
-    fn index(&self, hold_id: HoldId) -> Option<u32> {
-        self.indexes.find(&hold_id, |index| &self.holds[index].id)
     }
 
     fn unpack(&self, packed: &PackedHold, buyers: &Buyers) -> HoldRow {
-        let buyer = buyers.key_at(packed.buyer);
         let purchase = packed.purchase.get();
         HoldRow {
-            drop_id: buyer.drop_id,
-            buyer: buyer.buyer,
+            drop_id: self.drop_id,
+            buyer: buyers.key_at(self.buyer_at(packed)).buyer,
             quantity: packed.quantity.into(),
             status: packed.status,
             placed_at: packed.placed_at.into(),
@@ -306,6 +364,14 @@ impl DenseHolds {
             purchase: purchase.map(|index| Box::new(self.purchases[index].purchase.clone())),
         }
     }
+}
+
+fn id_of(drops: &[HoldsOfDrop], at: PurchaseAt) -> &PurchaseId {
+    &drops[at.slot as usize].purchases[at.index].purchase.id
+}
+
+fn index_of(length: usize) -> u32 {
+    u32::try_from(length).expect("fewer than four billion holds")
 }
 
 #[cfg(test)]
@@ -379,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn purchases_are_found_and_listed_until_their_drop_is_hidden() {
+    fn purchases_are_found_and_listed_until_their_drop_is_removed() {
         let (mut dense, mut buyers) = (DenseHolds::default(), Buyers::default());
         let history = [
             hold_placed("h1", 1),
@@ -418,15 +484,16 @@ mod tests {
                 drop_id,
                 buyer: buyer(name),
             };
-            let index = buyers.index(&buyer).unwrap();
-            let newest = dense.newest_of(index, limit, buyers).into_iter();
+            let at = buyers.find(&buyer).unwrap();
+            let newest = dense.newest_of(at, limit, buyers).into_iter();
             newest.map(|(hold_id, _)| hold_id).collect::<Vec<_>>()
         };
         let of_ann = [hold_id("h3"), hold_id("h1")];
         assert_eq!(of(&dense, &buyers, "ann", 9), of_ann);
         assert_eq!(of(&dense, &buyers, "ann", 1), of_ann[..1]);
         assert_eq!(of(&dense, &buyers, "bob", 9), [hold_id("h2")]);
-        dense.hide(drop_id);
+        dense.remove(drop_id);
+        buyers.reset(drop_id);
         assert_eq!(of(&dense, &buyers, "ann", 9), []);
         assert_eq!(listed(&dense, &buyers, None, 9), Some(vec![]));
         assert_eq!(dense.purchased(purchase_id("h1"), &buyers), None);

@@ -9,6 +9,7 @@ pub mod checked;
 pub mod codes;
 pub mod columns;
 pub mod dense_holds;
+pub mod dense_purchasers;
 pub mod drop_body;
 pub mod drop_course;
 pub mod error;

@@ -18,7 +18,7 @@ pub struct Prices(HashMap<DropId, Vec<Price>>);
 struct Price {
     /// The position at which it was set.
     set_at: Position,
-    /// The number of holds of all drops when it was set.
+    /// The number of holds of the drop when it was set.
     holds_before: usize,
     unit: Money,
 }
@@ -26,7 +26,7 @@ struct Price {
 const _: () = assert!(size_of::<Price>() <= 32);
 
 impl Prices {
-    /// Adds the price that was set at `position`, after `holds_before` holds of all drops.
+    /// Adds the price that was set at `position`, after `holds_before` holds of the drop.
     pub fn set(&mut self, drop_id: DropId, unit: Money, position: Position, holds_before: usize) {
         let prices = self.0.entry(drop_id).or_default();
         // Most edits do not change the price.
@@ -49,8 +49,8 @@ impl Prices {
         self.last(drop_id, |price| price.set_at < position)
     }
 
-    /// Returns the price of one unit in the hold that was placed after `holds` other holds of all
-    /// drops.
+    /// Returns the price of one unit in the hold that was placed after `holds` other holds of the
+    /// drop.
     #[must_use]
     pub fn after(&self, drop_id: DropId, holds: usize) -> Option<Money> {
         self.last(drop_id, |price| price.holds_before <= holds)
@@ -99,22 +99,24 @@ mod tests {
     /// Records the events of two drops alternately and returns the price of each hold, found both
     /// ways.
     fn prices_of_holds(history: &[(&str, DropEvent)]) -> Vec<i64> {
-        let (mut prices, mut placed) = (Prices::default(), vec![]);
+        let mut prices = Prices::default();
+        let mut placed: Vec<(DropId, Position, usize)> = vec![];
         for ((drop, event), position) in history.iter().zip(1..) {
             let (drop_id, position) = (drop_id(drop), Position(position));
+            let holds = placed.iter().filter(|(of, ..)| *of == drop_id).count();
             if let Some(unit) = set_by(event) {
-                prices.set(drop_id, unit, position, placed.len());
+                prices.set(drop_id, unit, position, holds);
             }
             if matches!(event, DropEvent::HoldPlaced(_)) {
-                placed.push((drop_id, position));
+                placed.push((drop_id, position, holds));
             }
         }
-        let price = |(holds, &(drop_id, position)): (usize, &(DropId, Position))| {
+        let price = |&(drop_id, position, holds): &_| {
             let found = prices.at(drop_id, position);
             assert_eq!(found, prices.after(drop_id, holds));
             found.unwrap().amount
         };
-        placed.iter().enumerate().map(price).collect()
+        placed.iter().map(price).collect()
     }
 
     fn repriced(amount: i64) -> DropEvent {

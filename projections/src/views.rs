@@ -14,7 +14,7 @@ mod orders;
 mod revenue;
 mod shown;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Bound, RangeInclusive};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -43,6 +43,8 @@ use self::groups::Groups;
 use crate::buyers::{BuyerRow, Buyers};
 use crate::codes::{CodeRow, Codes};
 use crate::dense_holds::{DenseHolds, Found as FoundHold};
+use crate::dense_purchasers::DensePurchasers;
+pub use crate::dense_purchasers::PurchaserOrder;
 use crate::drop_course::DropCourse;
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
@@ -52,7 +54,7 @@ use crate::orders::{Orders, last_of_batch};
 use crate::prices::{self, Prices};
 use crate::revenue::Revenue;
 use crate::sales_timeline::{MinuteKey, SalesTimeline, SalesTotals};
-use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
+use crate::top_purchasers::{BuyerKey, PurchaserRow};
 use crate::waitlist::{Block, EntryRow, Waitlists};
 
 /// The most rows that are read under one lock; longer reads take the lock again.
@@ -74,7 +76,7 @@ struct Hot {
     drops: Drops,
     groups: Groups,
     holds: DenseHolds,
-    purchasers: Rows<TopPurchasers>,
+    purchasers: DensePurchasers,
     timeline: Rows<SalesTimeline>,
     /// The totals of all drops, by minute.
     minutes: BTreeMap<Timestamp, SalesTotals>,
@@ -83,7 +85,6 @@ struct Hot {
     buyers: Buyers,
     waitlists: Waitlists,
     codes: Codes,
-    rankings: HashMap<DropId, Ranking>,
     /// Few, and read only by retries.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
     /// By drop: a refund of an order has one id in all of its drops.
@@ -109,20 +110,6 @@ pub struct RefundView {
     /// Its position in the log.
     pub position: Position,
     pub event: PurchaseRefunded,
-}
-
-/// A drop's purchasers in both supported orders.
-#[derive(Debug, Default)]
-struct Ranking {
-    /// Most units last; among equals, the one who reached that number first is last.
-    by_units: BTreeSet<(u64, std::cmp::Reverse<Timestamp>, Pseudonym)>,
-    by_time: BTreeSet<(Timestamp, Pseudonym)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PurchaserOrder {
-    Units,
-    Recent,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -233,7 +220,7 @@ impl Views {
         if hot.quarantined.is_empty() {
             return None;
         }
-        let known = hot.holds.drop_of(hold_id, &hot.buyers);
+        let known = hot.holds.drop_of(hold_id);
         hot.quarantine_like(known, hold_id.prefix())
     }
 
@@ -333,28 +320,16 @@ impl Views {
         limit: usize,
     ) -> Vec<Purchaser> {
         let hot = self.read();
-        let Some(ranking) = hot.rankings.get(&drop_id) else {
-            return vec![];
-        };
-        let buyers: Vec<Pseudonym> = match order {
-            PurchaserOrder::Units => ranking
-                .by_units
-                .iter()
-                .rev()
-                .take(limit)
-                .map(|&(_, _, buyer)| buyer)
-                .collect(),
-            PurchaserOrder::Recent => ranking
-                .by_time
-                .iter()
-                .rev()
-                .take(limit)
-                .map(|&(_, buyer)| buyer)
-                .collect(),
-        };
-        buyers
-            .into_iter()
-            .filter_map(|buyer| hot.purchaser(BuyerKey { drop_id, buyer }))
+        let first = hot.purchasers.first(drop_id, order, limit).into_iter();
+        first
+            .map(|(buyer, row)| {
+                let found = hot.buyers.get(&BuyerKey { drop_id, buyer });
+                Purchaser {
+                    buyer,
+                    display_name: found.and_then(|found| found.display_name),
+                    row,
+                }
+            })
             .collect()
     }
 
@@ -391,9 +366,10 @@ impl Views {
         self.prices.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores the price that an event set, if any, after `holds` holds.
-    fn keep_price(&self, recorded: &RecordedEvent, holds: usize) {
+    /// Stores the price that an event sets, if any, for the holds after it.
+    fn keep_price(&self, hot: &Hot, recorded: &RecordedEvent) {
         if let Some(unit) = prices::set_by(&recorded.event) {
+            let holds = hot.holds.len_of(recorded.drop_id);
             let prices = self.prices.write();
             let mut prices = prices.unwrap_or_else(PoisonError::into_inner);
             prices.set(recorded.drop_id, unit, recorded.position, holds);
@@ -411,7 +387,7 @@ impl Observer for Views {
                 hot.orders.apply(recorded, last);
             }
             for recorded in &committed.events {
-                self.keep_price(recorded, hot.holds.len());
+                self.keep_price(&hot, recorded);
                 hot.apply_or_say(recorded);
             }
             for refused in &committed.quarantined {
@@ -444,7 +420,7 @@ impl Observer for Views {
         }
         hot.orders.forget_refunds(drop_id);
         for recorded in &readmitted.events {
-            self.keep_price(recorded, hot.holds.len());
+            self.keep_price(&hot, recorded);
             hot.apply_or_say(recorded);
         }
     }
@@ -498,14 +474,9 @@ impl Hot {
 
     fn remove(&mut self, drop_id: DropId) {
         self.drops.remove(drop_id);
-        self.holds.hide(drop_id);
-        self.buyers.reset_taken(drop_id);
-        let buyer = |id| BuyerKey {
-            drop_id,
-            buyer: Pseudonym(id),
-        };
-        let all = buyer(uuid::Uuid::nil())..=buyer(uuid::Uuid::max());
-        remove_range(&mut self.purchasers.0, all);
+        self.holds.remove(drop_id);
+        self.buyers.reset(drop_id);
+        self.purchasers.remove(drop_id);
         let minute = |minute| MinuteKey { drop_id, minute };
         let all = minute(Timestamp::from_millis(0))..=minute(Timestamp::MAX);
         for (key, placed) in self.timeline.0.range(all.clone()) {
@@ -516,7 +487,6 @@ impl Hot {
         remove_range(&mut self.timeline.0, all);
         self.revenue.remove(drop_id);
         self.courses.remove(&drop_id);
-        self.rankings.remove(&drop_id);
         self.waitlists.remove(drop_id);
         self.codes.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
@@ -552,7 +522,7 @@ impl Hot {
         self.codes.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.keep_refund(recorded);
-        self.rank(recorded)
+        self.purchasers.apply(recorded.into())
     }
 
     fn follow_course(&mut self, recorded: &RecordedEvent) {
@@ -651,46 +621,6 @@ impl Hot {
             self.refunds.insert((view.drop_id, event.refund_id), view);
             self.orders.refund(event, recorded.position);
         }
-    }
-
-    fn rank(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
-        let Some(key) = TopPurchasers::key(recorded.into()) else {
-            return Ok(());
-        };
-        let before = self.purchasers.get(&key).map(|placed| placed.row.clone());
-        let after = self
-            .purchasers
-            .apply(recorded.position, recorded.into())?
-            .map(|placed| placed.row.clone());
-        let ranking = self.rankings.entry(key.drop_id).or_default();
-        if let Some(row) = before {
-            ranking.by_units.remove(&(
-                row.kept(),
-                std::cmp::Reverse(row.last_purchased_at),
-                key.buyer,
-            ));
-            ranking.by_time.remove(&(row.last_purchased_at, key.buyer));
-        }
-        // A buyer without units is no purchaser.
-        if let Some(row) = after.filter(|row| row.kept() > 0) {
-            ranking.by_units.insert((
-                row.kept(),
-                std::cmp::Reverse(row.last_purchased_at),
-                key.buyer,
-            ));
-            ranking.by_time.insert((row.last_purchased_at, key.buyer));
-        }
-        Ok(())
-    }
-
-    fn purchaser(&self, key: BuyerKey) -> Option<Purchaser> {
-        let display_name = self.buyers.get(&key).and_then(|buyer| buyer.display_name);
-        let row = self.purchasers.get(&key)?.row.clone();
-        Some(Purchaser {
-            buyer: key.buyer,
-            display_name,
-            row,
-        })
     }
 }
 

@@ -115,7 +115,7 @@ pub(crate) async fn read(
     let has_more = listed.len() > limit;
     listed.truncate(limit);
     let found = listed.into_iter();
-    let found = found.filter_map(|(_, entry)| app.views.buyer_in_drop(entry, MOST_OF_DROP));
+    let found = found.filter_map(|key| app.views.buyer_in_drop(key, MOST_OF_DROP));
     let found: Vec<BuyerInDrop> = found.collect();
     let purchased = found.iter().flat_map(|drop| &drop.holds);
     let positions: Vec<Position> = purchased.filter_map(|hold| hold.purchased).collect();

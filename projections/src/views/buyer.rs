@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use domain::values::{BuyerId, DropId, DropName, Pseudonym, Timestamp};
 
 use super::{EntryView, HoldView, Views};
+use crate::buyers::BuyerAt;
 use crate::top_purchasers::BuyerKey;
 
 /// What one buyer did in one drop.
@@ -36,20 +37,22 @@ impl Views {
         &self,
         buyer_id: &BuyerId,
         after: Option<(Timestamp, DropId)>,
-    ) -> Vec<(DropId, u32)> {
+    ) -> Vec<BuyerKey> {
         let hot = self.read();
         let entries = hot.buyers.all_of(buyer_id).into_iter();
         let listed = |entry| {
-            let drop_id = hot.buyers.key_at(entry).drop_id;
+            let BuyerKey { drop_id, buyer } = hot.buyers.key_at(entry);
             let drop = hot.drops.get(drop_id)?;
-            Some((drop.row.scheduled_at, drop_id, entry))
+            Some((drop.row.scheduled_at, drop_id, buyer))
         };
         let mut drops: Vec<_> = entries.filter_map(listed).collect();
         drop(hot);
         drops.retain(|&(at, drop_id, _)| after.is_none_or(|after| (at, drop_id) < after));
         drops.sort_unstable_by_key(|&key| Reverse(key));
         let drops = drops.into_iter();
-        drops.map(|(_, drop_id, entry)| (drop_id, entry)).collect()
+        drops
+            .map(|(_, drop_id, buyer)| BuyerKey { drop_id, buyer })
+            .collect()
     }
 
     /// Returns the pseudonyms of a buyer. With `is_account`, ids that only case folding makes equal
@@ -57,7 +60,7 @@ impl Views {
     #[must_use]
     pub fn pseudonyms(&self, buyer_id: &BuyerId, is_account: bool) -> Vec<(DropId, Pseudonym)> {
         let hot = self.read();
-        let is_own = |entry: &u32| {
+        let is_own = |entry: &BuyerAt| {
             let row = hot.buyers.row_at(*entry).filter(|_| is_account);
             row.is_none_or(|row| row.buyer_id.spelling() == buyer_id.spelling())
         };
@@ -73,12 +76,12 @@ impl Views {
         self.read().buyers.get(&key).map(|row| row.buyer_id)
     }
 
-    /// Returns what the buyer of an entry of [`Views::drops_of_buyer`] did, with at most `most`
-    /// holds and as many waitlist entries. `None` if the buyer was erased in the meantime.
+    /// Returns what a buyer of [`Views::drops_of_buyer`] did in one drop, with at most `most` holds
+    /// and as many waitlist entries. `None` if the buyer was erased in the meantime.
     #[must_use]
-    pub fn buyer_in_drop(&self, entry: u32, most: usize) -> Option<BuyerInDrop> {
+    pub fn buyer_in_drop(&self, key: BuyerKey, most: usize) -> Option<BuyerInDrop> {
         let hot = self.read();
-        let key = hot.buyers.key_at(entry);
+        let entry = hot.buyers.find(&key)?;
         let drop = hot.drops.get(key.drop_id)?;
         let buyer = hot.buyers.row_at(entry)?;
         let mut holds = hot.holds.newest_of(entry, most + 1, &hot.buyers);
@@ -87,7 +90,7 @@ impl Views {
         holds.truncate(most);
         entries.truncate(most);
         let (kept, refunded) = match hot.purchasers.get(&key) {
-            Some(placed) => (placed.row.kept(), placed.row.refunded),
+            Some(row) => (row.kept(), row.refunded),
             None => (0, 0),
         };
         let holds = holds.into_iter();
