@@ -82,7 +82,7 @@ pub struct Settings {
     /// newest event into the future of the database's clock. The database itself refuses events
     /// more than 2000 ms in the future, so a larger value tolerates only clocks that are behind,
     /// and logs that already contain such events.
-    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = whole::<u32, 100, { u32::MAX }>)]
+    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = whole::<u32, 100, 86_400_000>)]
     pub max_clock_skew_ms: u32,
 
     /// Most concurrent connections, including streams; further ones get 503. Capped by the system's
@@ -410,6 +410,14 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Returns true if the settings alone are at fault, and not this machine.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        !matches!(self, Self::KeyFile { .. } | Self::StripeUnusable(_))
+    }
+}
+
 /// Keys of at least this many characters log no warning.
 const ADVISED_KEY: usize = 16;
 
@@ -418,17 +426,26 @@ const ADVISED_KEY: usize = 16;
 /// weeks, and five within two years.
 const SHORTEST_KEY: usize = 5;
 
-/// Rejects a short key where other machines can reach the server; elsewhere logs a warning.
-fn advise(name: &str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> {
+/// Rejects a key that cannot be sent in a header, and a short one where other machines can reach
+/// the server.
+fn checked_key(name: &str, key: &str, listen: SocketAddr) -> Result<Key, ConfigError> {
+    let name = || name.to_owned();
+    let characters = key.len();
+    let checked = Key::new(key).ok_or_else(|| ConfigError::NoKey { name: name() })?;
+    if characters < SHORTEST_KEY && !listen.ip().is_loopback() {
+        return Err(ConfigError::ShortKey {
+            name: name(),
+            characters,
+            listen,
+        });
+    }
+    Ok(checked)
+}
+
+/// Logs a warning of a key that can be guessed.
+fn advise(name: &str, key: &str, listen: SocketAddr) {
     let (is_reached, characters) = (!listen.ip().is_loopback(), key.len());
     if characters < SHORTEST_KEY {
-        if is_reached {
-            return Err(ConfigError::ShortKey {
-                name: name.to_owned(),
-                characters,
-                listen,
-            });
-        }
         warn!(
             "{name} has {}: it can be guessed. It is accepted only because no other machine can reach this server",
             counted(characters, "character")
@@ -438,6 +455,40 @@ fn advise(name: &str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> 
             "{name} has fewer than {ADVISED_KEY} characters, and other machines can reach {listen}: it can be guessed. \
              Set a longer one, for example the output of `openssl rand -hex 24`"
         );
+    }
+}
+
+const ADMIN: &str = "the admin key";
+const AUDITOR: &str = "the auditor key";
+
+fn of_named(name: &AdminName) -> String {
+    format!("the key of {name}")
+}
+
+/// Checks the configured keys. Reads and generates no key in the data directory.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn check_keys(settings: &KeySettings, listen: SocketAddr) -> Result<(), ConfigError> {
+    let named = settings.admin_keys.as_deref().map(admin_keys::parse);
+    let named = named.transpose()?.unwrap_or_default();
+    let (admin, auditor) = (&settings.admin_key, &settings.auditor_key);
+    let has_admin = admin.is_some() || !named.is_empty();
+    let given = has_admin && auditor.is_some();
+    if !given && !listen.ip().is_loopback() {
+        return Err(ConfigError::KeysRequired { listen });
+    }
+    for (name, key) in [(ADMIN, admin), (AUDITOR, auditor)] {
+        key.as_deref()
+            .map(|key| checked_key(name, key, listen))
+            .transpose()?;
+    }
+    for pair in &named {
+        checked_key(&of_named(&pair.name), &pair.key, listen)?;
+    }
+    let is_auditors = |key: &String| auditor.as_ref() == Some(key);
+    if admin.iter().any(is_auditors) || named.iter().any(|pair| is_auditors(&pair.key)) {
+        return Err(ConfigError::SameKeys);
     }
     Ok(())
 }
@@ -452,13 +503,9 @@ pub fn load_keys(
     data_dir: &Path,
     listen: SocketAddr,
 ) -> Result<Keys, ConfigError> {
+    check_keys(settings, listen)?;
     let named = settings.admin_keys.as_deref().map(admin_keys::parse);
     let named = named.transpose()?.unwrap_or_default();
-    let has_admin = settings.admin_key.is_some() || !named.is_empty();
-    let given = has_admin && settings.auditor_key.is_some();
-    if !given && !listen.ip().is_loopback() {
-        return Err(ConfigError::KeysRequired { listen });
-    }
     // With named administrators, no other key is generated.
     let admin = match settings.admin_key.is_none() && !named.is_empty() {
         true => None,
@@ -472,27 +519,24 @@ pub fn load_keys(
         return Err(ConfigError::SameKeys);
     }
     let key = |name: &str, text: &str| {
-        let no_key = || ConfigError::NoKey {
-            name: name.to_owned(),
-        };
-        let key = Key::new(text).ok_or_else(no_key)?;
-        advise(name, text, listen)?;
+        let key = checked_key(name, text, listen)?;
+        advise(name, text, listen);
         Ok::<_, ConfigError>(key)
     };
     let mut admins = vec![];
     if let Some(admin) = &admin {
         admins.push(AdminKey {
             name: AdminName::default(),
-            key: key("the admin key", admin)?,
+            key: key(ADMIN, admin)?,
         });
     }
     for pair in &named {
-        advise(&format!("the key of {}", pair.name), &pair.key, listen)?;
+        advise(&of_named(&pair.name), &pair.key, listen);
         admins.extend(admin_keys::key_of(pair));
     }
     Ok(Keys {
         admins,
-        auditor: key("the auditor key", &auditor)?,
+        auditor: key(AUDITOR, &auditor)?,
     })
 }
 
@@ -602,7 +646,7 @@ mod tests {
         let listen = "0.0.0.0:1".parse().unwrap();
         for (length, words) in [(1, "has 1 character,"), (2, "has 2 characters,")] {
             let key = "x".repeat(length);
-            let error = advise("the admin key", &key, listen).unwrap_err();
+            let error = checked_key(ADMIN, &key, listen).err().unwrap();
             assert!(error.to_string().contains(words), "{error}");
         }
     }

@@ -12,6 +12,7 @@ use clap::Args;
 use client::calls::DropView;
 use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed, story};
 use domain::values::DropId;
+use terminal::arguments::decimal;
 use terminal::print_line;
 
 use self::receiver::Receiver;
@@ -29,12 +30,12 @@ pub struct DemoArgs {
     pub settings: Settings,
 
     /// Average number of shoppers that arrive per second; 0 for an empty shop
-    #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5)]
+    #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5, value_parser = decimal::<0, 1_000>)]
     pub shoppers_per_second: f64,
 
     /// Buyers need a token, and get one at a sign-in page of the demo, under any name and without a
     /// password. Only on a loopback address
-    #[arg(long, env = "HOLDFAST_DEMO_SIGN_IN")]
+    #[arg(long, env = "HOLDFAST_DEMO_SIGN_IN", conflicts_with = "sign_in_url")]
     pub sign_in: bool,
 }
 
@@ -46,6 +47,17 @@ pub enum DemoError {
     Server(#[from] ServerError),
     #[error("cannot set up the sample drops")]
     Samples(#[source] ClientError),
+}
+
+impl DemoError {
+    /// Returns true if the settings alone are at fault.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Server(error) => error.is_of_settings(),
+            Self::Samples(_) => false,
+        }
+    }
 }
 
 /// Serves, seeds and simulates shoppers until a signal.
@@ -64,7 +76,10 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     if settings.webhooks.webhook_networks.is_empty() {
         settings.webhooks.webhook_networks = receiver::networks();
     }
-    let server = Server::start(&settings, &stop).await?;
+    let server = match Server::start(&settings, &stop).await {
+        Err(ServerError::Stopped) => return Ok(()),
+        started => started?,
+    };
     announce(&settings, &server);
     let address = reachable(server.address());
     let serving = tokio::spawn(server.run(stop.clone()));

@@ -5,6 +5,7 @@
 //! done [`GRACE`] after the drain delay are cut off, and so is the rest [`REST`] later, so that a
 //! silent database does not hold a stop up.
 
+mod access;
 mod core;
 mod error;
 mod followers;
@@ -15,17 +16,16 @@ mod observers;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use api::pages::ShopPages;
-use api::pages::templates::Templates;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::core::{Access, Core};
+pub(crate) use self::access::Access;
+use self::core::Core;
 pub use self::error::ServerError;
 use self::http::Http;
-use crate::config::buyers::{buyer_tokens, load_key_set};
-use crate::config::{ConfigError, Settings, load_keys, stripe};
+use crate::config::Settings;
+use crate::config::buyers::load_key_url;
 
 /// How long a stopping server waits for in-flight requests.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -52,27 +52,15 @@ impl Server {
     /// may take minutes, so `stop` interrupts the start.
     ///
     /// # Errors
-    /// [`ServerError`]; everything that was started has been stopped by then.
+    /// [`ServerError`], of which [`ServerError::Stopped`] is that of a stop; everything that was
+    /// started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
-        api::pages::render(shop_pages(settings));
-        let brand = settings.brand.load(&settings.database.data_dir)?;
-        let templates = Templates::new(&brand).map_err(|error| ServerError::Pages(error.into()))?;
-        let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
-        let buyer_tokens = buyer_tokens(settings).map_err(ConfigError::Buyers)?;
-        if let Some(tokens) = &buyer_tokens {
-            load_key_set(tokens).await.map_err(ConfigError::Buyers)?;
+        let access = Access::open(settings).await?;
+        if let Some(tokens) = &access.buyer_tokens {
+            let loaded = stop.run_until_cancelled(load_key_url(tokens)).await;
+            loaded.ok_or(ServerError::Stopped)?;
         }
-        let stripe = stripe(&settings.payments)?;
-        let vapid = settings.push.given_key()?;
         let mut http = Http::start(settings)?;
-        let access = Access {
-            keys,
-            buyer_tokens,
-            stripe,
-            vapid,
-            brand,
-            templates,
-        };
         match Core::start(settings, access, &http, stop).await {
             Ok(core) => Ok(Self {
                 http,
@@ -132,14 +120,5 @@ impl Server {
             (_, Some(task)) => Err(ServerError::Task(task)),
             (Some(Ok(Ok(()))) | None, None) => Ok(()),
         }
-    }
-}
-
-/// The settings that the pages of the shop know.
-fn shop_pages(settings: &Settings) -> ShopPages {
-    let buyers = &settings.buyers;
-    ShopPages {
-        needs_token: !buyers.are_believed(),
-        sign_in_url: buyers.sign_in_url.clone(),
     }
 }

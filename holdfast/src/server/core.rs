@@ -3,12 +3,9 @@
 use std::time::Duration;
 
 use api::app::{App, Parts};
-use api::brand::Brand;
 use api::connections::AddressLimit;
-use api::keys::Keys;
 use api::metrics::MeasuredLog;
 use api::pages::catalogue_facts::CatalogueFacts;
-use api::pages::templates::Templates;
 use api::router::router;
 use api::session::Sessions;
 use api::starting::Step;
@@ -21,16 +18,15 @@ use engine::{
 use infrastructure::log::EventLog as _;
 use infrastructure::log::postgres::PostgresLog;
 use payments::{Demo, Secret, Stripe};
-use push::vapid::Vapid;
 use settlement::store::Store;
 use settlement::{Providers, Settlement};
 use sqlx::PgPool;
-use tokens::buyers::BuyerTokens;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::error::{ServerError, not_loaded, unreadable};
+use super::access::Access;
+use super::error::{ServerError, not_loaded, unless_stopped, unreadable};
 use super::followers::Followers;
 use super::http::{Http, exemptions};
 use super::load::{loaded, prove_append, report};
@@ -51,26 +47,99 @@ pub(super) struct Core {
     pub(super) tasks: Tasks,
 }
 
-/// Everything that follows from the settings alone: the keys and tokens of clients, payments and
-/// pushes, and the brand with its pages.
-pub(super) struct Access {
-    pub(super) keys: Keys,
-    pub(super) buyer_tokens: Option<BuyerTokens>,
-    pub(super) stripe: Option<Stripe>,
-    pub(super) vapid: Option<Vapid>,
-    pub(super) brand: Brand,
-    pub(super) templates: Templates,
-}
-
 /// How the engine's thread ended.
 pub(super) type EngineEnded = Result<Result<(), EngineError>, EnginePanicked>;
 
 impl Core {
     /// Opens the database, reads the event log, starts everything and opens the site of `http`.
+    ///
+    /// # Errors
+    /// [`ServerError`]; the database is closed by then.
     pub(super) async fn start(
         settings: &Settings,
         access: Access,
         http: &Http,
+        stop: &CancellationToken,
+    ) -> Result<Self, ServerError> {
+        let database = unless_stopped(stop, Database::open(&settings.database)).await?;
+        // Not before: a start that fails for its settings prints its reason alone.
+        info!(
+            "listening on {}, opened {}; reading the event log",
+            http.address,
+            database.describe()
+        );
+        let database = database.requiring(settings.require_sync);
+        let stopping = CancellationToken::new();
+        let started = Started::on(&database, settings, access, http, &stopping, stop).await;
+        match started {
+            Ok(Started {
+                engine,
+                appended,
+                tasks,
+            }) => Ok(Self {
+                database,
+                stopping,
+                engine,
+                appended,
+                tasks,
+            }),
+            Err(error) => {
+                stopping.cancel();
+                // A silent database must not hold the end up.
+                let _closed = timeout(REST, database.close()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stops the engine, unless it has ended already, and everything that follows it, within
+    /// [`REST`].
+    pub(super) async fn stop(mut self, ended: Option<EngineEnded>) -> Option<EngineEnded> {
+        let began = Instant::now();
+        self.stopping.cancel();
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => self.stop_engine(began + REST_OF_TASKS).await,
+        };
+        let tasks = timeout_at(began + REST_OF_TASKS, self.tasks.join_all()).await;
+        if tasks.is_err() {
+            warn!(
+                "a background task did not stop in time; it resumes from its checkpoint at the next start"
+            );
+        }
+        let closed = timeout_at(began + REST, self.database.close()).await;
+        if closed.is_err() {
+            warn!("the database did not close its connections in time");
+        }
+        ended
+    }
+
+    async fn stop_engine(&mut self, deadline: Instant) -> Option<EngineEnded> {
+        let ended = timeout_at(deadline, self.engine.ended()).await.ok();
+        if ended.is_none() {
+            warn!(
+                "the event log did not respond in time; the outcome of in-flight appends is known at the next start"
+            );
+            let _silent = timeout(END_SESSIONS, self.appended.end_sessions()).await;
+        }
+        ended
+    }
+}
+
+/// What was started on a database.
+struct Started {
+    engine: EngineThread,
+    appended: PostgresLog,
+    tasks: Tasks,
+}
+
+impl Started {
+    async fn on(
+        database: &Database,
+        settings: &Settings,
+        access: Access,
+        http: &Http,
+        stopping: &CancellationToken,
         stop: &CancellationToken,
     ) -> Result<Self, ServerError> {
         let Access {
@@ -81,22 +150,11 @@ impl Core {
             brand,
             templates,
         } = access;
-        let database = tokio::select! {
-            opened = Database::open(&settings.database) => opened?,
-            () = stop.cancelled() => return Err(ServerError::Stopped),
-        };
-        // Not before: a start that fails for its settings prints its reason alone.
-        info!(
-            "listening on {}, opened {}; reading the event log",
-            http.address,
-            database.describe()
-        );
-        let database = database.requiring(settings.require_sync);
         let log = PostgresLog::new(database.pool.clone());
-        let engine_pool = database.engine_pool().await?;
+        let engine_pool = unless_stopped(stop, database.engine_pool()).await?;
         let appended = PostgresLog::new(engine_pool.clone());
-        let key_secret = log.secret().await.map_err(ServerError::Load)?;
-        let stopping = CancellationToken::new();
+        let secret = async { log.secret().await.map_err(ServerError::Load) };
+        let key_secret = unless_stopped(stop, secret).await?;
 
         let (observers, shards, notification_shards) = Observers::open(settings);
         observers.metrics.watch_pool("reads", &database.pool);
@@ -133,15 +191,15 @@ impl Core {
         );
         observers.hub.follow_clock(handle.clone());
         let stopped = StoppedTasks::default();
-        let mut followers =
-            Followers::start(&observers, &database, &log, &stopping, stopped.clone());
+        let mut followers = Followers::start(&observers, database, &log, stopping, stopped.clone());
         followers.stream(shards, notification_shards, settings, http);
-        let webhooks = followers.dispatch(settings, &observers, &database, &log, &stopping);
+        let webhooks = followers.dispatch(settings, &observers, database, &log, stopping);
         let store = Store::new(PgPool::clone(&database.pool));
-        let seed = store.demo_seed().await.map_err(unreadable)?;
+        let seed = async { store.demo_seed().await.map_err(unreadable) };
+        let seed = unless_stopped(stop, seed).await?;
         let providers = providers(settings, stripe, seed, &handle);
         let settlement = Settlement::new(store, providers, handle.clone());
-        followers.settle(&settlement, &observers, &log, &stopping);
+        followers.settle(&settlement, &observers, &log, stopping);
         if let Some(keys) = buyer_tokens.as_ref().and_then(|tokens| tokens.keys.clone()) {
             let current = keys.keep_current(stopping.clone());
             followers
@@ -149,15 +207,15 @@ impl Core {
                 .spawn(Task::optional("keys of buyers' tokens"), current);
         }
 
-        let catalogue = followers.announce(&observers, &database, &stopping);
+        let catalogue = followers.announce(&observers, database, stopping);
         let vapid = match vapid {
             Some(vapid) => vapid,
             None => {
                 let store = push::store::Store::new(PgPool::clone(&database.pool));
-                settings.push.kept_key(&store).await?
+                unless_stopped(stop, settings.push.kept_key(&store)).await?
             }
         };
-        let push = followers.push(settings, vapid, &observers, &database, &stopping);
+        let push = followers.push(settings, vapid, &observers, database, stopping);
         let app = App::new(Parts {
             engine: handle,
             views: observers.views,
@@ -193,45 +251,10 @@ impl Core {
         http.site.open(router(app));
         info!("started: every request is served");
         Ok(Self {
-            database,
             engine,
             appended,
-            stopping,
             tasks: followers.tasks,
         })
-    }
-
-    /// Stops the engine, unless it has ended already, and everything that follows it, within
-    /// [`REST`].
-    pub(super) async fn stop(mut self, ended: Option<EngineEnded>) -> Option<EngineEnded> {
-        let began = Instant::now();
-        self.stopping.cancel();
-        let ended = match ended {
-            Some(ended) => Some(ended),
-            None => self.stop_engine(began + REST_OF_TASKS).await,
-        };
-        let tasks = timeout_at(began + REST_OF_TASKS, self.tasks.join_all()).await;
-        if tasks.is_err() {
-            warn!(
-                "a background task did not stop in time; it resumes from its checkpoint at the next start"
-            );
-        }
-        let closed = timeout_at(began + REST, self.database.close()).await;
-        if closed.is_err() {
-            warn!("the database did not close its connections in time");
-        }
-        ended
-    }
-
-    async fn stop_engine(&mut self, deadline: Instant) -> Option<EngineEnded> {
-        let ended = timeout_at(deadline, self.engine.ended()).await.ok();
-        if ended.is_none() {
-            warn!(
-                "the event log did not respond in time; the outcome of in-flight appends is known at the next start"
-            );
-            let _silent = timeout(END_SESSIONS, self.appended.end_sessions()).await;
-        }
-        ended
     }
 }
 

@@ -7,6 +7,7 @@ use database::DatabaseError;
 use engine::EngineError;
 use infrastructure::error::LogError;
 use infrastructure::log::postgres::CannotAppend;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigError;
 use crate::config::push::VapidError;
@@ -60,6 +61,44 @@ pub enum ServerError {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot start the engine's thread")]
     Thread(#[source] std::io::Error),
+}
+
+impl ServerError {
+    /// Returns true if the settings alone are at fault: another start with them ends like this one.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Config(error) => error.is_of_settings(),
+            Self::Database(error) => error.is_of_settings(),
+            Self::Theme(_) => true,
+            Self::Vapid(error) => !matches!(error, VapidError::Kept(_)),
+            Self::Pages(_)
+            | Self::Listen { .. }
+            | Self::OpenFiles { .. }
+            | Self::Stopped
+            | Self::Load(_)
+            | Self::CannotAppend(_)
+            | Self::Refused(_)
+            | Self::Engine(_)
+            | Self::Task(_)
+            | Self::Failed(_)
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
+/// Returns what `starting` returns, unless `stop` interrupts it.
+///
+/// # Errors
+/// That of `starting`, or [`ServerError::Stopped`].
+pub(super) async fn unless_stopped<T, E: Into<ServerError>>(
+    stop: &CancellationToken,
+    starting: impl Future<Output = Result<T, E>>,
+) -> Result<T, ServerError> {
+    tokio::select! {
+        started = starting => started.map_err(Into::into),
+        () = stop.cancelled() => Err(ServerError::Stopped),
+    }
 }
 
 pub(super) fn unreadable(error: sqlx::Error) -> ServerError {
