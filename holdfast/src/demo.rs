@@ -14,6 +14,7 @@ use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed, story};
 use domain::values::DropId;
 use terminal::arguments::decimal;
 use terminal::print_line;
+use tokio_util::sync::CancellationToken;
 
 use self::receiver::Receiver;
 use crate::admin_keys;
@@ -92,10 +93,12 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
                     arrivals_per_second: args.shoppers_per_second,
                     ..Pace::default()
                 };
-                tokio::spawn(play_orders(client.clone()));
+                tokio::spawn(until(stop.clone(), play_orders(client.clone())));
                 tokio::spawn(run_shoppers(client, shelves, pace, stop));
             }
         }
+        // The stopping server refuses the sample drops, too.
+        Err(_) if stop.is_cancelled() => {}
         Err(error) => {
             stop.cancel();
             ended(serving.await)?;
@@ -103,6 +106,15 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
         }
     }
     ended(serving.await)
+}
+
+/// Runs until the server stops. From then on an error is not reported.
+async fn until(stop: CancellationToken, running: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = running => {}
+    }
 }
 
 /// Plays the orders of a shop's day, and prints each outcome and the number of verified webhooks.
