@@ -2,7 +2,8 @@
 //! `X-Forwarded-For`, `-Host` and `-Proto`.
 //!
 //! Promise: the host and the scheme are those that a trusted proxy states; from other peers the
-//! headers are removed before a handler sees them. Limit: of several proxies the nearest is
+//! headers are removed before a handler sees them. If a proxy states a fact in both ways, the
+//! standard's header precedes. Limit: of several proxies the nearest is
 //! believed about the host and the scheme, because only its statement is certain to be no copy. A
 //! proxy that does not set the host passes on what a client wrote: it is used only where a page of
 //! another site cannot have written it.
@@ -86,9 +87,7 @@ pub(crate) fn keep_trusted(headers: &mut HeaderMap, is_proxy: bool) {
         (FORWARDED_PROTO, nearest.scheme),
     ] {
         let value = value.and_then(|value| HeaderValue::from_str(&value).ok());
-        if let Some(value) = value
-            && !headers.contains_key(&name)
-        {
+        if let Some(value) = value {
             headers.insert(name, value);
         }
     }
@@ -163,6 +162,28 @@ mod tests {
             keep_trusted(&mut direct, false);
             assert_eq!(host(&direct), None, "{stated:?}");
             assert!(!is_https(&direct), "{stated:?}");
+        }
+    }
+
+    #[test]
+    fn forwarded_precedes_the_older_headers_fact_by_fact() {
+        let older = [
+            ("x-forwarded-host", "old.example"),
+            ("x-forwarded-proto", "https"),
+        ];
+        for (forwarded, expected) in [
+            ("host=new.example;proto=http", (Some("new.example"), false)),
+            ("proto=http, host=new.example", (Some("new.example"), true)),
+            ("for=192.0.2.1;proto=http", (Some("old.example"), false)),
+            ("for=192.0.2.1", (Some("old.example"), true)),
+        ] {
+            let mut through = headers(&[&older[..], &[("forwarded", forwarded)]].concat());
+            keep_trusted(&mut through, true);
+            assert_eq!(
+                (host(&through), is_https(&through)),
+                expected,
+                "{forwarded}"
+            );
         }
     }
 }

@@ -19,6 +19,7 @@ mod present;
 mod shard;
 mod subjects;
 mod subscriber;
+mod tick;
 pub(crate) mod watch;
 
 use std::io;

@@ -20,6 +20,7 @@ use clap::{Args, ValueEnum};
 use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use infrastructure::log::{EventRef, Hash};
+use terminal::arguments::position;
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use self::resume::LastEvent;
@@ -48,7 +49,8 @@ pub struct ExportArgs {
         long,
         env = "HOLDFAST_AUDIT_AFTER",
         value_name = "POSITION",
-        default_value_t = 0
+        default_value_t = 0,
+        value_parser = position
     )]
     after: u64,
 

@@ -116,6 +116,15 @@ impl ClientError {
         }
     }
 
+    /// Returns true if the settings alone are at fault, whatever the server is.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Address { .. } | Self::NoKey { .. } | Self::InvalidKey | Self::Authorities { .. }
+        )
+    }
+
     /// The problem that the server returned, if it returned one.
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {

@@ -208,6 +208,34 @@ async fn stop_private(cluster: Option<PostgresCluster>) {
     }
 }
 
+impl DatabaseError {
+    /// Returns true if the settings alone are at fault, whatever the database is.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        matches!(self, Self::Address { .. } | Self::NoTarget { .. })
+    }
+}
+
+/// Checks the address of a process that writes, without connecting to it.
+///
+/// # Errors
+/// [`DatabaseError::Address`] or [`DatabaseError::NoTarget`].
+pub fn check_address(settings: &DatabaseSettings) -> Result<(), DatabaseError> {
+    writable_address(settings).map(|_| ())
+}
+
+/// Returns the address of a process that writes; `None` for a private PostgreSQL.
+fn writable_address(settings: &DatabaseSettings) -> Result<Option<Address>, DatabaseError> {
+    let Some((setting, url)) = address_of(settings) else {
+        return Ok(None);
+    };
+    let address = parse(setting, url)?;
+    if address.excludes_writes() {
+        return Err(DatabaseError::NoTarget { setting });
+    }
+    Ok(Some(address.for_writes()))
+}
+
 /// Returns the address, with the variable that has it; `None` for a private PostgreSQL.
 fn address_of(settings: &DatabaseSettings) -> Option<(&'static str, &str)> {
     let direct = settings.direct_url.as_deref();
@@ -224,15 +252,11 @@ fn parse(setting: &'static str, url: &str) -> Result<Address, DatabaseError> {
 async fn writable(
     settings: &DatabaseSettings,
 ) -> Result<(Address, Option<PostgresCluster>), DatabaseError> {
-    let Some((setting, url)) = address_of(settings) else {
-        let cluster = start_private(settings).await?;
-        return Ok((cluster.connect_options().into(), Some(cluster)));
-    };
-    let address = parse(setting, url)?;
-    if address.excludes_writes() {
-        return Err(DatabaseError::NoTarget { setting });
+    if let Some(address) = writable_address(settings)? {
+        return Ok((address, None));
     }
-    Ok((address.for_writes(), None))
+    let cluster = start_private(settings).await?;
+    Ok((cluster.connect_options().into(), Some(cluster)))
 }
 
 /// Returns the size of the pool: `wanted`, or the rest that `limit` leaves.
@@ -315,7 +339,7 @@ fn private(settings: &DatabaseSettings) -> ClusterConfig {
 /// One line with the error and its causes; of a connection pooler, what to do about it.
 pub fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     if is_from_pooler(error) {
-        terminal::say(&format!("holdfast: {POOLER}"));
+        terminal::say_failure(POOLER);
         ExitCode::FAILURE
     } else {
         terminal::fail(error)

@@ -1,7 +1,6 @@
 //! The command line: its commands, and the exit codes of the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::borrow::Cow;
 use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
@@ -10,32 +9,35 @@ use std::str::FromStr;
 use std::thread;
 
 use audit::AuditArgs;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use client::{LoadArgs, SeedArgs};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use client::{ClientError, LoadArgs, SeedArgs};
 use database::fail;
 use terminal::json_lines::JsonLines;
-use terminal::text::without_credentials;
 use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, admin_key_file, auditor_key_file};
-use crate::demo::DemoArgs;
-use crate::environment::{normalized, unknown_settings};
+use crate::demo::{DemoArgs, DemoError};
+use crate::environment::unknown_settings;
 use crate::manual::{self, CompletionsArgs, ManArgs};
-use crate::migrate::MigrateArgs;
+use crate::migrate::{MigrateArgs, MigrateError};
+use crate::parsing::{INVALID_SETTINGS, parse};
+use crate::precedence::leaf;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
-use crate::server::{Server, ServerError};
-use crate::settings::file::{SettingsFile, leaf};
+use crate::server::{Access, Server, ServerError};
 use crate::settings::in_force::describe;
 use crate::settings::settings;
 use crate::theme::ThemeArgs;
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
 #[derive(Debug, Parser)]
-#[command(name = "holdfast", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "holdfast",
+    version,
+    override_usage = "holdfast [OPTIONS]\n       holdfast <COMMAND>"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -62,7 +64,7 @@ pub struct Cli {
 
 /// See [`Cli::log_format`].
 #[derive(Debug, Clone, Copy)]
-struct LogFormat(logging::Format);
+pub(crate) struct LogFormat(pub(crate) logging::Format);
 
 impl FromStr for LogFormat {
     type Err = &'static str;
@@ -173,80 +175,22 @@ impl Cli {
         Self::command().mut_subcommand("demo", |demo| demo.mut_arg("drain_seconds", at_once))
     }
 
-    /// Parses the arguments, the environment of the process and the file with settings, and
-    /// describes the settings in force if that is the command. On invalid input, prints an error
-    /// and exits.
+    /// Reads the settings of the process, and describes those in force if that is the command. On
+    /// invalid input, prints an error and exits.
     fn from_process() -> (Self, String) {
         let definition = Self::definition();
-        // First without the file, which the arguments name: a faulty one does not prevent `--help`.
-        let given = matches(definition.clone());
-        let file = match SettingsFile::find(&given, &definition) {
-            Ok(file) => file,
-            Err(error) => {
-                terminal::say(&format!("holdfast: {error}"));
-                std::process::exit(INVALID_SETTINGS);
-            }
-        };
-        let given = match file.path {
-            Some(_) => matches(file.defaults(definition.clone())),
-            None => given,
-        };
-        refuse_other_address(leaf(&given));
-        let cli = Self::from_arg_matches(&given);
+        let parsed = parse(&definition);
+        let cli = Self::from_arg_matches(&parsed.given);
         let cli = cli.unwrap_or_else(|error| error.format(&mut Self::definition()).exit());
         let in_force = match cli.command {
-            Some(Command::Config(_)) => describe(&settings(&definition), leaf(&given), &file),
+            Some(Command::Config(_)) => {
+                let (_, matches) = leaf(&definition, &parsed.given);
+                describe(&settings(&definition), matches, &parsed)
+            }
             _ => String::new(),
         };
         (cli, in_force)
     }
-}
-
-/// Ends the process if the address of the database would be replaced by one of less precedence,
-/// such as that of a flag by `HOLDFAST_DIRECT_URL`: a command would work on another database.
-fn refuse_other_address(matches: &ArgMatches) {
-    let source = |id| {
-        let is_known = matches.try_contains_id(id).unwrap_or(false);
-        is_known.then(|| matches.value_source(id)).flatten()
-    };
-    // The sources are ordered by precedence.
-    if source("direct_url").is_some_and(|direct| Some(direct) < source("database_url")) {
-        terminal::say(
-            "holdfast: HOLDFAST_DIRECT_URL would be used instead of the database URL that was \
-             given: give --direct-url as well, or remove HOLDFAST_DIRECT_URL",
-        );
-        std::process::exit(INVALID_SETTINGS);
-    }
-}
-
-/// The exit code for settings that cannot be used, as clap has it.
-const INVALID_SETTINGS: i32 = 2;
-
-/// Parses the arguments and the environment of the process. On invalid input, prints an error and
-/// exits.
-fn matches(command: clap::Command) -> ArgMatches {
-    let mut command = normalized(command);
-    let found = command.try_get_matches_from_mut(std::env::args_os());
-    found.unwrap_or_else(|error| {
-        if error.kind() == ErrorKind::ValueValidation {
-            refuse_value(&error);
-        }
-        error.format(&mut command).exit()
-    })
-}
-
-/// Prints in one line which value of a setting is not valid, and why, and exits as clap does.
-fn refuse_value(error: &clap::Error) -> ! {
-    let mut text = error.render().to_string();
-    // Error lines are collected, and a URL may have a password.
-    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue)
-        && let Cow::Owned(shown) = without_credentials(value)
-    {
-        text = text.replace(value, &shown);
-    }
-    let line = text.lines().next().unwrap_or_default();
-    terminal::say(&format!("holdfast: {}", line.trim_start_matches("error: ")));
-    std::process::exit(error.exit_code())
 }
 
 /// A request's panic, which gets the response 500, must not block on standard error either.
@@ -289,17 +233,24 @@ fn raise_open_files() {
 
 async fn run(cli: Cli, in_force: &str) -> ExitCode {
     match cli.command {
-        None => exit(serve(&cli.serve).await),
-        Some(Command::Serve(settings)) => exit(serve(&settings).await),
-        Some(Command::Demo(args)) => exit(crate::demo::run(&args).await),
-        Some(Command::Seed(args)) => exit_with(client::seed::run(args).await),
-        Some(Command::Load(args)) => exit_with(client::load::run(args).await),
+        None => ended(serve(&cli.serve).await, ServerError::is_of_settings),
+        Some(Command::Serve(settings)) => {
+            ended(serve(&settings).await, ServerError::is_of_settings)
+        }
+        Some(Command::Demo(args)) => {
+            ended(crate::demo::run(&args).await, DemoError::is_of_settings)
+        }
+        Some(Command::Seed(args)) => of_client(client::seed::run(args).await),
+        Some(Command::Load(args)) => of_client(client::load::run(args).await),
         Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
-        Some(Command::Migrate(args)) => exit(crate::migrate::run(&args).await),
+        Some(Command::Migrate(args)) => ended(
+            crate::migrate::run(&args).await,
+            MigrateError::is_of_settings,
+        ),
         Some(Command::Log(args)) => crate::repair::run(args).await,
         Some(Command::Theme(args)) => crate::theme::run(&args),
-        Some(Command::Config(_)) => exit(print_line(in_force.trim_end())),
+        Some(Command::Config(settings)) => show(&settings, in_force).await,
         Some(Command::Man(args)) => exit(manual::write_pages(&args, Cli::definition())),
         Some(Command::Completions(args)) => {
             exit(manual::print_completions(&args, Cli::definition()))
@@ -315,13 +266,42 @@ fn exit<E: std::error::Error + 'static>(outcome: Result<(), E>) -> ExitCode {
     }
 }
 
-fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> ExitCode {
-    outcome.unwrap_or_else(|error| fail(&error))
+/// The exit code of a command whose error may be one of its settings.
+fn ended<E: std::error::Error + 'static>(
+    outcome: Result<(), E>,
+    is_of_settings: impl FnOnce(&E) -> bool,
+) -> ExitCode {
+    match outcome {
+        Err(error) if is_of_settings(&error) => {
+            fail(&error);
+            ExitCode::from(INVALID_SETTINGS)
+        }
+        outcome => exit(outcome),
+    }
 }
 
+fn of_client(outcome: Result<ExitCode, ClientError>) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(error) => ended(Err(error), ClientError::is_of_settings),
+    }
+}
+
+/// Prints the settings in force; then the first one that a server would refuse, if there is one.
+async fn show(settings: &Settings, in_force: &str) -> ExitCode {
+    if let Err(error) = print_line(in_force.trim_end()) {
+        return fail(&error);
+    }
+    ended(Access::check(settings).await, ServerError::is_of_settings)
+}
+
+/// Serves until a signal, which may also arrive before the server has started.
 async fn serve(settings: &Settings) -> Result<(), ServerError> {
     let stop = on_signal();
-    let server = Server::start(settings, &stop).await?;
+    let server = match Server::start(settings, &stop).await {
+        Err(ServerError::Stopped) => return Ok(()),
+        started => started?,
+    };
     announce(settings, &server);
     server.run(stop).await
 }
@@ -370,9 +350,14 @@ const AT_ONCE: i32 = 130;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::Command;
 
     use super::*;
+    use crate::environment::normalized;
+    use crate::settings::Kind;
+    use crate::settings::file::check;
 
     fn every_command(command: &Command) -> Vec<&Command> {
         let below = command.get_subcommands().flat_map(every_command);
@@ -384,7 +369,7 @@ mod tests {
 
     #[test]
     fn every_flag_but_a_confirmation_has_an_environment_variable() {
-        let cli = normalized(Cli::definition());
+        let cli = normalized(Cli::definition(), &BTreeSet::new());
         let (mut seen, mut confirmations) = (0, 0);
         for command in every_command(&cli) {
             let flags = command
@@ -415,8 +400,29 @@ mod tests {
         );
     }
 
+    /// Also for numbers that the standard library reads, but nobody means.
+    #[test]
+    fn every_number_has_a_range_in_its_error() {
+        let mut seen = 0;
+        for setting in settings(&Cli::definition()) {
+            if setting.kind() != Kind::Number {
+                continue;
+            }
+            for text in ["nan", "inf", "-1", "+1", "1e99", "99999999999999999999"] {
+                let fault = check(text, &setting).unwrap_err();
+                let range = fault.split(" number from ").nth(1);
+                assert!(
+                    range.is_some_and(|range| range.contains(" to ")),
+                    "{text}: {fault}"
+                );
+            }
+            seen += 1;
+        }
+        assert!(seen > 25, "{seen}");
+    }
+
     #[test]
     fn command_line_definition_is_valid() {
-        normalized(Cli::definition()).debug_assert();
+        normalized(Cli::definition(), &BTreeSet::new()).debug_assert();
     }
 }

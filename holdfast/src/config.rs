@@ -1,36 +1,34 @@
-//! Every setting, as a flag and an environment variable, and the generated keys.
+//! Every setting, as a flag and an environment variable.
 
 pub mod buyers;
+mod keys;
+mod payments;
 pub mod push;
 
-use std::fs;
-use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use database::DatabaseSettings;
-use payments::stripe::InvalidSetting;
-use payments::{PaymentError, Stripe, StripeSettings};
-use terminal::arguments::whole;
-use tracing::warn;
-
-pub use self::buyers::{BuyerSettings, BuyersError};
-pub use self::push::PushSettings;
-
-use crate::admin_keys::{self, AdminKeysError};
-use api::keys::AdminKey;
-use api::keys::{Key, Keys};
+use ::payments::PaymentError;
+use ::payments::stripe::InvalidSetting;
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
 use api::limiter::settings::{Bound, Bounds, Count, Rate};
 use api::origins::PermittedOrigins;
-use domain::values::AdminName;
+use clap::Args;
+use database::DatabaseSettings;
+use terminal::arguments::whole;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
 
+pub use self::buyers::{BuyerSettings, BuyersError};
+use self::keys::SHORTEST_KEY;
+pub use self::keys::{KeySettings, admin_key_file, auditor_key_file, check_keys, load_keys};
+pub use self::payments::{
+    DemoPayments, LatePaymentsSetting, PaymentSettings, is_demo_offered, stripe,
+};
+pub use self::push::PushSettings;
+use crate::admin_keys::AdminKeysError;
 use crate::theme::BrandSettings;
 
 /// Settings of a server.
@@ -82,7 +80,7 @@ pub struct Settings {
     /// newest event into the future of the database's clock. The database itself refuses events
     /// more than 2000 ms in the future, so a larger value tolerates only clocks that are behind,
     /// and logs that already contain such events.
-    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = whole::<u32, 100, { u32::MAX }>)]
+    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = whole::<u32, 100, 86_400_000>)]
     pub max_clock_skew_ms: u32,
 
     /// Most concurrent connections, including streams; further ones get 503. Capped by the system's
@@ -245,117 +243,6 @@ impl WebhookSettings {
     }
 }
 
-/// How orders are paid.
-#[derive(Debug, Clone, Args)]
-pub struct PaymentSettings {
-    /// Treatment of money that arrives after its order has expired: honour sells the units if they
-    /// are still free, refund always returns the money. Set the same on every server.
-    #[arg(long, env = "HOLDFAST_LATE_PAYMENTS", default_value = "honour")]
-    pub late_payments: LatePaymentsSetting,
-
-    /// Secret key of the Stripe account (sk_… or rk_…), which makes Stripe the default provider.
-    /// Needs the webhook secret as well.
-    #[arg(
-        long,
-        env = "HOLDFAST_STRIPE_SECRET_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    pub stripe_secret_key: Option<String>,
-
-    /// Secret of Stripe's webhook endpoint (whsec_…), or several, separated by commas, while it is
-    /// rolled.
-    #[arg(
-        long,
-        env = "HOLDFAST_STRIPE_WEBHOOK_SECRET",
-        hide_env_values = true,
-        value_name = "SECRETS"
-    )]
-    pub stripe_webhook_secret: Option<String>,
-
-    /// Address of Stripe's API; another one for a double of Stripe in a test. By default Stripe's
-    /// own.
-    #[arg(long, env = "HOLDFAST_STRIPE_API_BASE", value_name = "URL")]
-    pub stripe_api_base: Option<String>,
-
-    /// Permits payments with the built-in demo, which takes no money: on, off, or auto, which means
-    /// on unless a buyer secret is set.
-    #[arg(long, env = "HOLDFAST_DEMO_PAYMENTS", default_value = "auto")]
-    pub demo_payments: DemoPayments,
-}
-
-/// See [`PaymentSettings::late_payments`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LatePaymentsSetting {
-    Honour,
-    Refund,
-}
-
-/// See [`PaymentSettings::demo_payments`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DemoPayments {
-    Auto,
-    On,
-    Off,
-}
-
-/// Returns Stripe as it is configured, or `None`.
-///
-/// # Errors
-/// [`ConfigError::IncompleteStripe`], [`ConfigError::Stripe`] or [`ConfigError::StripeUnusable`].
-pub fn stripe(settings: &PaymentSettings) -> Result<Option<Stripe>, ConfigError> {
-    let base = settings.stripe_api_base.as_deref();
-    let (key, webhook) = (&settings.stripe_secret_key, &settings.stripe_webhook_secret);
-    let missing = |missing| Err(ConfigError::IncompleteStripe { missing });
-    let (key, webhook) = match (key, webhook) {
-        (Some(key), Some(webhook)) => (key, webhook),
-        (Some(_), None) => return missing("HOLDFAST_STRIPE_WEBHOOK_SECRET"),
-        (None, Some(_)) => return missing("HOLDFAST_STRIPE_SECRET_KEY"),
-        (None, None) if base.is_some() => return missing("HOLDFAST_STRIPE_SECRET_KEY"),
-        (None, None) => return Ok(None),
-    };
-    let stripe = StripeSettings::new(key, webhook, base).map_err(ConfigError::Stripe)?;
-    let stripe = Stripe::new(stripe).map_err(ConfigError::StripeUnusable)?;
-    Ok(Some(stripe))
-}
-
-/// Returns whether buyers may pay with the demo.
-#[must_use]
-pub fn is_demo_offered(settings: &Settings) -> bool {
-    match settings.payments.demo_payments {
-        DemoPayments::On => true,
-        DemoPayments::Off => false,
-        // Where buyers are believed, or sign in under any name, anybody can purchase without money
-        // anyway.
-        DemoPayments::Auto => settings.buyers.are_believed() || settings.buyers.demo_sign_in,
-    }
-}
-
-/// The bearer keys of administrators and auditors.
-#[derive(Debug, Clone, Args)]
-pub struct KeySettings {
-    /// Bearer key of administrators; generated in the data directory when not set. Required where
-    /// other machines can reach the server; there, fewer than 5 characters are refused and 16 or
-    /// more are recommended.
-    #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
-    pub admin_key: Option<String>,
-
-    /// Bearer keys of several administrators: pairs NAME=KEY, separated by spaces, or @FILE with
-    /// one pair on each line. The name stands in the log next to each change, so use a role or a
-    /// pseudonym. The holder of --admin-key has the name `admin`. The same rules apply to each key.
-    #[arg(
-        long,
-        env = "HOLDFAST_ADMIN_KEYS",
-        hide_env_values = true,
-        value_name = "NAME=KEY…"
-    )]
-    pub admin_keys: Option<String>,
-
-    /// Bearer key of auditors; the same rules apply as for the admin key.
-    #[arg(long, env = "HOLDFAST_AUDITOR_KEY", hide_env_values = true)]
-    pub auditor_key: Option<String>,
-}
-
 /// A number of things that have a regular plural.
 fn counted(number: usize, thing: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
@@ -410,202 +297,17 @@ pub enum ConfigError {
     },
 }
 
-/// Keys of at least this many characters log no warning.
-const ADVISED_KEY: usize = 16;
-
-/// The shortest key, in characters, that is accepted where other machines can reach the server. At
-/// the 60 attempts a minute that an address has, four letters and digits are found within three
-/// weeks, and five within two years.
-const SHORTEST_KEY: usize = 5;
-
-/// Rejects a short key where other machines can reach the server; elsewhere logs a warning.
-fn advise(name: &str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> {
-    let (is_reached, characters) = (!listen.ip().is_loopback(), key.len());
-    if characters < SHORTEST_KEY {
-        if is_reached {
-            return Err(ConfigError::ShortKey {
-                name: name.to_owned(),
-                characters,
-                listen,
-            });
-        }
-        warn!(
-            "{name} has {}: it can be guessed. It is accepted only because no other machine can reach this server",
-            counted(characters, "character")
-        );
-    } else if is_reached && characters < ADVISED_KEY {
-        warn!(
-            "{name} has fewer than {ADVISED_KEY} characters, and other machines can reach {listen}: it can be guessed. \
-             Set a longer one, for example the output of `openssl rand -hex 24`"
-        );
+impl ConfigError {
+    /// Returns true if the settings alone are at fault, and not this machine.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        !matches!(self, Self::KeyFile { .. } | Self::StripeUnusable(_))
     }
-    Ok(())
-}
-
-/// Returns the configured keys; reads a key that is not configured from `data_dir`, or generates
-/// it there.
-///
-/// # Errors
-/// [`ConfigError`].
-pub fn load_keys(
-    settings: &KeySettings,
-    data_dir: &Path,
-    listen: SocketAddr,
-) -> Result<Keys, ConfigError> {
-    let named = settings.admin_keys.as_deref().map(admin_keys::parse);
-    let named = named.transpose()?.unwrap_or_default();
-    let has_admin = settings.admin_key.is_some() || !named.is_empty();
-    let given = has_admin && settings.auditor_key.is_some();
-    if !given && !listen.ip().is_loopback() {
-        return Err(ConfigError::KeysRequired { listen });
-    }
-    // With named administrators, no other key is generated.
-    let admin = match settings.admin_key.is_none() && !named.is_empty() {
-        true => None,
-        false => Some(given_or_kept(
-            settings.admin_key.as_deref(),
-            &admin_key_file(data_dir),
-        )?),
-    };
-    let auditor = given_or_kept(settings.auditor_key.as_deref(), &auditor_key_file(data_dir))?;
-    if admin.as_ref() == Some(&auditor) || named.iter().any(|pair| pair.key == auditor) {
-        return Err(ConfigError::SameKeys);
-    }
-    let key = |name: &str, text: &str| {
-        let no_key = || ConfigError::NoKey {
-            name: name.to_owned(),
-        };
-        let key = Key::new(text).ok_or_else(no_key)?;
-        advise(name, text, listen)?;
-        Ok::<_, ConfigError>(key)
-    };
-    let mut admins = vec![];
-    if let Some(admin) = &admin {
-        admins.push(AdminKey {
-            name: AdminName::default(),
-            key: key("the admin key", admin)?,
-        });
-    }
-    for pair in &named {
-        advise(&format!("the key of {}", pair.name), &pair.key, listen)?;
-        admins.extend(admin_keys::key_of(pair));
-    }
-    Ok(Keys {
-        admins,
-        auditor: key("the auditor key", &auditor)?,
-    })
-}
-
-/// The file of the generated admin key.
-#[must_use]
-pub fn admin_key_file(data_dir: &Path) -> PathBuf {
-    data_dir.join("admin.key")
-}
-
-/// The file of the generated auditor key.
-#[must_use]
-pub fn auditor_key_file(data_dir: &Path) -> PathBuf {
-    data_dir.join("auditor.key")
-}
-
-fn given_or_kept(given: Option<&str>, file: &Path) -> Result<String, ConfigError> {
-    if let Some(given) = given {
-        return Ok(given.to_owned());
-    }
-    let failed = |source| ConfigError::KeyFile {
-        path: file.to_owned(),
-        source,
-    };
-    match fs::read_to_string(file) {
-        Ok(kept) => Ok(kept.trim().to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            make_key(file).map_err(failed)
-        }
-        Err(error) => Err(failed(error)),
-    }
-}
-
-fn make_key(file: &Path) -> std::io::Result<String> {
-    if let Some(directory) = file.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let key = hex::encode(rand::random::<[u8; 24]>());
-    // Readable by its owner only; never written over an existing one.
-    let mut options = fs::OpenOptions::new();
-    let mut kept = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)?;
-    writeln!(kept, "{key}")?;
-    Ok(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NONE: KeySettings = KeySettings {
-        admin_key: None,
-        admin_keys: None,
-        auditor_key: None,
-    };
-
-    #[test]
-    fn generated_keys_persist_and_are_for_loopback_only() {
-        let directory =
-            std::env::temp_dir().join(format!("holdfast-keys-{}", uuid::Uuid::new_v4()));
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let made = load_keys(&NONE, &directory, listen).unwrap();
-        let kept = fs::read_to_string(admin_key_file(&directory)).unwrap();
-        assert!(made.admin(kept.trim()).is_some());
-        assert!(!made.auditor.matches(kept.trim()));
-        let again = load_keys(&NONE, &directory, listen).unwrap();
-        assert!(again.admin(kept.trim()).is_some());
-        let everywhere = "0.0.0.0:0".parse().unwrap();
-        assert!(matches!(
-            load_keys(&NONE, &directory, everywhere),
-            Err(ConfigError::KeysRequired { .. })
-        ));
-        fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn named_administrators_replace_the_generated_key() {
-        let directory =
-            std::env::temp_dir().join(format!("holdfast-keys-{}", uuid::Uuid::new_v4()));
-        let with = |admin: Option<&str>, named: &str| KeySettings {
-            admin_key: admin.map(str::to_owned),
-            admin_keys: Some(named.to_owned()),
-            auditor_key: Some("auditor-key".to_owned()),
-        };
-        let everywhere = "0.0.0.0:0".parse().unwrap();
-        let load = |settings: &KeySettings| load_keys(settings, &directory, everywhere);
-        let keys = load(&with(None, "ops-1=first-key ops-2=second-key")).unwrap();
-        assert_eq!(keys.admins.len(), 2);
-        assert!(!admin_key_file(&directory).exists());
-        let keys = load(&with(Some("the-admin-key"), "ops-1=first-key")).unwrap();
-        let name = |guess| keys.admin(guess).map(|admin| admin.name.to_string());
-        assert_eq!(name("the-admin-key").as_deref(), Some("admin"));
-        assert_eq!(name("first-key").as_deref(), Some("ops-1"));
-        let short = load(&with(None, "ops-1=abcd")).err().unwrap().to_string();
-        assert!(
-            short.starts_with("the key of ops-1 has 4 characters"),
-            "{short}"
-        );
-        let same = load(&with(None, "ops-1=auditor-key"));
-        assert!(matches!(same, Err(ConfigError::SameKeys)));
-    }
-
-    #[test]
-    fn numbers_in_messages_agree_with_their_nouns() {
-        let listen = "0.0.0.0:1".parse().unwrap();
-        for (length, words) in [(1, "has 1 character,"), (2, "has 2 characters,")] {
-            let key = "x".repeat(length);
-            let error = advise("the admin key", &key, listen).unwrap_err();
-            assert!(error.to_string().contains(words), "{error}");
-        }
-    }
 
     #[test]
     fn listen_address_may_be_a_host_name() {

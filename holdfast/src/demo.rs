@@ -12,7 +12,9 @@ use clap::Args;
 use client::calls::DropView;
 use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed, story};
 use domain::values::DropId;
+use terminal::arguments::decimal;
 use terminal::print_line;
+use tokio_util::sync::CancellationToken;
 
 use self::receiver::Receiver;
 use crate::admin_keys;
@@ -29,12 +31,12 @@ pub struct DemoArgs {
     pub settings: Settings,
 
     /// Average number of shoppers that arrive per second; 0 for an empty shop
-    #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5)]
+    #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5, value_parser = decimal::<0, 1_000>)]
     pub shoppers_per_second: f64,
 
     /// Buyers need a token, and get one at a sign-in page of the demo, under any name and without a
     /// password. Only on a loopback address
-    #[arg(long, env = "HOLDFAST_DEMO_SIGN_IN")]
+    #[arg(long, env = "HOLDFAST_DEMO_SIGN_IN", conflicts_with = "sign_in_url")]
     pub sign_in: bool,
 }
 
@@ -46,6 +48,17 @@ pub enum DemoError {
     Server(#[from] ServerError),
     #[error("cannot set up the sample drops")]
     Samples(#[source] ClientError),
+}
+
+impl DemoError {
+    /// Returns true if the settings alone are at fault.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Server(error) => error.is_of_settings(),
+            Self::Samples(_) => false,
+        }
+    }
 }
 
 /// Serves, seeds and simulates shoppers until a signal.
@@ -64,7 +77,10 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     if settings.webhooks.webhook_networks.is_empty() {
         settings.webhooks.webhook_networks = receiver::networks();
     }
-    let server = Server::start(&settings, &stop).await?;
+    let server = match Server::start(&settings, &stop).await {
+        Err(ServerError::Stopped) => return Ok(()),
+        started => started?,
+    };
     announce(&settings, &server);
     let address = reachable(server.address());
     let serving = tokio::spawn(server.run(stop.clone()));
@@ -77,10 +93,12 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
                     arrivals_per_second: args.shoppers_per_second,
                     ..Pace::default()
                 };
-                tokio::spawn(play_orders(client.clone()));
+                tokio::spawn(until(stop.clone(), play_orders(client.clone())));
                 tokio::spawn(run_shoppers(client, shelves, pace, stop));
             }
         }
+        // The stopping server refuses the sample drops, too.
+        Err(_) if stop.is_cancelled() => {}
         Err(error) => {
             stop.cancel();
             ended(serving.await)?;
@@ -88,6 +106,15 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
         }
     }
     ended(serving.await)
+}
+
+/// Runs until the server stops. From then on an error is not reported.
+async fn until(stop: CancellationToken, running: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = running => {}
+    }
 }
 
 /// Plays the orders of a shop's day, and prints each outcome and the number of verified webhooks.

@@ -20,23 +20,43 @@ pub(crate) const LOCKS: [&str; 4] = [
     "HOLDFAST_BUYER_AUDIENCE",
 ];
 
-/// Removes the variables without a value from the arguments of `command` and its subcommands.
-pub(crate) fn normalized(command: Command) -> Command {
-    command.mut_args(normalized_arg).mut_subcommands(normalized)
+/// Removes the variables that are `ignored`, and those without a value, from the arguments of
+/// `command` and its subcommands. `--help` shows the names of variables and no values, which may be
+/// secrets.
+pub(crate) fn normalized(command: Command, ignored: &BTreeSet<String>) -> Command {
+    command
+        .mut_args(|arg| normalized_arg(arg, ignored))
+        .mut_subcommands(|below| normalized(below, ignored))
 }
 
-fn normalized_arg(arg: Arg) -> Arg {
+/// Removes every variable but that of the format of log lines, for a command that has no settings.
+pub(crate) fn without_settings(command: Command) -> Command {
+    let reset = |arg: Arg| match arg.get_env() {
+        Some(name) if name != LOG_FORMAT => arg.env(Resettable::<OsStr>::Reset),
+        Some(_) | None => arg,
+    };
+    command.mut_args(reset).mut_subcommands(without_settings)
+}
+
+const LOG_FORMAT: &str = "HOLDFAST_LOG_FORMAT";
+
+fn normalized_arg(arg: Arg, ignored: &BTreeSet<String>) -> Arg {
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
-    let name = arg
-        .get_env()
-        .filter(|name| !LOCKS.iter().any(|lock| name == lock));
-    let value = name.and_then(std::env::var_os);
+    let name = arg.get_env().map(OsString::from);
+    let is_ignored = name
+        .as_ref()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| ignored.contains(name));
+    let value = name
+        .filter(|name| !LOCKS.iter().any(|lock| name == lock))
+        .and_then(std::env::var_os);
+    let arg = arg.hide_env_values(true);
     let arg = if is_switch {
         arg.value_parser(BoolishValueParser::new())
     } else {
         arg
     };
-    if value.is_some_and(|value| is_unset(is_switch, &value)) {
+    if is_ignored || value.is_some_and(|value| is_unset(is_switch, &value)) {
         arg.env(Resettable::<OsStr>::Reset)
     } else {
         arg

@@ -12,6 +12,8 @@ pub mod demo;
 mod environment;
 mod manual;
 pub mod migrate;
+mod parsing;
+mod precedence;
 pub mod projections;
 pub mod repair;
 pub mod server;

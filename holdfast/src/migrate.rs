@@ -23,6 +23,17 @@ pub enum MigrateError {
     Output(#[source] std::io::Error),
 }
 
+impl MigrateError {
+    /// Returns true if the settings alone are at fault.
+    #[must_use]
+    pub const fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_of_settings(),
+            Self::Output(_) => false,
+        }
+    }
+}
+
 /// Applies the migrations and prints how many there were.
 ///
 /// # Errors

@@ -49,7 +49,7 @@ struct RebuildArgs {
     database: DatabaseSettings,
 
     /// The projections to rebuild.
-    #[arg(value_name = "NAME", required_unless_present = "all", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
+    #[arg(value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
     names: Vec<String>,
 
     /// Rebuild all of them, in one pass over the log.
@@ -65,6 +65,8 @@ struct RebuildArgs {
 enum Failure {
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error("no projection is named: give one or several, or --all")]
+    NoName,
     #[error("cannot read the database")]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
@@ -183,6 +185,9 @@ fn of_other_version(
 }
 
 async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
+    if !args.all && args.names.is_empty() {
+        return Err(Failure::NoName);
+    }
     let database = Database::open_existing(&args.database).await?;
     let names: Vec<&str> = match args.all {
         true => NAMES.to_vec(),

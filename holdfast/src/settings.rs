@@ -84,7 +84,7 @@ fn key_of(variable: &str) -> String {
 }
 
 /// Returns the variable of an argument that is a setting.
-fn variable_of(arg: &Arg) -> Option<&str> {
+pub(crate) fn variable_of(arg: &Arg) -> Option<&str> {
     arg.get_env()?.to_str().filter(|name| *name != CONFIG)
 }
 

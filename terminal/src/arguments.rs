@@ -14,9 +14,58 @@ pub fn whole<T: TryFrom<u32>, const MIN: u32, const MAX: u32>(text: &str) -> Res
         .ok_or_else(|| format!("must be a whole number from {MIN} to {MAX}"))
 }
 
+/// Parses a number from `MIN` to `MAX`, in decimal digits, with or without a fraction.
+///
+/// # Errors
+/// The bounds, also for the words that the standard library reads as numbers: `inf`, `nan`, `1e9`.
+pub fn decimal<const MIN: u32, const MAX: u32>(text: &str) -> Result<f64, String> {
+    let is_plain = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number = text.parse::<f64>().ok().filter(|_| is_plain);
+    number
+        .filter(|number| (f64::from(MIN)..=f64::from(MAX)).contains(number))
+        .ok_or_else(|| format!("must be a number from {MIN} to {MAX}"))
+}
+
+/// Parses a position of the log: a whole number, 0 for the position before the first event.
+///
+/// # Errors
+/// The bounds, which are those of the database.
+pub fn position(text: &str) -> Result<u64, String> {
+    const MAX: u64 = i64::MAX as u64;
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.parse::<u64>().ok().filter(|_| is_plain);
+    number
+        .filter(|number| *number <= MAX)
+        .ok_or_else(|| format!("must be a whole number from 0 to {MAX}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_with_a_fraction_are_plain_and_within_the_bounds() {
+        for (text, number) in [("0", 0.0), ("1.5", 1.5), (".5", 0.5), ("10", 10.0)] {
+            assert_eq!(decimal::<0, 10>(text), Ok(number));
+        }
+        for text in [
+            "", ".", "nan", "NaN", "inf", "-inf", "infinity", "-1", "-0", "+1", "1e1", "10.01",
+            "1.2.3", " 1",
+        ] {
+            let refused = decimal::<0, 10>(text).unwrap_err();
+            assert_eq!(refused, "must be a number from 0 to 10", "{text:?}");
+        }
+        assert_eq!(position("9223372036854775807"), Ok(i64::MAX as u64));
+        for text in ["", "-1", "+1", "9223372036854775808", "1.0", "x"] {
+            let refused = position(text).unwrap_err();
+            assert!(
+                refused.ends_with("from 0 to 9223372036854775807"),
+                "{text:?}"
+            );
+        }
+    }
 
     #[test]
     fn only_whole_numbers_within_the_bounds_are_accepted() {

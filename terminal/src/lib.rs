@@ -21,6 +21,7 @@ use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use self::logging::Format;
 use self::text::one_line;
 
 /// Writes a text and a line feed to standard output. A reader that closed the pipe is not an error.
@@ -44,8 +45,21 @@ pub fn is_broken_pipe(error: &io::Error) -> bool {
 
 /// Prints the error and its causes in one line.
 pub fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    say(&format!("holdfast: {}", one_line(error)));
+    say_failure(&one_line(error));
     ExitCode::FAILURE
+}
+
+/// Writes why the program ends to standard error, in one line. Where log lines are JSON, so is this
+/// one: its collector reads nothing else.
+pub fn say_failure(reason: &str) {
+    match logging::format() {
+        Format::Text => say(&format!("holdfast: {reason}")),
+        Format::Json => {
+            let members = [("message".to_owned(), reason.into())];
+            let members = members.into_iter().collect();
+            say(&json_lines::line("ERROR", "holdfast", members, None).to_string());
+        }
+    }
 }
 
 /// Writes a line to standard error, after the log lines so far. If that fails, there is nothing

@@ -9,7 +9,7 @@
 //! rejected.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -52,6 +52,22 @@ pub enum Format {
     Text,
     /// See [`crate::json_lines`].
     Json,
+}
+
+/// True if the format is [`Format::Json`]. The lines of a failure have it before logging starts.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Sets the format of the lines that this program writes about failures.
+pub fn choose(format: Format) {
+    IS_JSON.store(format == Format::Json, Ordering::Relaxed);
+}
+
+/// Returns the format that was chosen last; text if none was.
+pub fn format() -> Format {
+    match IS_JSON.load(Ordering::Relaxed) {
+        true => Format::Json,
+        false => Format::Text,
+    }
 }
 
 /// Starts the thread that writes to standard error. If the thread cannot be started, every line is

@@ -45,6 +45,13 @@ async fn demo_needs_no_setup_and_its_shop_is_active() {
     })
     .await;
     app.audit_verify().await;
+    // The shoppers and the day of orders end in the middle of something, which is no fault.
+    let log = app.stop_and_read().await;
+    let end = log
+        .split("SIGTERM: stopping")
+        .nth(1)
+        .expect("it was stopped");
+    assert!(!end.contains(" WARN ") && !end.contains(" ERROR "), "{end}");
 }
 
 #[tokio::test]

@@ -67,13 +67,13 @@ async fn invalid_setting_is_explained_in_one_line_of_our_own_words() {
             "DATABASE_URL",
             "127.0.0.1/shop",
             "DATABASE_URL is not a PostgreSQL address",
-            1,
+            2,
         ),
         (
             "DATABASE_URL",
             "mysql://127.0.0.1/shop",
             "DATABASE_URL is not a PostgreSQL address",
-            1,
+            2,
         ),
         (
             "DATABASE_URL",
@@ -239,13 +239,13 @@ async fn empty_buyer_secret_is_rejected() {
         (&[], &["serve", "--buyer-secret", ""]),
     ] {
         let refused = run_with(variables, arguments).await;
-        assert_eq!(refused.code, Some(1), "{arguments:?}: {refused:?}");
+        assert_eq!(refused.code, Some(2), "{arguments:?}: {refused:?}");
         let words = refused.stderr.trim_end();
         assert!(words.contains("HOLDFAST_BUYER_SECRET"), "{words}");
         assert_eq!(words.lines().count(), 1, "{words}");
     }
     let refused = run_with(&[("HOLDFAST_BUYER_AUDIENCE", "")], &["serve"]).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(
         refused.stderr.contains("HOLDFAST_BUYER_AUDIENCE"),
         "{refused:?}"
@@ -276,7 +276,7 @@ async fn settings_of_tokens_that_cannot_be_used_are_rejected_in_one_line() {
         ),
     ] {
         let refused = run_with(&[(name, value)], &["serve"]).await;
-        assert_eq!(refused.code, Some(1), "{value}: {refused:?}");
+        assert_eq!(refused.code, Some(2), "{value}: {refused:?}");
         let words = refused.stderr.trim_end();
         assert!(words.contains(name) && words.contains(reason), "{words}");
         assert_eq!(words.lines().count(), 1, "{words}");
@@ -303,7 +303,7 @@ async fn settings_of_payments_that_cannot_be_used_are_rejected_in_one_line() {
         ),
     ] {
         let refused = run_with(variables, &["serve"]).await;
-        assert_eq!(refused.code, Some(1), "{variables:?}: {refused:?}");
+        assert_eq!(refused.code, Some(2), "{variables:?}: {refused:?}");
         let words = refused.stderr.trim_end();
         assert!(
             words.contains(named) && !words.contains("hunter2"),
@@ -376,7 +376,7 @@ async fn flag_overrides_its_variable_and_a_switch_set_to_off_is_ignored() {
 async fn reachable_server_requires_explicit_keys_and_warns_of_short_ones() {
     let everywhere = ["serve", "--listen", "0.0.0.0:0"];
     let refused = run_with(&[], &everywhere).await;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("--admin-key"), "{}", refused.stderr);
     let short = [
         "serve",
@@ -424,7 +424,7 @@ async fn guessable_key_is_rejected_on_a_reachable_server() {
             let keys = ["serve", "--admin-key", admin, "--auditor-key", auditor];
             let everywhere = [&keys[..], &["--listen", "0.0.0.0:0"]].concat();
             let refused = run_with(&[], &everywhere).await;
-            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert_eq!(refused.code, Some(2), "{refused:?}");
             let ending = if short.len() == 1 { "" } else { "s" };
             let words = format!("{name} has {} character{ending}", short.len());
             assert!(refused.stderr.contains(&words), "{refused:?}");
@@ -455,7 +455,7 @@ async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
         let settings = [&["serve", "--buyer-secret", short], &keys[..]].concat();
         let everywhere = [&settings[..], &["--listen", "0.0.0.0:0"]].concat();
         let refused = run_with(&[], &everywhere).await;
-        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert_eq!(refused.code, Some(2), "{refused:?}");
         for words in [
             &format!("has {}", counted_bytes(short)),
             "RFC 7518",
@@ -538,7 +538,7 @@ async fn flag_precedes_variable_precedes_file_precedes_default() {
         .with("HOLDFAST_DEMO_SIGN_IN", "no");
     let file = launch.data_dir().join("holdfast.toml");
     let text = "queue = 10\nmax_waitlist = 10\nmax_watchers = 10\ndemo_sign_in = true\n\
-                admin_key = \"a key in the file\"\nload_buyers = 5\n";
+                admin_key = \"a-key-in-the-file\"\nload_buyers = 5\n";
     fs::write(&file, text).unwrap();
     let shown = launch.run(&["config", "--queue", "20"]).await;
     assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""));
@@ -562,7 +562,7 @@ async fn flag_precedes_variable_precedes_file_precedes_default() {
             shown.stdout
         );
     }
-    assert!(!shown.stdout.contains("a key in the file"));
+    assert!(!shown.stdout.contains("a-key-in-the-file"));
     // What it prints is a file with settings.
     let copy = launch.data_dir().join("copy.toml");
     fs::write(&copy, &shown.stdout).unwrap();
@@ -571,6 +571,310 @@ async fn flag_precedes_variable_precedes_file_precedes_default() {
     assert_eq!(again.code, Some(0), "{again:?}");
     let line = format!("queue = 20 # file {}:", copy.display());
     assert!(again.stdout.contains(&line), "{}", again.stdout);
+}
+
+/// The address of a database that is not there: a command that uses it says so.
+const NOWHERE: &str = "postgres://127.0.0.1:1/nowhere";
+
+#[tokio::test]
+async fn flag_precedes_settings_of_the_environment_and_the_file_that_it_excludes() {
+    let launch = Launch::private();
+    let text = "audit_file = \"/nonexistent.ndjson\"\nprojections_all = true\nload_abandon = true\n\
+                audit_compare = true\n";
+    fs::write(launch.data_dir().join("holdfast.toml"), text).unwrap();
+    let url = ["--database-url", NOWHERE];
+    let away = "cannot connect to the database";
+    let no_file = "/nonexistent.ndjson";
+    for (variables, command, of_command, words) in [
+        // Of two settings that exclude each other, the one of the higher level is used.
+        (&[][..], &["audit", "verify"][..], &url[..], away),
+        (
+            &[("DATABASE_URL", NOWHERE)],
+            &["audit", "verify"],
+            &[],
+            away,
+        ),
+        (
+            &[("HOLDFAST_AUDIT_FILE", no_file)],
+            &["audit", "verify"],
+            &url,
+            away,
+        ),
+        (&[], &["audit", "verify"], &[], no_file),
+        (
+            &[("DATABASE_URL", NOWHERE)],
+            &["audit", "verify"],
+            &["--file", "/nonexistent.ndjson"],
+            no_file,
+        ),
+        (
+            &[("DATABASE_URL", NOWHERE), ("HOLDFAST_AUDIT_COMPARE", "1")],
+            &["audit", "replay"],
+            &["--at", "1"],
+            away,
+        ),
+        (
+            &[("DATABASE_URL", NOWHERE), ("HOLDFAST_PROJECTIONS_ALL", "1")],
+            &["projections", "rebuild"],
+            &["live_stock"],
+            away,
+        ),
+        (
+            &[("DATABASE_URL", NOWHERE)],
+            &["projections", "rebuild"],
+            &[],
+            away,
+        ),
+        (
+            &[
+                ("HOLDFAST_LOAD_ABANDON", "1"),
+                ("HOLDFAST_ADMIN_KEY", "key"),
+            ],
+            &["load", "--url", "http://127.0.0.1:9"],
+            &["--purchase"],
+            "no response",
+        ),
+        (
+            &[
+                ("HOLDFAST_LOAD_PURCHASE", "1"),
+                ("HOLDFAST_ADMIN_KEY", "key"),
+            ],
+            &["load", "--url", "http://127.0.0.1:9"],
+            &["--abandon"],
+            "no response",
+        ),
+        // Two values of one level are a mistake.
+        (
+            &[("HOLDFAST_AUDIT_AT", "1"), ("HOLDFAST_AUDIT_COMPARE", "1")],
+            &["audit", "replay"],
+            &[],
+            "cannot be used with",
+        ),
+    ] {
+        let launch = variables
+            .iter()
+            .fold(launch.clone(), |launch, (name, value)| {
+                launch.with(name, value)
+            });
+        let ran = launch.run(&[command, of_command].concat()).await;
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+        assert!(
+            ran.stderr.contains(words),
+            "{variables:?} {command:?}: {ran:?}"
+        );
+    }
+    let both = launch.data_dir().join("both.toml");
+    fs::write(&both, "audit_at = \"1\"\naudit_compare = true\n").unwrap();
+    let replay = ["audit", "replay", "--config", both.to_str().unwrap()];
+    let refused = launch.run(&replay).await;
+    let line = format!(
+        "holdfast: {}:2: audit_compare cannot be used with audit_at (line 1)\n",
+        both.display()
+    );
+    assert_eq!((refused.code, refused.stderr), (Some(2), line));
+}
+
+#[tokio::test]
+async fn value_in_the_file_satisfies_a_rule_that_asks_for_it() {
+    let launch = Launch::private().with("DATABASE_URL", NOWHERE);
+    let file = launch.data_dir().join("holdfast.toml");
+    let id = "00000000-0000-0000-0000-000000000001";
+    for (text, arguments) in [
+        (
+            "log_position = 1\nlog_reason = \"a test\"".to_owned(),
+            &["log", "void"][..],
+        ),
+        (format!("audit_hold = \"{id}\""), &["audit", "history"]),
+        (
+            "audit_output = \"/nonexistent/events\"".to_owned(),
+            &["audit", "export", "--resume"],
+        ),
+    ] {
+        fs::write(&file, "").unwrap();
+        let refused = launch.run(arguments).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("required"), "{refused:?}");
+        fs::write(&file, text).unwrap();
+        let ran = launch.run(arguments).await;
+        assert!(
+            ran.stderr.contains("cannot connect"),
+            "{arguments:?}: {ran:?}"
+        );
+    }
+    let none = launch.run(&["projections", "rebuild"]).await;
+    assert_eq!(none.code, Some(2), "{none:?}");
+    assert!(none.stderr.contains("--all"), "{none:?}");
+}
+
+#[tokio::test]
+async fn global_flags_stand_before_and_after_a_command_and_others_after_it() {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("shop.toml");
+    fs::write(&file, "queue = 10\n").unwrap();
+    let file = file.to_str().unwrap();
+    let line = format!("queue = 10 # file {file}:1");
+    for arguments in [
+        &["--config", file, "config"][..],
+        &["config", "--config", file],
+        &["--config", file, "--log-format", "json", "config"],
+    ] {
+        let shown = launch.run(arguments).await;
+        assert_eq!(shown.code, Some(0), "{arguments:?}: {shown:?}");
+        assert!(shown.stdout.contains(&line), "{}", shown.stdout);
+    }
+    let inner = ["audit", "--config", "/nonexistent.toml", "verify"];
+    let refused = launch.run(&inner).await;
+    assert!(refused.stderr.contains("/nonexistent.toml"), "{refused:?}");
+    let misplaced = launch.run(&["--queue", "5", "serve"]).await;
+    let line = "holdfast: --queue stands before the command serve: flags of a command follow it\n";
+    assert_eq!((misplaced.code, misplaced.stderr.as_str()), (Some(2), line));
+}
+
+#[tokio::test]
+async fn command_that_needs_no_settings_reads_none() {
+    // Unreadable for every user, as a file of another user is.
+    let launch = Launch::private().with("HOLDFAST_QUEUE", "x");
+    fs::create_dir(launch.data_dir().join("holdfast.toml")).unwrap();
+    for arguments in [
+        &["licences"][..],
+        &["man"],
+        &["completions", "bash"],
+        &["theme", "example"],
+        &["audit", "schema"],
+    ] {
+        let ran = launch.run(arguments).await;
+        assert_eq!(
+            (ran.code, ran.stderr.as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+    }
+    let refused = launch.with("HOLDFAST_QUEUE", "9").run(&["config"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("cannot read the settings in"),
+        "{refused:?}"
+    );
+}
+
+/// A collector of log lines reads nothing else.
+#[tokio::test]
+async fn failure_is_a_json_line_where_log_lines_are() {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("json.toml");
+    fs::write(&file, "log_format = \"json\"\n").unwrap();
+    let with_file = ["--config", file.to_str().unwrap(), "serve", "--queue", "x"];
+    let launch = launch.with("HOLDFAST_LISTEN", "127.0.0.1:0");
+    let json = launch.clone().with("HOLDFAST_LOG_FORMAT", "json");
+    for (launch, arguments, code, words) in [
+        (&json, &["serve", "--queue", "x"][..], 2, "--queue"),
+        (&json, &["serve", "--cue", "1"], 2, "--cue"),
+        (&json, &["log", "void"], 2, "--reason"),
+        (
+            &json,
+            &["serve", "--config", "/nonexistent.toml"],
+            2,
+            "/nonexistent.toml",
+        ),
+        (
+            &json,
+            &["serve", "--buyer-secret", ""],
+            2,
+            "HOLDFAST_BUYER_SECRET",
+        ),
+        (
+            &json,
+            &["serve", "--database-url", NOWHERE],
+            1,
+            "cannot connect",
+        ),
+        (&json, &["audit", "verify"], 2, "no log found"),
+        (
+            &launch,
+            &["serve", "--log-format", "json", "--queue", "x"],
+            2,
+            "--queue",
+        ),
+        (&launch, &with_file, 2, "--queue"),
+    ] {
+        let ended = launch.run(arguments).await;
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        let lines: Vec<serde_json::Value> = ended
+            .stderr
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let fatal = lines.last().unwrap();
+        assert_eq!(
+            (&fatal["level"], &fatal["target"]),
+            (&"ERROR".into(), &"holdfast".into())
+        );
+        assert!(fatal["timestamp"].is_string(), "{fatal}");
+        assert!(
+            fatal["message"].as_str().unwrap().contains(words),
+            "{fatal}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn help_shows_no_value_of_a_variable() {
+    let secret = "https://ann:hunter2@127.0.0.1/hunter2";
+    let launch = [
+        "DATABASE_URL",
+        "HOLDFAST_BUYER_JWKS",
+        "HOLDFAST_PUBLIC_URL",
+        "HOLDFAST_STRIPE_API_BASE",
+        "HOLDFAST_WEBHOOK_NETWORKS",
+        "HOLDFAST_DATA_DIR",
+        "HOLDFAST_CONFIG",
+    ]
+    .iter()
+    .fold(Launch::private(), |launch, name| launch.with(name, secret));
+    for arguments in [
+        &["--help"][..],
+        &["serve", "--help"],
+        &["help", "demo"],
+        &["audit", "-h"],
+    ] {
+        let help = launch.run(arguments).await;
+        assert_eq!(help.code, Some(0), "{help:?}");
+        assert!(!help.stdout.contains("hunter2"), "{}", help.stdout);
+    }
+    let help = launch.run(&["serve", "--help"]).await;
+    assert!(
+        help.stdout.contains("[env: HOLDFAST_BUYER_JWKS]"),
+        "{}",
+        help.stdout
+    );
+}
+
+#[tokio::test]
+async fn faulty_settings_are_found_before_a_key_is_generated_and_shown_by_config() {
+    let audience = ("HOLDFAST_BUYER_AUDIENCE", "");
+    let theme = ("HOLDFAST_THEME", "/nonexistent/theme.toml");
+    let url = ("DATABASE_URL", "mysql://127.0.0.1/shop");
+    let key = ("HOLDFAST_ADMIN_KEY", "two words");
+    let vapid = ("HOLDFAST_VAPID_PUBLIC_KEY", "x");
+    let keys = ("HOLDFAST_BUYER_JWKS", "/nonexistent/keys.json");
+    for (name, value) in [audience, theme, url, key, vapid, keys] {
+        let launch = Launch::private().with(name, value);
+        let mut lines = vec![];
+        for command in ["serve", "demo", "config"] {
+            let refused = launch.run(&[command]).await;
+            assert_eq!(refused.code, Some(2), "{name} {command}: {refused:?}");
+            assert_eq!(refused.stderr.lines().count(), 1, "{refused:?}");
+            assert_eq!(
+                refused.stdout.is_empty(),
+                command != "config",
+                "{refused:?}"
+            );
+            lines.push(refused.stderr);
+        }
+        lines.dedup();
+        assert_eq!(lines.len(), 1, "every command has the same line: {lines:?}");
+        assert!(!launch.data_dir().join("admin.key").exists(), "{name}");
+    }
 }
 
 #[tokio::test]
@@ -590,16 +894,24 @@ async fn file_that_every_user_may_change_is_used_only_if_it_is_named() {
 
 /// A command that is given a database must not work on another one.
 #[tokio::test]
-async fn direct_url_of_less_precedence_than_the_database_url_is_refused() {
-    let launch = Launch::private().with("HOLDFAST_DIRECT_URL", "postgres://localhost:1/other");
-    let url = "postgres://localhost:1/given";
-    let refused = launch.run(&["log", "check", "--database-url", url]).await;
-    assert_eq!(refused.code, Some(2), "{refused:?}");
-    let line = "holdfast: HOLDFAST_DIRECT_URL would be used instead of the database URL";
-    assert!(refused.stderr.starts_with(line), "{refused:?}");
-    let both = ["log", "check", "--database-url", url, "--direct-url", url];
-    let both = launch.run(&both).await;
-    assert!(both.stderr.contains("cannot connect"), "{both:?}");
+async fn direct_url_of_less_precedence_than_the_database_url_is_not_used() {
+    let launch = Launch::private().with("HOLDFAST_DIRECT_URL", "mysql://127.0.0.1/other");
+    let check = ["log", "check", "--database-url", NOWHERE];
+    let checked = launch.run(&check).await;
+    assert!(checked.stderr.contains("cannot connect"), "{checked:?}");
+    let same_level = launch.clone().with("DATABASE_URL", NOWHERE);
+    let same_level = same_level.run(&["log", "check"]).await;
+    assert!(
+        same_level.stderr.contains("HOLDFAST_DIRECT_URL"),
+        "{same_level:?}"
+    );
+    let shown = launch.run(&["config", "--database-url", NOWHERE]).await;
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(
+        shown.stdout.contains("# direct_url: not set"),
+        "{}",
+        shown.stdout
+    );
 }
 
 #[tokio::test]

@@ -295,15 +295,18 @@ async fn sign_in_of_the_demo_is_nowhere_else() {
         "--auditor-key",
         "an-auditor-key-of-22-c",
     ];
-    let said = refused(&[("HOLDFAST_BUYER_SECRET", SECRET)], &reachable, 1).await;
+    let said = refused(&[("HOLDFAST_BUYER_SECRET", SECRET)], &reachable, 2).await;
     assert!(said.stderr.contains("loopback"), "{said:?}");
     let said = refused(
-        &[("HOLDFAST_SIGN_IN_URL", SIGN_IN)],
-        &["demo", "--sign-in"],
-        1,
+        &[
+            ("HOLDFAST_SIGN_IN_URL", SIGN_IN),
+            ("HOLDFAST_DEMO_SIGN_IN", "1"),
+        ],
+        &["demo"],
+        2,
     )
     .await;
-    assert!(said.stderr.contains("HOLDFAST_SIGN_IN_URL"), "{said:?}");
+    assert!(said.stderr.contains("--sign-in-url"), "{said:?}");
     let said = Launch::private().run(&["serve", "--sign-in"]).await;
     assert_eq!(said.code, Some(2), "{said:?}");
 

@@ -187,12 +187,12 @@ async fn fault_in_a_theme_stops_the_start_with_one_line() {
         let launch = Launch::private();
         let path = write(&launch, theme);
         let shown = path.to_str().unwrap();
-        for arguments in [
-            vec!["theme", "check", shown],
-            vec!["serve", "--theme", shown],
+        for (arguments, code) in [
+            (vec!["theme", "check", shown], 1),
+            (vec!["serve", "--theme", shown], 2),
         ] {
             let refused = launch.run(&arguments).await;
-            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert_eq!(refused.code, Some(code), "{refused:?}");
             let line = refused.stderr.trim_end();
             assert_eq!(line.lines().count(), 1, "{line}");
             assert!(line.contains(&format!("theme {shown}: ")), "{line}");

@@ -320,6 +320,25 @@ impl App {
         launch
     }
 
+    /// Sends SIGTERM, asserts that the process exits with success, and returns everything that it
+    /// wrote to standard error.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub async fn stop_and_read(mut self) -> String {
+        self.terminate();
+        let reading = self.process.reading.take().expect("a pipe");
+        let stderr = Arc::clone(&self.process.stderr);
+        let (status, _) = self.ended().await;
+        assert!(status.success(), "{status}");
+        spawn_blocking(move || reading.join())
+            .await
+            .expect("the pipe was read")
+            .expect("the pipe was read");
+        let written = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        written.clone()
+    }
+
     /// Kills this server and starts another with the same settings.
     pub async fn restart(mut self) -> Self {
         self.kill();
@@ -345,6 +364,8 @@ struct Process {
     status: Option<ExitStatus>,
     stdout: Arc<Mutex<String>>,
     stderr: Arc<Mutex<String>>,
+    /// Reads standard error until it ends.
+    reading: Option<thread::JoinHandle<()>>,
     /// The lock file of a private Postgres, which can outlive its owner briefly.
     postmaster: Option<PathBuf>,
 }
@@ -377,15 +398,16 @@ impl Process {
             });
         }
         let stderr = Arc::new(Mutex::default());
-        if let Some(pipe) = child.stderr.take() {
+        let reading = child.stderr.take().map(|pipe| {
             let stderr = Arc::clone(&stderr);
-            thread::spawn(move || collect(pipe, &stderr));
-        }
+            thread::spawn(move || collect(pipe, &stderr))
+        });
         let process = Self {
             child,
             status: None,
             stdout,
             stderr,
+            reading,
             postmaster,
         };
         let address = line.recv_timeout(TIMEOUT).ok();

@@ -225,34 +225,43 @@ async fn invalid_configuration_fails_with_one_line() {
     let database = harness::Launch::fresh().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let refusals: [&[&str]; 5] = [
-        &["serve", "--listen", "0.0.0.0:0"],
-        &[
-            "serve",
-            "--listen",
-            "0.0.0.0:0",
-            "--admin-key",
-            "0123456789abcdef",
-        ],
-        &["serve", "--listen", &taken],
-        &[
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--database-url",
-            "mysql://nobody@nowhere/nothing",
-        ],
-        &[
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--database-url",
-            "postgres://nobody@127.0.0.1:1/nothing",
-        ],
+    let refusals: [(&[&str], i32); 5] = [
+        (&["serve", "--listen", "0.0.0.0:0"], 2),
+        (
+            &[
+                "serve",
+                "--listen",
+                "0.0.0.0:0",
+                "--admin-key",
+                "0123456789abcdef",
+            ],
+            2,
+        ),
+        (&["serve", "--listen", &taken], 1),
+        (
+            &[
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--database-url",
+                "mysql://nobody@nowhere/nothing",
+            ],
+            2,
+        ),
+        (
+            &[
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--database-url",
+                "postgres://nobody@127.0.0.1:1/nothing",
+            ],
+            1,
+        ),
     ];
-    for arguments in refusals {
+    for (arguments, code) in refusals {
         let refused = database.run(arguments).await;
-        assert_eq!(refused.code, Some(1), "{arguments:?}: {refused:?}");
+        assert_eq!(refused.code, Some(code), "{arguments:?}: {refused:?}");
         assert_eq!(refused.stdout, "", "{arguments:?}");
         assert_one_line(&refused.stderr);
     }
@@ -261,7 +270,7 @@ async fn invalid_configuration_fails_with_one_line() {
         let refused = database
             .run(&[&["serve", "--listen", "0.0.0.0:0"], &keys[..]].concat())
             .await;
-        assert_eq!(refused.code, Some(1), "{unusable:?}: {refused:?}");
+        assert_eq!(refused.code, Some(2), "{unusable:?}: {refused:?}");
         assert_one_line(&refused.stderr);
     }
 }

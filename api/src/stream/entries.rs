@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use domain::values::{DropId, Position, Timestamp, WaitlistId};
 use projections::views::Views;
 
-use super::hub::Tick;
+use super::tick::Tick;
 use crate::waitlist::state::WaitlistEntryState;
 
 #[derive(Debug)]

@@ -16,8 +16,8 @@ use domain::values::{OrderId, Position, Timestamp};
 use projections::orders::OrderRow;
 use projections::views::Views;
 
-use super::hub::Tick;
 use super::present::PIECE;
+use super::tick::Tick;
 use crate::orders::state::OrderBody;
 
 /// The orders that are watched, each with the number of its subscribers. Clones share them.

@@ -17,9 +17,9 @@ use projections::live_stock::LiveStockRow;
 use projections::views::{DropView, Views};
 
 use super::framing::Framing;
-use super::hub::write_frame;
 use super::subjects::Subjects;
 use super::subscriber::{CompleteUpTo, Watched};
+use super::tick::write_frame;
 use crate::viewer::Viewer;
 
 /// A piece ends with the first drop that fills it to this size, in bytes.

@@ -26,9 +26,10 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::hub::{BACKLOG, StreamHub, Tick};
+use super::hub::{BACKLOG, StreamHub};
 use super::present::Present;
 use super::subscriber::SubscriberState;
+use super::tick::Tick;
 use crate::connections::Socket;
 
 /// Subscribers served before other tasks get a turn: half a millisecond.

@@ -5,9 +5,9 @@ use domain::values::{Position, Timestamp};
 use projections::views::Views;
 
 use super::entries::WatchedEntries;
-use super::hub::Tick;
 use super::orders::WatchedOrders;
 use super::subscriber::Watched;
+use super::tick::Tick;
 use crate::viewer::Viewer;
 
 /// What one subscriber watches.

@@ -7,10 +7,11 @@ use projections::live_stock::LiveStockRow;
 use projections::views::Views;
 
 use super::framing::Framing;
-use super::hub::{Permit, StreamHub, Tick, newest};
+use super::hub::{Permit, StreamHub};
 use super::present::{PIECE, Present, Resync};
 use super::shard::Missed;
 use super::subjects::Subjects;
+use super::tick::{Tick, newest};
 
 /// The state of one subscriber. Kept small: a server has thousands.
 #[derive(Debug)]

@@ -24,11 +24,11 @@ use tokio::time::sleep;
 
 use super::entries::WatchedEntries;
 use super::framing::Framing;
-use super::hub::Tick;
 use super::orders::{Reader, WatchedOrders};
 use super::shard::{Subscriber, Subscribers};
 use super::subjects::Subjects;
 use super::subscriber::{CompleteUpTo, SubscriberState, Watched};
+use super::tick::Tick;
 use super::*;
 
 /// A socket with limited space, which records every write.

@@ -22,7 +22,7 @@ const ENDS_AFTER_SECONDS: u32 = 3_600;
 ///
 /// Exits with 0 only if nothing was oversold, nothing acknowledged is missing from the log, nothing
 /// happened twice and no request failed. The drop is cancelled at the end, also after an error or
-/// Ctrl-C.
+/// Ctrl-C. It requires no challenge: the buyers' computing would not load the server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LoadArgs {
     #[command(flatten)]
@@ -41,11 +41,16 @@ pub struct LoadArgs {
     pub quantity: u32,
 
     /// TCP connections that the buyers share [default: one for each buyer]
-    #[arg(long, env = "HOLDFAST_LOAD_CONNECTIONS", value_parser = whole::<u32, 1, { u32::MAX }>)]
+    #[arg(long, env = "HOLDFAST_LOAD_CONNECTIONS", value_parser = whole::<u32, 1, 1_000_000>)]
     pub connections: Option<u32>,
 
     /// Winners purchase their holds (the default)
-    #[arg(long, env = "HOLDFAST_LOAD_PURCHASE", overrides_with = "no_purchase")]
+    #[arg(
+        long,
+        env = "HOLDFAST_LOAD_PURCHASE",
+        overrides_with = "no_purchase",
+        conflicts_with = "no_purchase"
+    )]
     pub purchase: bool,
 
     /// Winners keep their holds without purchasing them
@@ -61,12 +66,12 @@ pub struct LoadArgs {
     pub hold_seconds: Option<u32>,
 
     /// Fail if a hold's expiry is recorded later than this after its deadline, in milliseconds
-    #[arg(long, env = "HOLDFAST_LOAD_MAX_LATENESS_MS")]
+    #[arg(long, env = "HOLDFAST_LOAD_MAX_LATENESS_MS", value_parser = whole::<u32, 0, 86_400_000>)]
     pub max_lateness_ms: Option<u32>,
 
     /// How often a request is retried, with the same key, after a 503, a timeout or a lost
     /// connection
-    #[arg(long, env = "HOLDFAST_LOAD_RETRIES", default_value_t = 0)]
+    #[arg(long, env = "HOLDFAST_LOAD_RETRIES", default_value_t = 0, value_parser = whole::<u32, 0, 1_000>)]
     pub retries: u32,
 
     /// Longest wait for one response, in seconds

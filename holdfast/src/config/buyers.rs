@@ -96,11 +96,6 @@ pub enum BuyersError {
          loopback address, such as 127.0.0.1:8080, or do without --sign-in"
     )]
     DemoSignInReachable { listen: SocketAddr },
-    /// There is one address where buyers sign in.
-    #[error(
-        "--sign-in offers the demo's own sign-in page: unset HOLDFAST_SIGN_IN_URL, or do without --sign-in"
-    )]
-    TwoSignIns,
     /// A buyer with one token could find the secret by trying, and then sign tokens for any buyer.
     #[error(
         "the buyer secret has {}, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
@@ -203,26 +198,29 @@ fn key_source(location: &str) -> Result<KeySource, BuyersError> {
     KeySource::new(location).map_err(BuyersError::Jwks)
 }
 
-/// Loads the shop's key set at the start. A file must be usable. A URL may be away: buyers' tokens
-/// are answered with 503 until it is back, and everything else works.
+/// Loads the shop's key set, if it is a file, which must be usable.
 ///
 /// # Errors
 /// [`BuyersError::Jwks`].
-pub async fn load_key_set(tokens: &BuyerTokens) -> Result<(), BuyersError> {
-    let Some(keys) = &tokens.keys else {
-        return Ok(());
+pub async fn load_key_file(tokens: &BuyerTokens) -> Result<(), BuyersError> {
+    match tokens.keys.as_ref().filter(|keys| keys.is_file()) {
+        Some(keys) => keys.load().await.map_err(BuyersError::Jwks),
+        None => Ok(()),
+    }
+}
+
+/// Loads the shop's key set at the start, if it is at a URL. It may be away: buyers' tokens are
+/// answered with 503 until it is back, and everything else works.
+pub async fn load_key_url(tokens: &BuyerTokens) {
+    let Some(keys) = tokens.keys.as_ref().filter(|keys| !keys.is_file()) else {
+        return;
     };
-    match keys.load().await {
-        Ok(()) => Ok(()),
-        Err(error) if keys.is_file() => Err(BuyersError::Jwks(error)),
-        Err(error) => {
-            warn!(
-                error = &error as &dyn std::error::Error,
-                "the buyers' key set is not loaded yet: requests with a buyer's token get 503 until \
-                 it is (HOLDFAST_BUYER_JWKS)"
-            );
-            Ok(())
-        }
+    if let Err(error) = keys.load().await {
+        warn!(
+            error = &error as &dyn std::error::Error,
+            "the buyers' key set is not loaded yet: requests with a buyer's token get 503 until \
+             it is (HOLDFAST_BUYER_JWKS)"
+        );
     }
 }
 
@@ -233,17 +231,13 @@ const DEMO_SECONDS: u32 = 3_600;
 /// is configured.
 ///
 /// # Errors
-/// [`BuyersError::DemoSignInReachable`] where other machines reach the server, and
-/// [`BuyersError::TwoSignIns`] if the shop has a sign-in page.
+/// [`BuyersError::DemoSignInReachable`] where other machines reach the server.
 pub fn with_demo_sign_in(mut settings: Settings) -> Result<Settings, BuyersError> {
     let listen = settings.listen;
     if !listen.ip().is_loopback() {
         return Err(BuyersError::DemoSignInReachable { listen });
     }
     let buyers = &mut settings.buyers;
-    if buyers.sign_in_url.is_some() {
-        return Err(BuyersError::TwoSignIns);
-    }
     buyers.demo_sign_in = true;
     buyers.sign_in_url = Some(SignInUrl::of_demo(api::demo_sign_in::PATH));
     buyers

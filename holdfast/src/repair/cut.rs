@@ -16,6 +16,7 @@ use engine::{Clock, SystemClock};
 use infrastructure::log::{Hash, Head};
 use infrastructure::sql_values::to_sql;
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
+use terminal::arguments::position;
 use terminal::text::visible;
 
 use super::check::broken_before;
@@ -29,7 +30,7 @@ const CHECK_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 pub(super) struct CutArgs {
     /// The last position to keep; 0 keeps none.
-    #[arg(long, env = "HOLDFAST_LOG_AFTER", value_name = "POSITION")]
+    #[arg(long, env = "HOLDFAST_LOG_AFTER", value_name = "POSITION", value_parser = position)]
     after: u64,
 
     /// Cut although other programs are connected to the database. It has no environment variable.

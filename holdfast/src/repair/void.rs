@@ -15,6 +15,7 @@ use infrastructure::log::postgres::LogPool;
 use infrastructure::quarantine::RefusedEvent;
 use infrastructure::sql_values::to_sql;
 use sqlx::Acquire;
+use terminal::arguments::position;
 
 use super::check::{Report, check, describe};
 use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
@@ -23,7 +24,7 @@ use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 #[derive(Debug, Args)]
 pub(super) struct VoidArgs {
     /// The position of the event to void.
-    #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION")]
+    #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION", value_parser = position)]
     position: u64,
 
     /// Declare an event void although a later release can apply it. It has no environment variable.

@@ -3,23 +3,24 @@
 //! Promise: the file has the settings of every command under the names of their variables, without
 //! `HOLDFAST_` and in lower case. A flag and a variable precede it. An unknown key, a value of the
 //! wrong type and a value that cannot be used are refused with the line, whichever command reads
-//! the file. Limit: the file does not satisfy a rule that asks for one of several flags.
+//! the file. A value of the file satisfies a rule that asks for a flag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgGroup, ArgMatches, Command, Id};
 use nix::unistd::Uid;
-use terminal::text::without_credentials;
+use terminal::text::{visible, without_credentials};
 use toml::de::DeTable;
 use toml::{Table, Value};
 
 use super::{Kind, Setting, is_switch, key_of, settings, variable_of};
 use crate::environment::{LOCKS, nearest, variable_is_off};
+use crate::precedence::rivals;
 
 /// The name of the file in the data directory.
 const FILE_NAME: &str = "holdfast.toml";
@@ -63,12 +64,13 @@ pub(crate) enum FileError {
 }
 
 impl SettingsFile {
-    /// Reads the file that `matches`, of any command, name, or else that in the data directory.
+    /// Reads the file that `matches`, of the given command, name, or else that in the data
+    /// directory.
     ///
     /// # Errors
     /// [`FileError`], also if a file that was named does not exist.
     pub(crate) fn find(matches: &ArgMatches, command: &Command) -> Result<Self, FileError> {
-        let given = |id| leaf(matches).try_get_one::<PathBuf>(id).ok().flatten();
+        let given = |id| matches.try_get_one::<PathBuf>(id).ok().flatten();
         if let Some(path) = given("config") {
             return Self::read(path, command, true);
         }
@@ -109,22 +111,88 @@ impl SettingsFile {
         self.entries.get(&setting.key)
     }
 
+    /// Ignores the values of these variables, which others of more precedence rule out.
+    pub(crate) fn without(mut self, variables: &BTreeSet<String>) -> Self {
+        for variable in variables {
+            self.entries.remove(&key_of(variable));
+        }
+        self
+    }
+
+    /// Checks that no two values for `command` exclude each other. Those that are ruled out by
+    /// others of more precedence have been removed.
+    ///
+    /// # Errors
+    /// [`FileError::Faulty`] with the line of the second one.
+    pub(crate) fn check_rivals(&self, command: &Command) -> Result<(), FileError> {
+        let (Some(path), arguments) = (&self.path, command.get_arguments()) else {
+            return Ok(());
+        };
+        let given = |arg: &Arg| self.given(arg).map(|(key, entry)| (entry.line, key));
+        for arg in arguments {
+            let rivals = rivals(command, arg).into_iter().filter_map(given);
+            let (Some((line, key)), Some((other_line, other))) = (given(arg), rivals.min()) else {
+                continue;
+            };
+            if other_line < line {
+                let fault = format!("{key} cannot be used with {other} (line {other_line})");
+                let path = path.clone();
+                return Err(FileError::Faulty { path, line, fault });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns true if the file has a value for each argument that `error` calls missing.
+    pub(crate) fn has_missing(&self, command: &Command, error: &clap::Error) -> bool {
+        let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
+            return false;
+        };
+        // Only then are arguments written as in messages.
+        let mut command = command.clone();
+        command.build();
+        let is_here = |name: &String| {
+            let arg = command.get_arguments().find(|arg| arg.to_string() == *name);
+            arg.is_some_and(|arg| self.given(arg).is_some())
+        };
+        missing.iter().all(is_here)
+    }
+
+    /// Returns the key and the value of an argument. A switch that is off counts as not set.
+    fn given(&self, arg: &Arg) -> Option<(String, &Entry)> {
+        let key = key_of(variable_of(arg)?);
+        let entry = self.entries.get(&key)?;
+        let is_off = is_switch(arg) && entry.text == "false";
+        (!is_off).then_some((key, entry))
+    }
+
     /// Returns the command with the values of the file as its defaults.
     pub(crate) fn defaults(&self, command: Command) -> Command {
-        command
+        let is_satisfied = |group: &&ArgGroup| {
+            let of_group = |arg: &&Arg| group.get_args().any(|id| id == arg.get_id());
+            let mut arguments = command.get_arguments().filter(of_group);
+            group.is_required_set() && arguments.any(|arg| self.given(arg).is_some())
+        };
+        let satisfied: Vec<Id> = command
+            .get_groups()
+            .filter(is_satisfied)
+            .map(|group| group.get_id().clone())
+            .collect();
+        satisfied
+            .into_iter()
+            .fold(command, |command, id| {
+                command.mut_group(id, |group| group.required(false))
+            })
             .mut_args(|arg| self.with_default(arg))
             .mut_subcommands(|below| self.defaults(below))
     }
 
     fn with_default(&self, arg: Arg) -> Arg {
-        let Some(variable) = variable_of(&arg) else {
-            return arg;
-        };
-        let Some(entry) = self.entries.get(&key_of(variable)) else {
+        let (Some(variable), Some((_, entry))) = (variable_of(&arg), self.given(&arg)) else {
             return arg;
         };
         // A switch that a variable turns off counts as not set, but it precedes the file.
-        if is_switch(&arg) && (entry.text == "false" || variable_is_off(variable)) {
+        if is_switch(&arg) && variable_is_off(variable) {
             return arg;
         }
         let is_secret = arg.is_hide_env_values_set();
@@ -150,26 +218,38 @@ fn is_absent(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// The matches of the command that was given, below all others.
-pub(crate) fn leaf(matches: &ArgMatches) -> &ArgMatches {
-    match matches.subcommand() {
-        Some((_, below)) => leaf(below),
-        None => matches,
-    }
-}
-
 /// A fault and its line.
 type Fault = (usize, String);
+
+/// Describes a fault of the syntax in one line, with its column.
+fn syntax(text: &str, error: &toml::de::Error) -> Fault {
+    let at = error.span().map_or(0, |span| span.start).min(text.len());
+    let line_start = text.as_bytes()[..at]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
+    let column = 1 + String::from_utf8_lossy(&text.as_bytes()[line_start..at])
+        .chars()
+        .count();
+    let words = error.message().lines().map(str::trim).collect::<Vec<_>>();
+    let words = match words.join(", ") {
+        words if words == "duplicate key" => {
+            let rest = text[line_start..].lines().next().unwrap_or_default();
+            let key = rest.split('=').next().unwrap_or_default();
+            let key = key.trim_matches(|c: char| c.is_whitespace() || "[]".contains(c));
+            format!("{} is set twice", visible(key))
+        }
+        words => format!("column {column}: not valid TOML: {}", visible(&words)),
+    };
+    (line_of(text, at), words)
+}
 
 fn entries(
     text: &str,
     settings: &[Setting],
     is_named: bool,
 ) -> Result<BTreeMap<String, Entry>, Fault> {
-    let syntax = |error: toml::de::Error| {
-        let at = error.span().map_or(0, |span| span.start);
-        (line_of(text, at), error.message().to_owned())
-    };
+    let syntax = |error: toml::de::Error| syntax(text, &error);
     let lines = DeTable::parse(text).map_err(syntax)?;
     let mut values: Table = text.parse().map_err(syntax)?;
     let mut keys: Vec<_> = lines.get_ref().keys().collect();
@@ -180,7 +260,8 @@ fn entries(
         let name: &str = key.get_ref();
         let fault = |words: String| (line, words);
         let known = settings.iter().find(|setting| setting.key == name);
-        let setting = known.ok_or_else(|| fault(unknown(name, settings)))?;
+        let is_table = matches!(values.get(name), Some(Value::Table(_)));
+        let setting = known.ok_or_else(|| fault(unknown(name, is_table, settings)))?;
         if name == "data_dir" && !is_named {
             let words = "data_dir: this file was found in the data directory; choose another one \
                          with --data-dir, or name a file with --config";
@@ -205,12 +286,16 @@ fn line_of(text: &str, at: usize) -> usize {
         .count()
 }
 
-fn unknown(name: &str, settings: &[Setting]) -> String {
+fn unknown(name: &str, is_table: bool, settings: &[Setting]) -> String {
     let known = settings.iter().map(|setting| setting.key.as_str());
-    let hint = match nearest(name, known) {
+    // The names of variables, and those of flags.
+    let written = key_of(&name.to_ascii_uppercase().replace('-', "_"));
+    let hint = match nearest(&written, known) {
         Some(known) => format!(" (did you mean {known}?)"),
+        None if is_table => "; the file has keys and values, and no tables".to_owned(),
         None => String::new(),
     };
+    let name = visible(name);
     format!("no setting is named {name}{hint}; `holdfast config` lists them")
 }
 
@@ -241,7 +326,7 @@ fn text_of(value: &Value, setting: &Setting) -> Result<String, String> {
 }
 
 /// Checks a value by the rule of its flag.
-fn check(text: &str, setting: &Setting) -> Result<(), String> {
+pub(crate) fn check(text: &str, setting: &Setting) -> Result<(), String> {
     if is_switch(&setting.arg) {
         return Ok(());
     }
@@ -332,17 +417,43 @@ mod tests {
             ("max_waitlst = 1", 1, "(did you mean max_waitlist?)"),
             ("yes = true", 1, "no setting is named yes;"),
             ("config = \"x\"", 1, "no setting is named config"),
-            ("queue = 1\nqueue = 2", 2, "duplicate key"),
+            ("queue = 1\nqueue = 2", 2, "queue is set twice"),
+            ("queue = 1\n[queue]\na = 2", 2, "queue is set twice"),
+            ("[queue]\na = 2", 1, "without quotes; it is a table"),
             (
                 "queue = 1\n[server]\nqueue = 2",
                 2,
-                "no setting is named server",
+                "no setting is named server; the file has keys and values, and no tables;",
             ),
-            ("queue = ", 1, ""),
+            ("HOLDFAST_QUEUE = 1", 1, "(did you mean queue?)"),
+            ("max-waitlist = 1", 1, "(did you mean max_waitlist?)"),
+            ("queue = [1]", 1, "it is a list"),
+            ("queue = 2026-01-31", 1, "it is a time"),
+            ("queue = -1", 1, "must be a whole number from 1 to 1000000"),
+            (
+                "shoppers_per_second = nan",
+                1,
+                "must be a number from 0 to 1000",
+            ),
+            (
+                "shoppers_per_second = -inf",
+                1,
+                "must be a number from 0 to 1000",
+            ),
+            (
+                "shoppers_per_second = 1e300",
+                1,
+                "must be a number from 0 to 1000",
+            ),
+            ("queue = ", 1, "column 9: not valid TOML: "),
+            ("\nqueue 9", 2, "column "),
+            ("# ö\nlisten = \"127", 2, "column "),
+            ("\u{0}", 1, ": not valid TOML: "),
         ] {
             let (at, fault) = read(text).unwrap_err();
             assert_eq!(at, line, "{text}: {fault}");
-            assert!(fault.contains(words), "{text}: {fault}");
+            assert!(fault.contains(words), "{text:?}: {fault}");
+            assert!(!fault.contains(char::is_control), "{text}: {fault}");
         }
         let (_, fault) = read("admin_keys = 5").unwrap_err();
         assert!(!fault.contains('5'), "{fault}");

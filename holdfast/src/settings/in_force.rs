@@ -10,16 +10,17 @@ use clap::parser::ValueSource;
 
 use terminal::text::without_credentials;
 
-use super::file::SettingsFile;
 use super::{Kind, Setting};
 use crate::environment::{LOCKS, variable_is_off};
+use crate::parsing::Parsed;
 
 /// Shown instead of a secret.
 const MASK: &str = "********";
 
 /// Returns the settings in force as TOML, one a line, each with its source in a comment. `matches`
 /// are those of the command that prints them.
-pub(crate) fn describe(settings: &[Setting], matches: &ArgMatches, file: &SettingsFile) -> String {
+pub(crate) fn describe(settings: &[Setting], matches: &ArgMatches, parsed: &Parsed) -> String {
+    let file = &parsed.file;
     let mut text = match &file.path {
         Some(path) => format!("# Settings in force, with the file {}.", path.display()),
         None => "# Settings in force, without a file.".to_owned(),
@@ -35,7 +36,7 @@ pub(crate) fn describe(settings: &[Setting], matches: &ArgMatches, file: &Settin
             };
             text += &format!("\n# {of}\n");
         }
-        let (value, source) = in_force(setting, matches, file);
+        let (value, source) = in_force(setting, matches, parsed);
         let key = &setting.key;
         text += &match value {
             // As a value it would be a known password.
@@ -48,11 +49,8 @@ pub(crate) fn describe(settings: &[Setting], matches: &ArgMatches, file: &Settin
 }
 
 /// Returns the value as text, if there is one, and its source.
-fn in_force(
-    setting: &Setting,
-    matches: &ArgMatches,
-    file: &SettingsFile,
-) -> (Option<String>, String) {
+fn in_force(setting: &Setting, matches: &ArgMatches, parsed: &Parsed) -> (Option<String>, String) {
+    let file = &parsed.file;
     let id = setting.arg.get_id().as_str();
     let given = matches.try_contains_id(id).is_ok();
     let source = given.then(|| matches.value_source(id)).flatten();
@@ -67,7 +65,9 @@ fn in_force(
         let flag = setting.arg.get_long().unwrap_or_default();
         return (Some(value), format!("flag --{flag}"));
     }
+    let is_ignored = parsed.ignored.contains(&setting.variable);
     let variable = std::env::var(&setting.variable).ok();
+    let variable = variable.filter(|_| !is_ignored);
     let is_lock = LOCKS.contains(&setting.variable.as_str());
     if let Some(value) = variable.filter(|value| is_lock || !value.is_empty()) {
         let value = match setting.kind() {
