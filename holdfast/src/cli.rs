@@ -410,8 +410,8 @@ mod tests {
         }
         assert!(seen > 100, "{seen}");
         assert_eq!(
-            confirmations, 4,
-            "--yes and --force of `log cut` and `log void`"
+            confirmations, 5,
+            "--yes of `log accept-head`, --yes and --force of `log cut` and `log void`"
         );
     }
 

@@ -39,6 +39,8 @@ use engine::{
 };
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
+use infrastructure::head_keeper::HeadKeeper;
+use infrastructure::kept_heads::file_in;
 use infrastructure::log::postgres::{CannotAppend, PostgresLog};
 use infrastructure::log::{EventLog as _, Head};
 use payments::{Demo, Secret, Stripe};
@@ -67,6 +69,7 @@ use crate::config::push::VapidError;
 use crate::config::{
     ConfigError, LatePaymentsSetting, Settings, is_demo_offered, load_keys, stripe,
 };
+use crate::known_head::{self, KnownHeadError};
 use crate::tasks::{Task, Tasks};
 
 /// How long a stopping server waits for in-flight requests.
@@ -111,6 +114,9 @@ pub enum ServerError {
     Vapid(#[from] VapidError),
     #[error("cannot read the event log")]
     Load(#[source] LogError),
+    /// The log lost events that this data directory knows.
+    #[error(transparent)]
+    KnownHead(#[from] KnownHeadError),
     /// The database accepts no appends, or the log has no head.
     #[error(transparent)]
     CannotAppend(#[from] CannotAppend),
@@ -148,6 +154,7 @@ struct Core {
     engine: EngineThread,
     appended: PostgresLog,
     tasks: Tasks,
+    head_keeper: HeadKeeper,
 }
 
 /// Everything that follows from the settings alone: the keys and tokens of clients, payments and
@@ -308,6 +315,8 @@ impl Core {
             }
             let head = prove_append(&appended, &log).await?.position;
             begin(head);
+            let data_dir = &settings.database.data_dir;
+            known_head::compare(&log, data_dir, &observers.head_keeper).await?;
             tokio::select! {
                 loaded = loading => loaded.map_err(not_loaded),
                 never = report(&observers.views, head) => match never {},
@@ -324,6 +333,11 @@ impl Core {
         let mut followers =
             Followers::start(&observers, &database, &log, &stopping, stopped.clone());
         followers.stream(shards, notification_shards, settings, http);
+        let head_keeper = observers.head_keeper.clone();
+        followers.tasks.spawn(
+            Task::optional("head outside the database"),
+            head_keeper.clone().run(log.clone(), stopping.clone()),
+        );
         let webhooks = followers.dispatch(settings, &observers, &database, &log, &stopping);
         let store = Store::new(PgPool::clone(&database.pool));
         let seed = store.demo_seed().await.map_err(unreadable)?;
@@ -350,6 +364,7 @@ impl Core {
             engine: handle,
             views: observers.views,
             log,
+            head_keeper: head_keeper.clone(),
             hub: observers.hub,
             streams: AddressLimit::of_streams(
                 settings.edge.max_streams_per_address,
@@ -386,6 +401,7 @@ impl Core {
             appended,
             stopping,
             tasks: followers.tasks,
+            head_keeper,
         })
     }
 
@@ -403,6 +419,11 @@ impl Core {
             warn!(
                 "a background task did not stop in time; it resumes from its checkpoint at the next start"
             );
+        }
+        // After the last append.
+        let keeping = self.head_keeper.keep_last(&self.appended);
+        if timeout_at(began + REST_OF_TASKS, keeping).await.is_err() {
+            warn!("the last head of the event log was not written to the data directory in time");
         }
         let closed = timeout_at(began + REST, self.database.close()).await;
         if closed.is_err() {
@@ -438,6 +459,7 @@ struct Observers {
     notification_hub: NotificationHub,
     lateness: ReleaseLateness,
     metrics: Metrics,
+    head_keeper: HeadKeeper,
 }
 
 impl Observers {
@@ -460,6 +482,7 @@ impl Observers {
             notification_hub,
             lateness: ReleaseLateness::default(),
             metrics: Metrics::default(),
+            head_keeper: HeadKeeper::new(file_in(&settings.database.data_dir)),
         };
         (observers, shards, notification_shards)
     }
@@ -478,7 +501,10 @@ impl Observers {
                 self.views.clone(),
                 (
                     (self.hub.clone(), self.notification_hub.clone()),
-                    (self.lateness.clone(), self.metrics.observer()),
+                    (
+                        self.lateness.clone(),
+                        (self.metrics.observer(), self.head_keeper.clone()),
+                    ),
                 ),
             ),
         )

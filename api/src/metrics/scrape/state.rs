@@ -104,6 +104,17 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             app.views.position().0,
         ),
         gauge(
+            "holdfast_kept_head_position",
+            "The position of the log's head in the data directory, with which a later start compares \
+             the log; 0 while it cannot be written.",
+            app.head_keeper.position().0,
+        ),
+        counter(
+            "holdfast_kept_head_failures_total",
+            "Failed attempts to write the log's head to the data directory.",
+            app.head_keeper.failures(),
+        ),
+        gauge(
             "holdfast_quarantined_drops",
             "Drops in quarantine: this server cannot apply one of their events.",
             app.views.quarantined_count() as u64,
