@@ -681,6 +681,7 @@ fn engine_config(settings: &Settings) -> EngineConfig {
         queue: settings.queue as usize,
         max_waitlist: settings.max_waitlist,
         max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
+        clock_hold_off: Duration::from_secs(settings.clock_hold_off_seconds.into()),
         late_payments: match settings.payments.late_payments {
             LatePaymentsSetting::Honour => LatePayments::Honour,
             LatePaymentsSetting::Refund => LatePayments::Refund,

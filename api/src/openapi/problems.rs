@@ -258,6 +258,7 @@ fn members(code: Code) -> Vec<Member> {
                 required("retry_after", integer(), 1),
                 optional("clock_skew_seconds", seconds(), 600.25),
                 optional("log_ahead_seconds", seconds(), 600.25),
+                optional("clock_jump_seconds", seconds(), 3600.5),
                 optional("position", position(), 17),
                 optional("projections", projections, json!({})),
                 // Of the readiness probe, while the database responds but records nothing; of a read

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::values::Position;
-use engine::Health;
+use engine::{ClockFault, Health};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts};
@@ -130,8 +130,33 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             app.stopped.names().len() as u64,
         ),
         clock_skew(app),
+        clock_faults(app),
     ]
     .concat()
+}
+
+fn clock_faults(app: &App) -> Vec<MetricFamily> {
+    let (mut jump, mut ahead) = (0.0, 0.0);
+    if let Health::ClockFault(fault) = app.engine.health() {
+        match fault {
+            ClockFault::Skewed { .. } => {}
+            ClockFault::LogAhead { .. } => ahead = fault.seconds(),
+            ClockFault::Jumped { .. } => jump = fault.seconds(),
+        }
+    }
+    let jumped = made(Gauge::new(
+        "holdfast_clock_jump_seconds",
+        "How far this server's clock and the database's jumped together, while that time is not \
+         believed yet; otherwise 0.",
+    ));
+    jumped.set(jump);
+    let log_ahead = made(Gauge::new(
+        "holdfast_log_ahead_seconds",
+        "How far the log ends in the future of the database's clock, while nothing is decided \
+         because of it; otherwise 0.",
+    ));
+    log_ahead.set(ahead);
+    [jumped.collect(), log_ahead.collect()].concat()
 }
 
 fn clock_skew(app: &App) -> Vec<MetricFamily> {
