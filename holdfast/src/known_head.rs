@@ -11,7 +11,7 @@ use api::problem::log_cut;
 use domain::values::Position;
 use infrastructure::error::LogError;
 use infrastructure::head_keeper::HeadKeeper;
-use infrastructure::kept_heads::{KeptHeads, Loss, Standing, file_in};
+use infrastructure::kept_heads::{KeptHeads, Loss, file_in};
 use infrastructure::log::postgres::PostgresLog;
 use tracing::{info, warn};
 
@@ -86,8 +86,8 @@ async fn compare_with(
         }
         return Ok(());
     };
-    let standing = log.standing(known).await.map_err(KnownHeadError::Log)?;
-    let Standing::Lost(loss) = standing else {
+    let loss = log.loss(known).await.map_err(KnownHeadError::Log)?;
+    let Some(loss) = loss else {
         return Ok(());
     };
     let Some(accepted) = &loss.accepted else {

@@ -230,15 +230,6 @@ impl RecordedCut {
     }
 }
 
-/// How a log compares with the last head that is known of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It continues the known history.
-    Continues,
-    /// It lost a part of the known history.
-    Lost(Loss),
-}
-
 /// The part of the known history that a log does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {

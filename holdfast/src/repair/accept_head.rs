@@ -11,7 +11,7 @@ use database::Database;
 use domain::incident::{LogEvent, TailCut};
 use domain::values::Position;
 use engine::{Clock, SystemClock};
-use infrastructure::kept_heads::{KeptHeads, Loss, Standing, file_in};
+use infrastructure::kept_heads::{KeptHeads, Loss, file_in};
 use infrastructure::log::postgres::PostgresLog;
 use infrastructure::sql_values::from_sql;
 
@@ -55,7 +55,7 @@ async fn accept(database: &Database, args: &AcceptHeadArgs) -> Result<Vec<String
         );
         RepairError::Refused(why)
     })?;
-    let Standing::Lost(loss) = log.standing(known).await? else {
+    let Some(loss) = log.loss(known).await? else {
         let why = format!(
             "the log has the head at position {} that this data directory knows, so there is nothing \
              to accept",

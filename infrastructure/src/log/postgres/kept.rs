@@ -6,7 +6,7 @@ use sqlx::PgPool;
 
 use super::{PostgresLog, unavailable};
 use crate::error::LogError;
-use crate::kept_heads::{KeptHead, KnownLog, LogId, Loss, RecordedCut, Standing};
+use crate::kept_heads::{KeptHead, KnownLog, LogId, Loss, RecordedCut};
 use crate::log::{EventLog, Head, StoredEvent};
 
 const CUTS: &str = "
@@ -54,22 +54,22 @@ impl PostgresLog {
         cuts.map_err(unavailable)
     }
 
-    /// Compares the log with what is known of it.
+    /// Compares the log with what is known of it. Returns `None` if it continues that history.
     ///
     /// # Errors
     /// [`LogError`].
-    pub async fn standing(&self, known: &KnownLog) -> Result<Standing, LogError> {
+    pub async fn loss(&self, known: &KnownLog) -> Result<Option<Loss>, LogError> {
         let head = self.head().await?;
         let found = self.at(known.head.position, head).await?;
         if found
             .as_ref()
             .is_some_and(|event| event.hash == known.head.hash)
         {
-            return Ok(Standing::Continues);
+            return Ok(None);
         }
         let accepted = self.cuts().await?.into_iter();
         let accepted = accepted.rev().find(|recorded| recorded.covers(&known.head));
-        Ok(Standing::Lost(Loss {
+        Ok(Some(Loss {
             known: known.head,
             after: self.common(known, head, found.is_none()).await?,
             head,
