@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
 
-use audit::AuditArgs;
+use audit::{AuditArgs, BackupArgs};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
@@ -88,6 +88,8 @@ enum Command {
     Load(LoadArgs),
     /// Verify and recompute the event log.
     Audit(AuditArgs),
+    /// Prove that a backup can be restored and served.
+    Backup(BackupArgs),
     /// List the tables of the projections, or rebuild them from the log.
     Projections(ProjectionsArgs),
     /// Apply the migrations of the database, and nothing else.
@@ -295,6 +297,7 @@ async fn run(cli: Cli, in_force: &str) -> ExitCode {
         Some(Command::Seed(args)) => exit_with(client::seed::run(args).await),
         Some(Command::Load(args)) => exit_with(client::load::run(args).await),
         Some(Command::Audit(args)) => audit::run(args).await,
+        Some(Command::Backup(args)) => audit::run_backup(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Migrate(args)) => exit(crate::migrate::run(&args).await),
         Some(Command::Log(args)) => crate::repair::run(args).await,
