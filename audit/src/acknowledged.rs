@@ -27,7 +27,7 @@ pub struct HeadFile {
 /// The result of a comparison.
 #[derive(Debug, Default)]
 pub struct Compared {
-    /// What the log must have.
+    /// The head that the log must have.
     pub claim: Option<Claim>,
     pub note: Option<String>,
     /// The entry of the file.

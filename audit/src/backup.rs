@@ -175,7 +175,7 @@ async fn verify_source(
     print("the triggers of the log are enabled, and a server can append")
 }
 
-/// Prints what is wrong with a log whose chain was verified up to `head`.
+/// Prints a fault of a database whose chain was verified up to `head`.
 fn fault(head: Head, reason: String) -> Result<ExitCode, AuditError> {
     print_violation(&Violation::at(head.position, reason), false)?;
     Ok(ExitCode::FAILURE)

@@ -1,7 +1,7 @@
 //! A PostgreSQL for one command, in a temporary directory.
 //!
 //! Promise: it has nothing of any shop, and its directory is removed with it. Limit: it needs as
-//! much space in the temporary directory as what is restored into it.
+//! much space in the temporary directory as the restored database.
 
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt;

@@ -5,8 +5,8 @@
 //! Between two comparisons the wall clock is checked against the monotonic clock: after a jump
 //! nothing is decided until the clocks have been compared again. If the database's clock jumped as
 //! well, because it is that of the same machine, the new time is believed only after a hold-off.
-//! Limit: a comparison is as uncertain as its round trip is long. A start has no earlier reading, so
-//! it believes clocks that agree. See docs/decisions/0034 and 0097.
+//! Limit: a comparison is as uncertain as its round trip is long. A start has no earlier reading,
+//! so it believes clocks that agree. See docs/decisions/0034 and 0097.
 
 use std::fmt;
 use std::time::Duration;

@@ -76,7 +76,7 @@ impl From<Head> for KeptHead {
     }
 }
 
-/// What a data directory knows of one log.
+/// The heads of one log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownLog {
     pub log: LogId,
@@ -118,7 +118,7 @@ impl KeptHeads {
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    /// What is known of `log`.
+    /// The heads of `log`.
     #[must_use]
     pub fn of(&self, log: LogId) -> Option<&KnownLog> {
         self.heads.iter().find(|known| known.log == log)
@@ -181,6 +181,9 @@ pub enum Keep {
 /// # Errors
 /// When the file cannot be read or replaced; it is unchanged then.
 pub fn keep(path: &Path, log: LogId, head: Head, keep: Keep) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
     let lock = OpenOptions::new()
         .create(true)
         .append(true)

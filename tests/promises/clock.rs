@@ -183,7 +183,8 @@ async fn log_that_ends_in_the_future_is_waited_for_and_noted_by_verify() {
     assert!(is_ready(&tolerant).await.is_some());
 }
 
-/// The clock of a server and of its private PostgreSQL, ahead of the machine's by what a file says.
+/// The clock of a server and of its private PostgreSQL, ahead of the machine's by the offset in a
+/// file.
 struct Machine {
     directory: tempfile::TempDir,
     library: String,
@@ -322,7 +323,7 @@ async fn machine_whose_clock_jumps_an_hour_and_back_goes_on_as_if_it_had_not() {
     .await;
     until_ready(&app).await;
     app.held(&drop, "dora").await;
-    // What it wrote is in the future once the clock is right. The operator has a way out.
+    // Its last events are in the future once the clock is right. The operator has a way out.
     machine.set("+0");
     let ahead = unready_by(&app, "log_ahead_seconds").await;
     assert_about(ahead, 3600.0);

@@ -1,5 +1,5 @@
-//! A database that PostgreSQL's own tools copied: `pg_dump` in three forms, and logical
-//! replication.
+//! A database that PostgreSQL's own tools copied: `pg_dump` in three forms, logical replication and
+//! a base backup.
 //!
 //! Promise: each copy verifies, and a server sells on it. The schema of the log need not be
 //! `public`.
@@ -109,7 +109,7 @@ struct Dumps {
 }
 
 impl Dumps {
-    /// `backup verify` accepts the dumps, and finds what is wrong with others.
+    /// `backup verify` accepts the dumps, and finds the fault of each other one.
     async fn are_proved(&self, app: &App, drop: &str, verified: &str) {
         let written = |name: &str, bytes: &[u8]| {
             let path = file_in(&self.directory, name);
@@ -194,7 +194,7 @@ impl Dumps {
 
 #[tokio::test]
 async fn every_copy_of_a_database_verifies_and_sells() {
-    let pair = Pair::start().await;
+    let mut pair = Pair::start().await;
     let source = database(&pair).await;
     let pool = PgPool::connect(&source.url).await.unwrap();
     let create = format!("CREATE SCHEMA {SCHEMA}");
@@ -282,5 +282,16 @@ async fn every_copy_of_a_database_verifies_and_sells() {
         there.execute(statement).await.unwrap();
     }
     assert_sells(replica, &drop, &verified).await;
-    app.stop().await;
+
+    // The standby began as a base backup (`pg_basebackup`), and followed.
+    app.kept_head().await;
+    let launch = app.stop().await;
+    pair.kill_primary();
+    pair.revive_standby().await;
+    pair.promote().await;
+    let promoted = pair.on_standby(&source);
+    let found = launch.run(&["backup", "verify", &promoted.url]).await;
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert!(found.stdout.contains("it has the last head"), "{found:?}");
+    assert_sells(promoted, &drop, found.stdout.lines().next().unwrap()).await;
 }

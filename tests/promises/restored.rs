@@ -89,6 +89,25 @@ async fn restored_log_is_refused_until_its_loss_is_accepted_and_clients_are_told
     );
     elsewhere.stop().await;
 
+    // An auditor notes the age of a copy, and is refused what was claimed.
+    let noted = restored.run(&["audit", "verify"]).await;
+    assert_eq!(noted.code, Some(0), "{noted:?}");
+    assert!(
+        noted
+            .stderr
+            .contains("note: the event log ends at position"),
+        "{noted:?}"
+    );
+    let heads = launch.data_dir().join("heads.json");
+    let heads_file = heads.to_str().unwrap();
+    let claimed = restored
+        .run(&["audit", "verify", "--head", heads_file])
+        .await;
+    assert_eq!(claimed.code, Some(1), "{claimed:?}");
+    let words =
+        format!("the log ends at position {before}, but {heads_file} claims position {known}");
+    assert!(claimed.stderr.contains(&words), "{claimed:?}");
+
     let planned = accept(&restored, before, &[]).await;
     assert_eq!(planned.code, Some(0), "{planned:?}");
     assert!(
@@ -142,6 +161,15 @@ async fn restored_log_is_refused_until_its_loss_is_accepted_and_clients_are_told
     let other = refused_start(&launch).await;
     let words = "the event log has another history than before";
     assert!(other.stderr.contains(words), "{other:?}");
+    // A file that cannot be read is not ignored.
+    std::fs::write(&heads, "{}").unwrap();
+    let unread = refused_start(&restored).await;
+    assert!(
+        unread
+            .stderr
+            .contains("remove it to start without the comparison"),
+        "{unread:?}"
+    );
 }
 
 #[track_caller]

@@ -261,8 +261,8 @@ fn members(code: Code) -> Vec<Member> {
                 optional("clock_jump_seconds", seconds(), 3600.5),
                 optional("position", position(), 17),
                 optional("projections", projections, json!({})),
-                // Of the readiness probe, while the database responds but records nothing; of a read
-                // at a position that the log does not reach.
+                // Of the readiness probe, while the database responds but records nothing; of a
+                // read at a position that the log does not reach.
                 optional("reason", reason, json!("read_only")),
                 log_cut(),
                 // While the server starts.

@@ -25,7 +25,7 @@ pub struct Restored {
     pub settings: DatabaseSettings,
 }
 
-/// What a dump contains.
+/// The contents of a dump.
 #[derive(Debug, PartialEq, Eq)]
 struct Contents {
     /// The schema of the table `events`, as an SQL identifier.
@@ -210,7 +210,7 @@ fn client(bin_dir: &Path, name: &'static str) -> Result<Command, AuditError> {
     Ok(command)
 }
 
-/// Returns what the program printed; the inner error is its first line of an error.
+/// Returns the output of the program; the inner error is its first line of an error.
 async fn finish(command: Command) -> Result<Result<String, String>, AuditError> {
     let (ended, output, errors) = run(command).await?;
     let first = || {
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dump_says_what_it_contains() {
+    fn contents_of_a_dump_are_recognised() {
         let list =
             "; Archive created\n5; 1259 1 TABLE shop events me\n6; 0 1 TABLE DATA shop events me\n";
         let found = Contents::listed(list).unwrap();

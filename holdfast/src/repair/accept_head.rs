@@ -28,7 +28,7 @@ pub(super) struct AcceptHeadArgs {
     repair: RepairArgs,
 }
 
-/// Prints what is lost; with `--yes`, accepts it.
+/// Prints the loss; with `--yes`, accepts it.
 ///
 /// # Errors
 /// [`RepairError`].

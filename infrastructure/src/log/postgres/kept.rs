@@ -54,7 +54,7 @@ impl PostgresLog {
         cuts.map_err(unavailable)
     }
 
-    /// Compares the log with what is known of it. Returns `None` if it continues that history.
+    /// Compares the log with its known heads. Returns `None` if it continues that history.
     ///
     /// # Errors
     /// [`LogError`].
