@@ -10,6 +10,7 @@ use ::catalogue::Catalogue;
 use ::push::service::Push;
 use domain::values::{AccessCode, BuyerId, CodeDigest, DropId, Timestamp};
 use engine::{Clock, EngineHandle, SystemClock};
+use infrastructure::head_keeper::HeadKeeper;
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
 use projections::views::Views;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub views: Views,
     /// Serves the auditors' reads.
     pub log: PostgresLog,
+    /// Keeps the last acknowledged head outside the database.
+    pub head_keeper: HeadKeeper,
     /// Sends changes to stream subscribers.
     pub hub: StreamHub,
     /// Counts the streams of each client address.

@@ -463,6 +463,12 @@ async fn follow_to(app: &App, position: Position) -> Result<(), Problem> {
             "This server has applied the log up to the position before; reads of that state work.";
         return Err(Problem::log_refused(position, detail));
     }
+    // A position that was acknowledged is in the log.
+    if let Ok(head) = app.log.head().await
+        && head.position < position
+    {
+        return Err(Problem::beyond_head(position, head.position, known));
+    }
     let detail = format!("This server has applied the log only up to position {known}.");
     Err(Problem::unavailable(detail).with("position", known.0))
 }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::values::{DropId, Position};
-use engine::Health;
+use engine::{ClockFault, Health};
 use infrastructure::quarantine::RefusedEvent;
 use projections::runner::Progress;
 use schemars::JsonSchema;
@@ -130,10 +130,21 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
             position,
             "Writes are rejected; reads are served from the last consistent state.",
         )),
-        Health::ClockFault(fault) => Some(clock_fault(
-            fault,
-            "Writes are rejected; reads are served from the state at `position`.",
-        )),
+        Health::ClockFault(fault) => {
+            let way_out = match fault {
+                ClockFault::Skewed { .. } => "",
+                ClockFault::LogAhead { .. } => {
+                    " Nothing is decided until that time has passed; operators: see \
+                     HOLDFAST_MAX_CLOCK_SKEW_MS in docs/OPERATING.md."
+                }
+                ClockFault::Jumped { .. } => {
+                    " The new time is believed when it has stayed for \
+                     HOLDFAST_CLOCK_HOLD_OFF_SECONDS."
+                }
+            };
+            let advice = "Writes are rejected; reads are served from the state at `position`.";
+            Some(clock_fault(fault, &format!("{advice}{way_out}")))
+        }
         Health::Stopped => Some(Problem::unavailable(
             "The engine has stopped. See the server's log, and restart the server.",
         )),

@@ -4,6 +4,7 @@
 //! internal error reveals no detail except an `instance` that identifies the log line.
 
 mod code;
+pub mod log_cut;
 mod of_engine;
 mod quota;
 mod remedy;
@@ -218,15 +219,16 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // The codes are numbered in the order of `ALL`.
         SENT[self.code as usize].fetch_add(1, Ordering::Relaxed);
-        let mut members = self.numbers;
-        members.insert("code".to_owned(), self.code.name().into());
-        let mut details = ProblemDetails::from_status_code(self.code.status())
-            .with_title(self.code.title())
-            .with_detail(self.detail);
-        if let Ok(kind) = format!("/problems/{}", self.code.name()).parse::<Uri>() {
+        let this = self.with_cut_of_ids();
+        let mut members = this.numbers;
+        members.insert("code".to_owned(), this.code.name().into());
+        let mut details = ProblemDetails::from_status_code(this.code.status())
+            .with_title(this.code.title())
+            .with_detail(this.detail);
+        if let Ok(kind) = format!("/problems/{}", this.code.name()).parse::<Uri>() {
             details = details.with_type(kind);
         }
-        if let Some(Ok(instance)) = self
+        if let Some(Ok(instance)) = this
             .instance
             .map(|id| format!("/problems/instances/{id}").parse::<Uri>())
         {
@@ -238,7 +240,7 @@ impl IntoResponse for Problem {
         // A cache may store a 404 or a 410 heuristically (RFC 9111, section 4.2.2), but these
         // can become outdated at any moment.
         headers.insert(header::CACHE_CONTROL, no_store);
-        headers.extend(self.headers);
+        headers.extend(this.headers);
         response
     }
 }

@@ -6,6 +6,8 @@
 // A closed pipe or a full disk must not end a command by a panic: see [`terminal`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+mod acknowledged;
+mod backup;
 mod checkpoint;
 mod diff;
 mod distinct;
@@ -32,6 +34,7 @@ use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use projections::error::{CannotApply, SnapshotError};
 
+pub use self::backup::{BackupArgs, run as run_backup};
 pub use self::checkpoint::{CheckpointArgs, CheckpointError};
 pub use self::diff::DiffArgs;
 pub use self::erase::EraseArgs;
@@ -96,6 +99,15 @@ pub enum AuditError {
         #[source]
         source: std::io::Error,
     },
+    /// A dump that cannot be restored is no backup.
+    #[error("{path} cannot be restored: {reason}")]
+    NotRestored { path: PathBuf, reason: String },
+    /// A dump is restored by PostgreSQL's own programs.
+    #[error(
+        "a dump is restored with PostgreSQL's client programs, and {0} was not found: install them \
+         (Debian: postgresql-client), or give the URL of a restored database"
+    )]
+    NoProgram(&'static str),
     /// A file would be overwritten.
     #[error("{0} exists already, and no file is overwritten: choose another name, or remove it")]
     FileExists(PathBuf),
@@ -153,6 +165,7 @@ impl AuditError {
             Self::NoSuchDrop(_)
                 | Self::Checkpoint(CheckpointError::Forged { .. })
                 | Self::Log(LogError::Corrupt { .. })
+                | Self::NotRestored { .. }
                 | Self::CannotApply { .. }
         );
         ExitCode::from(if is_finding { 1 } else { 2 })

@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 use terminal::say;
 
+use super::acknowledged::{Compared, HeadFile, IN_DATA_DIR};
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
 use super::kept_head::{KnownHead, head_file, read_head};
@@ -66,6 +67,11 @@ pub struct VerifyArgs {
     )]
     checkpoint_key: Option<PathBuf>,
 
+    /// File with the last head that a server acknowledged: the log must reach it. Without it,
+    /// heads.json in the data directory, and a log that is shorter is only noted.
+    #[arg(long, env = "HOLDFAST_AUDIT_HEAD", value_name = "FILE")]
+    head: Option<PathBuf>,
+
     /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
@@ -80,6 +86,8 @@ pub(super) struct Proof {
     tables: Vec<TableProof>,
     /// Checkpoints that the log extends, and their sources.
     extends: Vec<(Position, String)>,
+    /// Sentences about missing or disabled triggers, which are among the notes.
+    unguarded: Vec<String>,
     notes: Vec<String>,
 }
 
@@ -94,7 +102,7 @@ struct TableProof {
 /// # Errors
 /// [`AuditError`] when the verification failed.
 pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
-    let claims = match claims(args) {
+    let mut claims = match claims(args) {
         Err(AuditError::Checkpoint(forged @ CheckpointError::Forged { .. })) if args.json => {
             print_violation(
                 &Violation::at(Position::default(), forged.to_string()),
@@ -104,7 +112,18 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
         }
         claims => claims?,
     };
+    let heads = HeadFile::read(args.head.as_deref(), &args.source.database.data_dir)?;
     let source = Source::open(&args.source).await?;
+    let note = match heads.compare(&source).await {
+        Ok(Compared { claim, note, .. }) => {
+            claims.extend(claim);
+            note
+        }
+        Err(error) => {
+            source.close().await;
+            return Err(error);
+        }
+    };
     let outcome = match &source {
         Source::Database(database) => verify_database(&database.pool, claims).await,
         Source::File(path) => verify_file(&source, path, claims).await,
@@ -117,7 +136,8 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     };
     source.close().await;
     match outcome? {
-        Ok(proof) => {
+        Ok(mut proof) => {
+            proof.notes.extend(note);
             proof.print(args.json)?;
             Ok(ExitCode::SUCCESS)
         }
@@ -130,7 +150,7 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
 }
 
 /// Adds the stream of the event at the violation's position, if it is not known yet.
-async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violation {
+pub(super) async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violation {
     let position = violation.position;
     if violation.stream.is_some() || position == Position::default() {
         return violation;
@@ -162,15 +182,27 @@ fn claim(known: KnownHead, source: &str) -> Claim {
 fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     let mut claims = vec![];
     claims.extend(args.expect_head.map(|known| claim(known, EXPECT_HEAD)));
-    if args.checkpoint.is_empty() {
-        return Ok(claims);
-    }
-    let kept = public_key_file(&args.source.database.data_dir);
-    let key = PublicKey::read(args.checkpoint_key.as_deref().unwrap_or(&kept))?;
-    for file in &args.checkpoint {
-        claims.push(key.open(file)?);
-    }
+    let (key, data_dir) = (
+        args.checkpoint_key.as_deref(),
+        &args.source.database.data_dir,
+    );
+    claims.extend(of_checkpoints(&args.checkpoint, key, data_dir)?);
     Ok(claims)
+}
+
+/// The claims of checkpoints that were kept, verified with `key` or that of the data directory.
+pub(super) fn of_checkpoints(
+    files: &[PathBuf],
+    key: Option<&Path>,
+    data_dir: &Path,
+) -> Result<Vec<Claim>, AuditError> {
+    if files.is_empty() {
+        return Ok(vec![]);
+    }
+    let kept = public_key_file(data_dir);
+    let key = PublicKey::read(key.unwrap_or(&kept))?;
+    let claims = files.iter().map(|file| Ok(key.open(file)?));
+    claims.collect()
 }
 
 /// Verifies an export, also against its head file if there is one.
@@ -226,6 +258,7 @@ async fn prove_file(
         log,
         tables: vec![],
         extends,
+        unguarded: vec![],
     }))
 }
 
@@ -242,7 +275,10 @@ fn unclaimed_end(path: &Path, ends: Position) -> String {
     )
 }
 
-async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
+pub(super) async fn verify_database(
+    pool: &PgPool,
+    claims: Vec<Claim>,
+) -> Result<Outcome, AuditError> {
     let snapshot = match snapshot(pool).await.map_err(damage) {
         Ok(snapshot) => snapshot,
         Err(Ok(violation)) => return Ok(Err(violation.into())),
@@ -250,6 +286,7 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
     };
     let (head, knows_private) = (snapshot.head, snapshot.knows_private);
     let mut notes = snapshot.notes();
+    let unguarded = snapshot.unguarded.clone();
     let mut tables = snapshot.tables;
     let selection = Selection {
         after: Position::default(),
@@ -288,6 +325,7 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         log,
         tables,
         extends,
+        unguarded,
         notes,
     }))
 }
@@ -412,7 +450,8 @@ impl Snapshot {
 }
 
 fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
-    let is_checkpoint = |claim: &&Claim| ![EXPECT_HEAD, HEAD_FILE].contains(&claim.source.as_str());
+    let others = [EXPECT_HEAD, HEAD_FILE, IN_DATA_DIR];
+    let is_checkpoint = |claim: &&Claim| !others.contains(&claim.source.as_str());
     let of_checkpoints = claims.iter().filter(is_checkpoint);
     of_checkpoints
         .map(|claim| (claim.position, claim.source.clone()))
@@ -547,6 +586,16 @@ fn differs_from_log(mismatch: Mismatch) -> Violation {
 }
 
 impl Proof {
+    /// The head up to which the log was verified.
+    pub(super) const fn head(&self) -> Head {
+        self.log.head
+    }
+
+    /// Sentences about missing or disabled triggers.
+    pub(super) fn unguarded(&self) -> &[String] {
+        &self.unguarded
+    }
+
     /// Returns the facts about the log; prints the notes to standard error.
     pub(super) fn with_notes_printed(&self) -> &Proved {
         for note in &self.notes {
@@ -555,7 +604,7 @@ impl Proof {
         &self.log
     }
 
-    fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
+    pub(super) fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
         if as_json {
             return print(&self.to_json().to_string());
         }
@@ -635,7 +684,7 @@ impl Proof {
     }
 }
 
-fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditError> {
+pub(super) fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditError> {
     if as_json {
         let report = json!({ "verified": false, "violation": violation });
         print(&report.to_string())?;

@@ -1,5 +1,7 @@
 //! The database of a server: the configured one, or a private one in the data directory.
 
+mod temporary;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,6 +16,8 @@ use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
 use sqlx::postgres::PgConnectOptions;
 use terminal::arguments::whole;
 use terminal::text::one_line;
+
+pub use self::temporary::Temporary;
 
 /// The engine runs one read at a time; the second connection covers the time while one is replaced.
 const ENGINE_READERS: u32 = 2;
@@ -100,6 +104,9 @@ pub enum DatabaseError {
     NoLog(PathBuf),
     #[error("cannot start a private PostgreSQL")]
     Private(#[source] ClusterError),
+    /// A temporary directory cannot be created.
+    #[error("cannot use the temporary directory")]
+    Temporary(#[source] std::io::Error),
 }
 
 /// A connected database.

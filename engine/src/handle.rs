@@ -447,13 +447,20 @@ impl EngineHandle {
     }
 
     /// Corrects `now`, read from this node's clock, to the database's clock while this node's is
-    /// known to be wrong, so that reads use the clock that decides.
+    /// known to be wrong, and to the time before a jump while that is not believed, so that reads
+    /// use the time that decides.
     #[must_use]
     pub fn corrected(&self, now: Timestamp) -> Timestamp {
-        if let Health::ClockFault(ClockFault::Skewed { skew_ms }) = *self.health.borrow() {
-            return Timestamp::from_millis(now.millis().saturating_sub(skew_ms));
-        }
-        now
+        let Health::ClockFault(fault) = *self.health.borrow() else {
+            return now;
+        };
+        let off_ms = match fault {
+            ClockFault::Skewed { skew_ms: off_ms } | ClockFault::Jumped { jump_ms: off_ms } => {
+                off_ms
+            }
+            ClockFault::LogAhead { .. } => 0,
+        };
+        Timestamp::from_millis(now.millis().saturating_sub(off_ms))
     }
 
     /// The number of queued requests.

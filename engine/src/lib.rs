@@ -74,6 +74,9 @@ pub struct EngineConfig {
     /// Largest tolerated difference between this node's clock and the database's; beyond it the
     /// engine stops deciding. The database rejects events more than two seconds in the future.
     pub max_clock_skew: Duration,
+    /// How long this node's clock and the database's, if they jump together, must stay at the new
+    /// time before anything is decided at it.
+    pub clock_hold_off: Duration,
     /// The policy for money that arrives after its order has expired.
     pub late_payments: LatePayments,
 }
@@ -88,6 +91,7 @@ impl Default for EngineConfig {
             max_waitlist: 200_000,
             due_events: 512,
             max_clock_skew: Duration::from_secs(2),
+            clock_hold_off: Duration::from_secs(60),
             late_payments: LatePayments::Honour,
         }
     }

@@ -3,8 +3,10 @@
 //! Promise: nothing is decided at a time that is known to be wrong. A node stops deciding when its
 //! clock is certainly off by more than the bound, and resumes once it is certainly within it.
 //! Between two comparisons the wall clock is checked against the monotonic clock: after a jump
-//! nothing is decided until the clocks have been compared again.
-//! Limit: a comparison is as uncertain as its round trip is long. See docs/decisions/0034.
+//! nothing is decided until the clocks have been compared again. If the database's clock jumped as
+//! well, because it is that of the same machine, the new time is believed only after a hold-off.
+//! Limit: a comparison is as uncertain as its round trip is long. A start has no earlier reading,
+//! so it believes clocks that agree. See docs/decisions/0034 and 0097.
 
 use std::fmt;
 use std::time::Duration;
@@ -39,6 +41,11 @@ pub enum ClockFault {
         /// Milliseconds from the database's clock to the head's `recorded_at`.
         ahead_ms: i64,
     },
+    /// This node's clock and the database's jumped together, and their time is not believed yet.
+    Jumped {
+        /// Milliseconds; positive for a jump into the future.
+        jump_ms: i64,
+    },
 }
 
 impl fmt::Display for ClockFault {
@@ -59,6 +66,15 @@ impl fmt::Display for ClockFault {
                     "the newest event of the log is {seconds} s ahead of the database's clock"
                 )
             }
+            Self::Jumped { jump_ms } => {
+                let direction = if jump_ms < 0 { "back" } else { "ahead" };
+                let seconds = seconds(jump_ms.abs());
+                write!(
+                    f,
+                    "the clocks of this server and of the database jumped {seconds} s {direction} \
+                     together"
+                )
+            }
         }
     }
 }
@@ -73,13 +89,13 @@ fn seconds(millis: i64) -> f64 {
 }
 
 impl ClockFault {
-    /// The skew or the lead in seconds.
+    /// The skew, the lead or the jump in seconds.
     #[must_use]
     pub fn seconds(self) -> f64 {
         match self {
-            Self::Skewed { skew_ms: millis } | Self::LogAhead { ahead_ms: millis } => {
-                seconds(millis)
-            }
+            Self::Skewed { skew_ms: millis }
+            | Self::LogAhead { ahead_ms: millis }
+            | Self::Jumped { jump_ms: millis } => seconds(millis),
         }
     }
 }
@@ -110,6 +126,8 @@ impl ClockSkew {
 struct Reading {
     wall: Timestamp,
     at: Instant,
+    /// Counts while the machine is suspended, unlike `at`.
+    uptime: Duration,
 }
 
 impl Reading {
@@ -117,7 +135,13 @@ impl Reading {
         Self {
             wall: clock.now(),
             at: Instant::now(),
+            uptime: clock.uptime(),
         }
+    }
+
+    /// The wall clock at the uptime of zero, in milliseconds: it changes when the clock is set.
+    fn offset_ms(self) -> i64 {
+        self.wall.millis() - millis(self.uptime)
     }
 
     fn millis_since(self, earlier: Instant) -> i64 {
@@ -177,10 +201,24 @@ enum ClockState {
     Faulty(ClockFault),
 }
 
+/// A jump of both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Jump {
+    /// See [`Reading::offset_ms`].
+    offset_ms: i64,
+    /// When it was noticed.
+    since: Instant,
+}
+
 /// Monitors this node's clock; see the module.
 #[derive(Debug)]
 pub(super) struct ClockWatch {
     bound_ms: i64,
+    /// How long the clocks must stay at a new time before it is believed.
+    hold_off: Duration,
+    /// The offset of the clock when something could be decided last; see [`Reading::offset_ms`].
+    believed_ms: Option<i64>,
+    jump: Option<Jump>,
     standing: ClockState,
     /// This node's clock at the last comparison; `None` before the first, and when the log has no
     /// clock.
@@ -189,10 +227,14 @@ pub(super) struct ClockWatch {
 }
 
 impl ClockWatch {
-    /// Tolerates a difference of `bound` between this node's clock and the shared one.
-    pub(super) fn new(bound: Duration) -> Self {
+    /// Tolerates a difference of `bound` between this node's clock and the shared one. A jump of
+    /// both is believed after `hold_off`.
+    pub(super) fn new(bound: Duration, hold_off: Duration) -> Self {
         Self {
             bound_ms: millis(bound),
+            hold_off,
+            believed_ms: None,
+            jump: None,
             standing: ClockState::Sound,
             anchor: None,
             next_comparison: Instant::now(),
@@ -252,6 +294,10 @@ impl ClockWatch {
     pub(super) fn learn(&mut self, comparison: &Comparison, head_at: Timestamp) {
         self.anchor = Some(comparison.after);
         self.standing = self.judge(comparison, head_at);
+        if self.is_sound() {
+            self.believed_ms = Some(comparison.after.offset_ms());
+            self.jump = None;
+        }
         let pause = if self.is_suspect() {
             COMPARE_AGAIN
         } else {
@@ -260,7 +306,7 @@ impl ClockWatch {
         self.next_comparison = Instant::now() + pause;
     }
 
-    fn judge(&self, comparison: &Comparison, head_at: Timestamp) -> ClockState {
+    fn judge(&mut self, comparison: &Comparison, head_at: Timestamp) -> ClockState {
         let skew = comparison.skew();
         let (behind, ahead) = (-self.bound_ms, self.bound_ms.min(DATABASE_BOUND_MS));
         let skew_ms = skew.estimate_ms();
@@ -277,11 +323,36 @@ impl ClockWatch {
             ClockState::Suspect if comparison.took > PRECISE => return ClockState::Suspect,
             ClockState::Faulty(_) | ClockState::Suspect | ClockState::Sound => {}
         }
+        if let Some(jump_ms) = self.unbelieved(comparison.after) {
+            return ClockState::Faulty(ClockFault::Jumped { jump_ms });
+        }
         let ahead_ms = comparison.certainly_ahead(head_at);
         if ahead_ms > self.bound_ms {
             return ClockState::Faulty(ClockFault::LogAhead { ahead_ms });
         }
         ClockState::Sound
+    }
+
+    /// How far this node's clock, which agrees with the shared one, jumped from the time that was
+    /// believed, until it has stayed there for the hold-off. A return to that time is believed
+    /// immediately.
+    fn unbelieved(&mut self, now: Reading) -> Option<i64> {
+        let jump_ms = now.offset_ms() - self.believed_ms?;
+        if jump_ms.abs() <= self.bound_ms {
+            self.jump = None;
+            return None;
+        }
+        let seen = self.jump.filter(|jump| {
+            let moved_ms = now.offset_ms() - jump.offset_ms;
+            moved_ms.abs() <= self.bound_ms
+        });
+        let jump = seen.unwrap_or(Jump {
+            offset_ms: now.offset_ms(),
+            since: now.at,
+        });
+        self.jump = Some(jump);
+        let stayed = now.at.saturating_duration_since(jump.since);
+        (stayed < self.hold_off).then_some(jump_ms)
     }
 
     /// The log rejected a batch as being from the future.

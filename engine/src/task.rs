@@ -135,7 +135,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             in_flight: None,
             turns: 0,
             latest: Timestamp::default(),
-            clock_watch: ClockWatch::new(config.max_clock_skew),
+            clock_watch: ClockWatch::new(config.max_clock_skew, config.clock_hold_off),
             comparing: None,
             sent_at: Instant::now(),
             next_poll: Instant::now(),

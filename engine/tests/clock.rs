@@ -85,7 +85,7 @@ async fn eventually(mut condition: impl FnMut() -> bool) {
 fn skew_of(node: &Node) -> Option<i64> {
     match node.handle.health() {
         Health::ClockFault(ClockFault::Skewed { skew_ms }) => Some(skew_ms),
-        Health::ClockFault(ClockFault::LogAhead { .. })
+        Health::ClockFault(ClockFault::LogAhead { .. } | ClockFault::Jumped { .. })
         | Health::Live
         | Health::Away { .. }
         | Health::Refused { .. }
@@ -407,6 +407,99 @@ async fn deadline_reached_by_a_clock_jump_does_not_expire_a_hold() {
     node.held(hold(drop_id, "h2", "alice", 1)).await;
     pass(61_000).await;
     assert_eq!(expiries(&log).await, 1);
+}
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn is_unbelieved(node: &Node, jump: i64) -> bool {
+    match node.handle.health() {
+        Health::ClockFault(ClockFault::Jumped { jump_ms }) => (jump_ms - jump).abs() < 5_000,
+        Health::ClockFault(ClockFault::LogAhead { .. } | ClockFault::Skewed { .. })
+        | Health::Live
+        | Health::Away { .. }
+        | Health::Refused { .. }
+        | Health::Stopped => false,
+    }
+}
+
+/// The clock of the one machine of a server and its database jumps an hour and returns.
+async fn jump_of_both_and_back(off: i64) {
+    let (log, shared, clock, node, drop_id) = shop_in_memory(Faults::default()).await;
+    let elsewhere = Node::start(&log, shared.another(0), 2).await;
+    let held = node.held(hold(drop_id, "h1", "alice", 1)).await;
+    let before = log.head().await.unwrap();
+    shared.set(off);
+    clock.set(off);
+    let refused = node.submit(hold(drop_id, "h2", "bob", 1)).await;
+    assert!(
+        matches!(
+            refused,
+            Err(CommandError::ClockFault(ClockFault::Jumped { .. }))
+        ),
+        "{refused:?}"
+    );
+    pass(30_000).await;
+    assert!(is_unbelieved(&node, off), "{:?}", node.handle.health());
+    // Reads show the time that was believed.
+    let shown = node.handle.corrected(clock.now());
+    assert_is_about(shown.millis() - new_year().millis(), 30_000);
+    // A server on another machine sees that the database's clock differs, and waits as well.
+    assert_is_about(skew_of(&elsewhere).expect("not live"), -off);
+    assert_eq!(log.head().await.unwrap(), before);
+    shared.set(0);
+    clock.set(0);
+    pass(2_000).await;
+    for node in [&node, &elsewhere] {
+        assert_eq!(node.handle.health(), Health::Live);
+    }
+    node.submit(purchase(held)).await.unwrap();
+    elsewhere.held(hold(drop_id, "h3", "carol", 1)).await;
+    assert_eq!(expiries(&log).await, 0);
+    let last = log.head().await.unwrap().recorded_at;
+    assert!(last <= clock.now(), "{last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_clocks_an_hour_ahead_and_back_leave_nothing_in_the_log() {
+    jump_of_both_and_back(HOUR_MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_clocks_an_hour_behind_and_back_leave_nothing_in_the_log() {
+    jump_of_both_and_back(-HOUR_MS).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn jump_of_both_clocks_is_believed_after_the_hold_off() {
+    let (log, shared, clock, node, drop_id) = shop_in_memory(Faults::default()).await;
+    node.held(hold(drop_id, "h1", "alice", 1)).await;
+    let set = |off| {
+        shared.set(off);
+        clock.set(off);
+    };
+    set(2 * HOUR_MS);
+    pass(40_000).await;
+    // Another jump begins another hold-off.
+    set(HOUR_MS);
+    pass(58_000).await;
+    assert!(is_unbelieved(&node, HOUR_MS), "{:?}", node.handle.health());
+    assert_eq!(expiries(&log).await, 0);
+    pass(4_000).await;
+    assert_eq!(node.handle.health(), Health::Live);
+    assert_eq!(expiries(&log).await, 1);
+    node.held(hold(drop_id, "h2", "alice", 1)).await;
+    // Back again, for good: the log ends in the future, and is waited for.
+    set(0);
+    pass(65_000).await;
+    let health = node.handle.health();
+    let Health::ClockFault(ClockFault::LogAhead { ahead_ms }) = health else {
+        panic!("{health:?}")
+    };
+    assert_is_about(ahead_ms, HOUR_MS - 65_000);
+    // The return to the time that was believed needs no hold-off.
+    set(HOUR_MS);
+    pass(2_000).await;
+    assert_eq!(node.handle.health(), Health::Live);
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,10 @@ impl Clock for EverNewClock {
         Timestamp::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
     }
 
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed).unsigned_abs())
+    }
+
     async fn sleep_until(&self, at: Timestamp) {
         while self.now() < at {
             tokio::time::sleep(Duration::from_millis(1)).await;

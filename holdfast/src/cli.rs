@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
 
-use audit::AuditArgs;
+use audit::{AuditArgs, BackupArgs};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{ClientError, LoadArgs, SeedArgs};
 use database::fail;
@@ -90,6 +90,8 @@ enum Command {
     Load(LoadArgs),
     /// Verify and recompute the event log.
     Audit(AuditArgs),
+    /// Prove that a backup can be restored and served.
+    Backup(BackupArgs),
     /// List the tables of the projections, or rebuild them from the log.
     Projections(ProjectionsArgs),
     /// Apply the migrations of the database, and nothing else.
@@ -243,6 +245,7 @@ async fn run(cli: Cli, in_force: &str) -> ExitCode {
         Some(Command::Seed(args)) => of_client(client::seed::run(args).await),
         Some(Command::Load(args)) => of_client(client::load::run(args).await),
         Some(Command::Audit(args)) => audit::run(args).await,
+        Some(Command::Backup(args)) => audit::run_backup(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Migrate(args)) => ended(
             crate::migrate::run(&args).await,
@@ -395,8 +398,8 @@ mod tests {
         }
         assert!(seen > 100, "{seen}");
         assert_eq!(
-            confirmations, 4,
-            "--yes and --force of `log cut` and `log void`"
+            confirmations, 5,
+            "--yes of `log accept-head`, --yes and --force of `log cut` and `log void`"
         );
     }
 

@@ -83,6 +83,12 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = whole::<u32, 100, 86_400_000>)]
     pub max_clock_skew_ms: u32,
 
+    /// Time, in seconds, for which the clocks of this server and of the database must stay at a new
+    /// time, after they jumped together, before anything is decided at it. Until then requests get
+    /// 503. If they return earlier, everything goes on as if they had not jumped.
+    #[arg(long, env = "HOLDFAST_CLOCK_HOLD_OFF_SECONDS", default_value_t = 60, value_parser = whole::<u32, 0, 86_400>)]
+    pub clock_hold_off_seconds: u32,
+
     /// Most concurrent connections, including streams; further ones get 503. Capped by the system's
     /// limit of open files.
     #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = whole::<u32, 1, 1_000_000>)]

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod environment;
+pub mod known_head;
 mod manual;
 pub mod migrate;
 mod parsing;

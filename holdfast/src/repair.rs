@@ -4,6 +4,7 @@
 //! recorded in the log itself ([`domain::incident`]), and `audit verify` reports the record. Limit:
 //! a repair needs the owner of the tables.
 
+mod accept_head;
 mod check;
 mod cut;
 mod void;
@@ -33,6 +34,9 @@ pub struct LogArgs {
 enum LogCommand {
     /// Find out where and why the log is refused. Reads only.
     Check(check::CheckArgs),
+    /// Accept that the log, restored to an earlier moment, lacks events that this data directory
+    /// knows.
+    AcceptHead(accept_head::AcceptHeadArgs),
     /// Remove the tail of the log after position --after. A copy is kept in the table cut_events.
     Cut(cut::CutArgs),
     /// Declare that the event at one position has no effect. The event stays in the log.
@@ -61,6 +65,7 @@ pub enum RepairError {
 /// the command failed.
 pub async fn run(args: LogArgs) -> ExitCode {
     let outcome = match args.command {
+        LogCommand::AcceptHead(args) => accept_head::run(&args).await,
         LogCommand::Check(args) => check::run(&args).await,
         LogCommand::Cut(args) => cut::run(&args).await,
         LogCommand::Void(args) => void::run(&args).await,

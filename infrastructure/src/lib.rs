@@ -9,6 +9,8 @@ pub mod codec;
 pub mod erasure;
 pub mod error;
 pub mod feed;
+pub mod head_keeper;
+pub mod kept_heads;
 pub mod log;
 pub mod migrations;
 pub mod payments;

@@ -2,7 +2,7 @@
 //! observers.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use domain::values::{Salt, Timestamp};
@@ -17,6 +17,10 @@ use crate::feed::{Committed, Feed, Readmitted, ReadmittedOrder};
 pub trait Clock: Clone + Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 
+    /// The time since some moment, which no setting of the clock changes. It counts while the
+    /// machine is suspended, as [`Clock::now`] does.
+    fn uptime(&self) -> Duration;
+
     /// Returns at `at` or shortly after; immediately if it has passed.
     fn sleep_until(&self, at: Timestamp) -> impl Future<Output = ()> + Send;
 }
@@ -30,12 +34,34 @@ impl Clock for SystemClock {
         chrono::Utc::now().into()
     }
 
+    fn uptime(&self) -> Duration {
+        uptime()
+    }
+
     async fn sleep_until(&self, at: Timestamp) {
         // At most one second at a time: the wall clock may be set meanwhile.
         while let Some(left) = left_until(self.now(), at) {
             tokio::time::sleep(left.min(Duration::from_secs(1))).await;
         }
     }
+}
+
+/// Unlike [`std::time::Instant`], it counts while the machine is suspended.
+#[cfg(target_os = "linux")]
+fn uptime() -> Duration {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map_or_else(|_| process_time(), Duration::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn uptime() -> Duration {
+    process_time()
+}
+
+/// The time since the first call.
+fn process_time() -> Duration {
+    static FIRST: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed()
 }
 
 /// A clock that follows the runtime's, which a test can pause and advance, plus an offset `skew`.
@@ -70,6 +96,10 @@ impl Clock for VirtualClock {
         let elapsed = self.started.elapsed().as_millis();
         self.epoch
             .plus_millis(i64::try_from(elapsed).unwrap_or(i64::MAX))
+    }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
     }
 
     async fn sleep_until(&self, at: Timestamp) {

@@ -276,6 +276,21 @@ impl App {
         .await;
     }
 
+    /// Waits until its data directory has the head of the log, and returns the head's position.
+    ///
+    /// # Panics
+    /// If the head is not kept in time.
+    pub async fn kept_head(&self) -> u64 {
+        let head = self.audit("/v1/log/head").await.ok(200)["position"].clone();
+        eventually("the head is kept outside the database", || async {
+            let metrics = self.get("/metrics").await.text();
+            let kept = format!("holdfast_kept_head_position {head}\n");
+            metrics.contains(&kept).then_some(())
+        })
+        .await;
+        crate::number(&head)
+    }
+
     /// Sends SIGKILL and waits for the process to end.
     pub fn kill(&mut self) {
         self.process.kill();

@@ -1,11 +1,13 @@
 //! A server whose clock differs from the database's decides nothing and reports why. Other servers
 //! are unaffected, and this one resumes once its clock is right. The program uses the machine's
 //! clock; the tests shift the database's clock for one server.
+//!
+//! The clock of one machine, that of a server and its own PostgreSQL, is set by libfaketime.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use chrono::{DateTime, Utc};
-use harness::{App, Launch, eventually, key, number, text};
+use harness::{App, Launch, eventually, install, key, number, text};
 use private_postgres::testing::{TestDatabase, fresh_database};
 use serde_json::{Value, json};
 use sqlx::Executor;
@@ -179,4 +181,160 @@ async fn log_that_ends_in_the_future_is_waited_for_and_noted_by_verify() {
     let body: Value = json!({ "buyer_id": "bob" });
     assert_eq!(tolerant.hold_with(&drop, &key(), &body).await.status, 201);
     assert!(is_ready(&tolerant).await.is_some());
+}
+
+/// The clock of a server and of its private PostgreSQL, ahead of the machine's by the offset in a
+/// file.
+struct Machine {
+    directory: tempfile::TempDir,
+    library: String,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let find = || {
+            let directories = std::fs::read_dir("/usr/lib").ok()?.flatten();
+            let file = |entry: std::fs::DirEntry| entry.path().join("faketime/libfaketime.so.1");
+            directories.map(file).find(|library| library.is_file())
+        };
+        if find().is_none() {
+            install(&["faketime"]);
+        }
+        let library = find().expect("libfaketime (Debian: faketime)");
+        let machine = Self {
+            directory: tempfile::tempdir().unwrap(),
+            library: library.to_str().unwrap().to_owned(),
+        };
+        // As root, PostgreSQL runs as another account, which must be able to read it.
+        permit(machine.directory.path());
+        machine.set("+0");
+        let programs = postgres_programs();
+        for (name, preload) in [("initdb", String::new()), ("postgres", machine.exports())] {
+            let program = programs.join(name);
+            let script = format!("#!/bin/sh\n{preload}exec {} \"$@\"\n", program.display());
+            let path = machine.directory.path().join(name);
+            std::fs::write(&path, script).unwrap();
+            permit(&path);
+        }
+        machine
+    }
+
+    fn clock(&self) -> std::path::PathBuf {
+        self.directory.path().join("clock")
+    }
+
+    /// Sets the clock, as `+SECONDS`.
+    fn set(&self, offset: &str) {
+        let next = self.directory.path().join("next");
+        std::fs::write(&next, offset).unwrap();
+        permit(&next);
+        std::fs::rename(next, self.clock()).unwrap();
+    }
+
+    fn variables(&self) -> [(&'static str, String); 4] {
+        [
+            ("LD_PRELOAD", self.library.clone()),
+            (
+                "FAKETIME_TIMESTAMP_FILE",
+                self.clock().display().to_string(),
+            ),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    }
+
+    fn exports(&self) -> String {
+        let export = |(name, value): (&str, String)| format!("export {name}='{value}'\n");
+        self.variables().map(export).concat()
+    }
+
+    fn launch(&self) -> Launch {
+        let programs = self.directory.path().to_str().unwrap();
+        let launch = Launch::private().with("PG_BIN_DIR", programs);
+        let variables = self.variables().into_iter();
+        variables.fold(launch, |launch, (name, value)| launch.with(name, &value))
+    }
+}
+
+fn permit(path: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The directory of an installed server's programs.
+fn postgres_programs() -> std::path::PathBuf {
+    let find = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
+        let programs = versions.map(|version| version.path().join("bin"));
+        programs.filter(|bin| bin.join("initdb").is_file()).max()
+    };
+    if find().is_none() {
+        install(&["postgresql"]);
+    }
+    find().expect("an installed PostgreSQL (Debian: postgresql)")
+}
+
+async fn until_ready(app: &App) {
+    eventually("it is ready", || is_ready(app)).await;
+}
+
+/// Waits until readiness has this member, and returns it.
+async fn unready_by(app: &App, member: &str) -> f64 {
+    eventually("it reports the clock", || async {
+        let ready = app.get("/health/ready").await;
+        (ready.status == 503).then(|| ready.json()[member].as_f64())?
+    })
+    .await
+}
+
+#[tokio::test]
+async fn machine_whose_clock_jumps_an_hour_and_back_goes_on_as_if_it_had_not() {
+    let machine = Machine::new();
+    let app = machine.launch().start().await;
+    let drop = app.create_drop(9, json!({ "hold_seconds": 300 })).await;
+    for (offset, jump, direction) in [("+3600", 3600.0, "ahead"), ("-3600", -3600.0, "back")] {
+        let held = app.held(&drop, direction).await;
+        machine.set(offset);
+        assert_about(unready_by(&app, "clock_jump_seconds").await, jump);
+        let refused = app.hold(&drop, "bob").await.problem(503, "unavailable");
+        assert_about(refused["clock_jump_seconds"].as_f64().unwrap(), jump);
+        app.wait_for_log(&format!("s {direction} together: deciding no requests"))
+            .await;
+        let shown = metric(&app, "holdfast_clock_jump_seconds").await;
+        assert_about(shown.unwrap(), jump);
+        machine.set("+0");
+        until_ready(&app).await;
+        app.purchase(&held).await.ok(201);
+    }
+    assert_eq!(expired(&app).await, 0);
+    app.audit_verify().await;
+
+    // A time that stays is believed after the hold-off.
+    let launch = app.stop().await;
+    let app = launch
+        .with("HOLDFAST_CLOCK_HOLD_OFF_SECONDS", "1")
+        .start()
+        .await;
+    app.held(&drop, "carol").await;
+    machine.set("+3600");
+    eventually("the hold is over at the new time", || async {
+        (expired(&app).await == 1).then_some(())
+    })
+    .await;
+    until_ready(&app).await;
+    app.held(&drop, "dora").await;
+    // Its last events are in the future once the clock is right. The operator has a way out.
+    machine.set("+0");
+    let ahead = unready_by(&app, "log_ahead_seconds").await;
+    assert_about(ahead, 3600.0);
+    app.wait_for_log("with HOLDFAST_MAX_CLOCK_SKEW_MS above")
+        .await;
+    let launch = app.stop().await;
+    let app = launch
+        .with("HOLDFAST_MAX_CLOCK_SKEW_MS", "4000000")
+        .start()
+        .await;
+    app.held(&drop, "erin").await;
+    assert_eq!(expired(&app).await, 1);
+    app.audit_verify().await;
 }

@@ -1,5 +1,5 @@
-//! A database that PostgreSQL's own tools copied: `pg_dump` in three forms, and logical
-//! replication.
+//! A database that PostgreSQL's own tools copied: `pg_dump` in three forms, logical replication and
+//! a base backup.
 //!
 //! Promise: each copy verifies, and a server sells on it. The schema of the log need not be
 //! `public`.
@@ -94,9 +94,107 @@ async fn count(pool: &PgPool, table: &str) -> i64 {
     sqlx::query_scalar(&sql).fetch_one(pool).await.unwrap()
 }
 
+fn file_in(directory: &tempfile::TempDir, name: &str) -> String {
+    let path = directory.path().join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// Dumps of one database in each form, and a copy that has sold since.
+struct Dumps {
+    custom: String,
+    script: String,
+    data: String,
+    restored: String,
+    directory: tempfile::TempDir,
+}
+
+impl Dumps {
+    /// `backup verify` accepts the dumps, and finds the fault of each other one.
+    async fn are_proved(&self, app: &App, drop: &str, verified: &str) {
+        let written = |name: &str, bytes: &[u8]| {
+            let path = file_in(&self.directory, name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let export = file_in(&self.directory, "export");
+        let exported = app
+            .launch()
+            .run(&["audit", "export", "--output", &export])
+            .await;
+        assert_eq!(exported.code, Some(0), "{exported:?}");
+        // From here on the dumps are older than the log.
+        app.held(drop, "cleo").await;
+        let head = app.kept_head().await;
+        for (backup, is_database) in [
+            (self.custom.clone(), true),
+            (written("plain", self.script.as_bytes()), true),
+            (written("data", self.data.as_bytes()), true),
+            (export, false),
+        ] {
+            let found = app.launch().run(&["backup", "verify", &backup]).await;
+            assert_eq!(found.code, Some(0), "{found:?}");
+            assert_eq!(found.stdout.lines().next(), Some(verified), "{found:?}");
+            if is_database {
+                let age = "s older than the last head that a server acknowledged, at position ";
+                assert!(
+                    found.stdout.contains(&format!("{age}{head}\n")),
+                    "{found:?}"
+                );
+                assert!(
+                    found.stdout.ends_with(" and a server can append\n"),
+                    "{found:?}"
+                );
+            }
+        }
+        let custom = std::fs::read(&self.custom).unwrap();
+        let half = self.script.len() / 2;
+        let altered = self.script.replace("\"quantity\":1", "\"quantity\":2");
+        assert_ne!(altered, self.script);
+        let unguarded = |line: &&str| !line.contains("TRIGGER refuse_rewriting");
+        let unguarded: Vec<&str> = self.script.lines().filter(unguarded).collect();
+        for (backup, code, words) in [
+            (
+                written("half", &custom[..custom.len() / 2]),
+                1,
+                "cannot be restored: pg_restore",
+            ),
+            (
+                written("cut", &self.script.as_bytes()[..half]),
+                1,
+                "it is truncated",
+            ),
+            (written("altered", altered.as_bytes()), 1, "position "),
+            (
+                written(
+                    "unguarded",
+                    format!("{}\n", unguarded.join("\n")).as_bytes(),
+                ),
+                1,
+                "the trigger refuse_rewriting of table events is missing",
+            ),
+            (
+                written("other", b"something else"),
+                2,
+                "neither an uncompressed dump",
+            ),
+            // It has sold other units than the log since.
+            (self.restored.clone(), 1, "hash claimed by heads.json"),
+        ] {
+            let found = app.launch().run(&["backup", "verify", &backup]).await;
+            assert_eq!(found.code, Some(code), "{backup}: {found:?}");
+            assert!(found.stderr.contains(words), "{backup}: {found:?}");
+            assert!(!found.stdout.contains("can append"), "{found:?}");
+        }
+        let found = app.launch().run(&["backup", "verify"]).await;
+        assert_eq!(found.code, Some(0), "{found:?}");
+        let last = format!("it has the last head that a server acknowledged, at position {head}");
+        assert!(found.stdout.contains(&last), "{found:?}");
+    }
+}
+
 #[tokio::test]
 async fn every_copy_of_a_database_verifies_and_sells() {
-    let pair = Pair::start().await;
+    let mut pair = Pair::start().await;
     let source = database(&pair).await;
     let pool = PgPool::connect(&source.url).await.unwrap();
     let create = format!("CREATE SCHEMA {SCHEMA}");
@@ -109,8 +207,8 @@ async fn every_copy_of_a_database_verifies_and_sells() {
     let verified = verified.lines().next().unwrap().to_owned();
 
     let custom = database(&pair).await;
-    let file = tempfile::NamedTempFile::new().unwrap();
-    let path = file.path().to_str().unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let path = file_in(&directory, "custom");
     dump(&source, &["--format=custom", "--file", &path]).await;
     let mut restore = program("pg_restore");
     restore.args(["--exit-on-error", "--dbname", &custom.url, &path]);
@@ -118,14 +216,26 @@ async fn every_copy_of_a_database_verifies_and_sells() {
     assert_sells(custom, &drop, &verified).await;
 
     let plain = database(&pair).await;
-    execute(&plain, dump(&source, &["--format=plain"]).await).await;
+    let script = dump(&source, &["--format=plain"]).await;
+    execute(&plain, script.clone()).await;
+    let restored = plain.url.clone();
     assert_sells(plain, &drop, &verified).await;
 
     let data_only = database(&pair).await;
     let schema = dump(&source, &["--schema-only"]).await;
     execute(&data_only, schema.clone()).await;
-    execute(&data_only, dump(&source, &["--data-only"]).await).await;
+    let data = dump(&source, &["--data-only"]).await;
+    execute(&data_only, data.clone()).await;
     assert_sells(data_only, &drop, &verified).await;
+
+    let dumps = Dumps {
+        custom: path,
+        script,
+        data,
+        restored,
+        directory,
+    };
+    dumps.are_proved(&app, &drop, &verified).await;
 
     // Logical replication: what was there, and what comes while it runs.
     let replica = database(&pair).await;
@@ -172,5 +282,16 @@ async fn every_copy_of_a_database_verifies_and_sells() {
         there.execute(statement).await.unwrap();
     }
     assert_sells(replica, &drop, &verified).await;
-    app.stop().await;
+
+    // The standby began as a base backup (`pg_basebackup`), and followed.
+    app.kept_head().await;
+    let launch = app.stop().await;
+    pair.kill_primary();
+    pair.revive_standby().await;
+    pair.promote().await;
+    let promoted = pair.on_standby(&source);
+    let found = launch.run(&["backup", "verify", &promoted.url]).await;
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert!(found.stdout.contains("it has the last head"), "{found:?}");
+    assert_sells(promoted, &drop, found.stdout.lines().next().unwrap()).await;
 }

@@ -28,6 +28,7 @@ mod proxies;
 mod push;
 mod quarantine;
 mod rebuild;
+mod restored;
 mod rolling_upgrade;
 mod shutdown;
 mod starting;

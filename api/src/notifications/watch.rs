@@ -19,7 +19,7 @@ use crate::extract::{BuyerIdPath, Params, Query, some_position};
 use crate::follows::actor;
 use crate::problem::Problem;
 use crate::stream::framing::Framing;
-use crate::stream::watch::{RETRY, last_event};
+use crate::stream::watch::{RETRY, in_this_log, last_event};
 use crate::webhook_routes::failed;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -71,7 +71,8 @@ pub(crate) async fn watch(
     let actor = actor(&caller, buyer_id)?;
     // Before the choices are read, so that none that comes meanwhile is missed.
     let now = app.catalogue.notifications.position();
-    let complete = last_event(&headers, params.last_event_id).unwrap_or(now);
+    let last = last_event(&headers, params.last_event_id);
+    let complete = in_this_log(&app, last).await.unwrap_or(now);
     let address_permit = app.streams.of_client(handover.peer.ip(), &headers)?;
     let full = || {
         Problem::unavailable("Limit of concurrent stream clients reached (HOLDFAST_MAX_WATCHERS).")

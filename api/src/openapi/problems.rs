@@ -67,6 +67,21 @@ fn of_item() -> Member {
     optional("pointer", json!({ "type": "string" }), "/items/1")
 }
 
+/// A recent cut of the log, in which the id or the position may have been lost.
+fn log_cut() -> Member {
+    let cut = json!({
+        "type": "object", "required": ["position", "events", "cut_at"],
+        "additionalProperties": false,
+        "properties": {
+            "position": { "$ref": "#/components/schemas/Position" },
+            "events": integer(),
+            "cut_at": time(),
+        },
+    });
+    let example = json!({ "position": 17, "events": 363, "cut_at": "2026-03-01T12:00:00.000Z" });
+    optional("log_cut", cut, example)
+}
+
 fn members(code: Code) -> Vec<Member> {
     const AT: &str = "2026-03-01T12:00:00.000Z";
     let position = || json!({ "$ref": "#/components/schemas/Position" });
@@ -131,7 +146,11 @@ fn members(code: Code) -> Vec<Member> {
         Code::NotLive => vec![required("starts_at", time(), AT), of_item()],
         Code::Paused => vec![required("paused_at", time(), AT), of_item()],
         Code::Draft => vec![of_item()],
-        Code::DropNotFound => vec![of_item()],
+        Code::DropNotFound => vec![of_item(), log_cut()],
+        Code::OrderNotFound
+        | Code::HoldNotFound
+        | Code::PurchaseNotFound
+        | Code::WaitlistEntryNotFound => vec![log_cut()],
         Code::Ended => {
             let cancelled = json!({ "type": "boolean" });
             vec![
@@ -227,17 +246,25 @@ fn members(code: Code) -> Vec<Member> {
         Code::TooManyAttempts => vec![required("retry_after", integer(), 42)],
         Code::Unavailable => {
             let step = json!({ "type": "string", "enum": ["database", "log"] });
-            let reasons = ["standby", "read_only", "synchronous_standbys"];
+            let reasons = [
+                "standby",
+                "read_only",
+                "synchronous_standbys",
+                "beyond_head",
+            ];
             let reason = json!({ "type": "string", "enum": reasons });
             let projections = json!({ "type": "object" });
             vec![
                 required("retry_after", integer(), 1),
                 optional("clock_skew_seconds", seconds(), 600.25),
                 optional("log_ahead_seconds", seconds(), 600.25),
+                optional("clock_jump_seconds", seconds(), 3600.5),
                 optional("position", position(), 17),
                 optional("projections", projections, json!({})),
-                // Of the readiness probe, while the database responds but records nothing.
+                // Of the readiness probe, while the database responds but records nothing; of a
+                // read at a position that the log does not reach.
                 optional("reason", reason, json!("read_only")),
+                log_cut(),
                 // While the server starts.
                 optional("step", step, json!("log")),
                 optional("head", integer(), 17),
@@ -296,10 +323,6 @@ fn members(code: Code) -> Vec<Member> {
         | Code::InvalidIdempotencyKey
         | Code::Forbidden
         | Code::NotFound
-        | Code::OrderNotFound
-        | Code::HoldNotFound
-        | Code::PurchaseNotFound
-        | Code::WaitlistEntryNotFound
         | Code::WebhookNotFound
         | Code::DeliveryNotFound
         | Code::JobNotFound

@@ -69,6 +69,7 @@ pub(crate) fn clock_fault(fault: ClockFault, advice: &str) -> Problem {
     let member = match fault {
         ClockFault::Skewed { .. } => "clock_skew_seconds",
         ClockFault::LogAhead { .. } => "log_ahead_seconds",
+        ClockFault::Jumped { .. } => "clock_jump_seconds",
     };
     let detail = format!("{}. {advice}", capitalised(&fault.to_string()));
     Problem::unavailable(detail).with(member, fault.seconds())

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, Version, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::values::{DropId, OrderId, Position, WaitlistId};
+use infrastructure::log::EventLog;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -107,6 +108,7 @@ pub(crate) async fn watch(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let complete = last_event(&headers, params.last_event_id);
+    let complete = in_this_log(&app, complete).await;
     let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
     let (visitor, caller) = sender.identify(&app, params.orders.is_some()).await?;
     let drops = watched(&app, visitor.viewer, &params)?;
@@ -158,6 +160,21 @@ pub(crate) fn last_event(headers: &HeaderMap, in_query: Option<Position>) -> Opt
     let position = in_header.and_then(|id| id.trim().parse::<i64>().ok());
     let position = position.and_then(|position| u64::try_from(position).ok());
     position.map(Position).or(in_query)
+}
+
+/// Returns `last`, the position of a client, unless the log does not reach it: the log was restored
+/// to an earlier moment, and the client has states that it does not contain. A client may be ahead
+/// of this server, but not of the log.
+pub(crate) async fn in_this_log(app: &App, last: Option<Position>) -> Option<Position> {
+    let last = last?;
+    if last <= app.views.position() {
+        return Some(last);
+    }
+    match app.log.head().await {
+        Ok(head) if last > head.position => None,
+        // Nothing is known against it.
+        Ok(_) | Err(_) => Some(last),
+    }
 }
 
 /// Returns the named drops without duplicates; without names, all drops that are not over, future

@@ -7,8 +7,8 @@
 //! check it. Limit: a copy of a log that continues separately has the same source; set another one
 //! for it.
 
+use infrastructure::kept_heads::LogId;
 use infrastructure::log::Hash;
-use uuid::Builder;
 
 use super::super::AuditError;
 use super::super::source::Source;
@@ -51,12 +51,7 @@ async fn of_log(source: &Source, events: &Events) -> Result<String, AuditError> 
 }
 
 fn urn(first: Hash) -> String {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&first.0[..16]);
-    Builder::from_custom_bytes(bytes)
-        .into_uuid()
-        .urn()
-        .to_string()
+    LogId::of_first(first).0.urn().to_string()
 }
 
 /// Accepts the characters of a URI reference (RFC 3986): not empty, and with complete

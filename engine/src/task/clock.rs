@@ -112,9 +112,17 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     clock_skew_seconds = seconds,
                     "{fault}: deciding no requests and expiring no holds until the clock is right again"
                 ),
-                ClockFault::LogAhead { .. } => warn!(
+                ClockFault::LogAhead { ahead_ms } => warn!(
                     log_ahead_seconds = seconds,
-                    "{fault}: deciding no requests and expiring no holds until that time has passed"
+                    "{fault}: deciding no requests and expiring no holds until that time has passed; \
+                     with HOLDFAST_MAX_CLOCK_SKEW_MS above {ahead_ms}, everything is decided at that \
+                     time until then"
+                ),
+                ClockFault::Jumped { .. } => error!(
+                    clock_jump_seconds = seconds,
+                    "{fault}: deciding no requests and expiring no holds until they return, or have \
+                     stayed there for {:?}",
+                    self.config.clock_hold_off
                 ),
             }
         }

@@ -52,6 +52,10 @@ impl Clock for SetClock {
         self.base.now().plus_millis(off)
     }
 
+    fn uptime(&self) -> Duration {
+        self.base.uptime()
+    }
+
     async fn sleep_until(&self, at: Timestamp) {
         // Like the system clock: it may be set while this sleeps.
         while let Ok(left @ 1..) = u64::try_from(at.millis() - self.now().millis()) {

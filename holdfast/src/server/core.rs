@@ -15,6 +15,7 @@ use engine::{
     Clock as _, EngineConfig, EngineError, EngineHandle, EnginePanicked, EngineThread,
     LatePayments, RandomIds, SystemClock,
 };
+use infrastructure::head_keeper::HeadKeeper;
 use infrastructure::log::EventLog as _;
 use infrastructure::log::postgres::PostgresLog;
 use payments::{Demo, Secret, Stripe};
@@ -34,6 +35,7 @@ use super::observers::Observers;
 use super::{END_SESSIONS, REST, REST_OF_TASKS};
 use crate::config::buyers::demo_sign_in;
 use crate::config::{LatePaymentsSetting, Settings, is_demo_offered};
+use crate::known_head;
 use crate::tasks::{Task, Tasks};
 
 /// Everything behind the HTTP side.
@@ -45,6 +47,7 @@ pub(super) struct Core {
     pub(super) engine: EngineThread,
     appended: PostgresLog,
     pub(super) tasks: Tasks,
+    head_keeper: HeadKeeper,
 }
 
 /// How the engine's thread ended.
@@ -76,12 +79,14 @@ impl Core {
                 engine,
                 appended,
                 tasks,
+                head_keeper,
             }) => Ok(Self {
                 database,
                 stopping,
                 engine,
                 appended,
                 tasks,
+                head_keeper,
             }),
             Err(error) => {
                 stopping.cancel();
@@ -107,6 +112,11 @@ impl Core {
                 "a background task did not stop in time; it resumes from its checkpoint at the next start"
             );
         }
+        // After the last append.
+        let keeping = self.head_keeper.keep_last(&self.appended);
+        if timeout_at(began + REST_OF_TASKS, keeping).await.is_err() {
+            warn!("the last head of the event log was not written to the data directory in time");
+        }
         let closed = timeout_at(began + REST, self.database.close()).await;
         if closed.is_err() {
             warn!("the database did not close its connections in time");
@@ -131,6 +141,7 @@ struct Started {
     engine: EngineThread,
     appended: PostgresLog,
     tasks: Tasks,
+    head_keeper: HeadKeeper,
 }
 
 impl Started {
@@ -178,6 +189,8 @@ impl Started {
             }
             let head = prove_append(&appended, &log).await?.position;
             begin(head);
+            let data_dir = &settings.database.data_dir;
+            known_head::compare(&log, data_dir, &observers.head_keeper).await?;
             tokio::select! {
                 loaded = loading => loaded.map_err(not_loaded),
                 never = report(&observers.views, head) => match never {},
@@ -193,6 +206,11 @@ impl Started {
         let stopped = StoppedTasks::default();
         let mut followers = Followers::start(&observers, database, &log, stopping, stopped.clone());
         followers.stream(shards, notification_shards, settings, http);
+        let head_keeper = observers.head_keeper.clone();
+        followers.tasks.spawn(
+            Task::optional("head outside the database"),
+            head_keeper.clone().run(log.clone(), stopping.clone()),
+        );
         let webhooks = followers.dispatch(settings, &observers, database, &log, stopping);
         let store = Store::new(PgPool::clone(&database.pool));
         let seed = async { store.demo_seed().await.map_err(unreadable) };
@@ -220,6 +238,7 @@ impl Started {
             engine: handle,
             views: observers.views,
             log,
+            head_keeper: head_keeper.clone(),
             hub: observers.hub,
             streams: AddressLimit::of_streams(
                 settings.edge.max_streams_per_address,
@@ -254,6 +273,7 @@ impl Started {
             engine,
             appended,
             tasks: followers.tasks,
+            head_keeper,
         })
     }
 }
@@ -286,6 +306,7 @@ fn engine_config(settings: &Settings) -> EngineConfig {
         queue: settings.queue as usize,
         max_waitlist: settings.max_waitlist,
         max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
+        clock_hold_off: Duration::from_secs(settings.clock_hold_off_seconds.into()),
         late_payments: match settings.payments.late_payments {
             LatePaymentsSetting::Honour => LatePayments::Honour,
             LatePaymentsSetting::Refund => LatePayments::Refund,

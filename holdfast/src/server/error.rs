@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::ConfigError;
 use crate::config::push::VapidError;
+use crate::known_head::KnownHeadError;
 
 /// Why a server did not start, or stopped without a request to stop.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum ServerError {
     Vapid(#[from] VapidError),
     #[error("cannot read the event log")]
     Load(#[source] LogError),
+    /// The log lost events that this data directory knows.
+    #[error(transparent)]
+    KnownHead(#[from] KnownHeadError),
     /// The database accepts no appends, or the log has no head.
     #[error(transparent)]
     CannotAppend(#[from] CannotAppend),
@@ -77,6 +81,7 @@ impl ServerError {
             | Self::OpenFiles { .. }
             | Self::Stopped
             | Self::Load(_)
+            | Self::KnownHead(_)
             | Self::CannotAppend(_)
             | Self::Refused(_)
             | Self::Engine(_)

@@ -9,6 +9,8 @@ use catalogue::drops::DropsOf;
 use catalogue::notifications::Notifications;
 use engine::Observer;
 use infrastructure::feed::Feed;
+use infrastructure::head_keeper::HeadKeeper;
+use infrastructure::kept_heads::file_in;
 use projections::views::Views;
 use webhooks::notices::Notices;
 
@@ -29,6 +31,7 @@ pub(super) struct Observers {
     pub(super) notification_hub: NotificationHub,
     pub(super) lateness: ReleaseLateness,
     pub(super) metrics: Metrics,
+    pub(super) head_keeper: HeadKeeper,
 }
 
 impl Observers {
@@ -51,6 +54,7 @@ impl Observers {
             notification_hub,
             lateness: ReleaseLateness::default(),
             metrics: Metrics::default(),
+            head_keeper: HeadKeeper::new(file_in(&settings.database.data_dir)),
         };
         (observers, shards, notification_shards)
     }
@@ -69,7 +73,10 @@ impl Observers {
                 self.views.clone(),
                 (
                     (self.hub.clone(), self.notification_hub.clone()),
-                    (self.lateness.clone(), self.metrics.observer()),
+                    (
+                        self.lateness.clone(),
+                        (self.metrics.observer(), self.head_keeper.clone()),
+                    ),
                 ),
             ),
         )

@@ -8,6 +8,7 @@
 mod address;
 mod connect;
 mod faults;
+mod kept;
 mod notices;
 mod pooler;
 mod proof;
@@ -35,6 +36,7 @@ pub use self::connect::{
 };
 pub(super) use self::faults::no_head;
 use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
+pub use self::kept::cuts;
 pub use self::pooler::{POOLER, is_from_pooler};
 pub use self::proof::CannotAppend;
 pub(super) use self::rows::head_from;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::values::Position;
-use engine::Health;
+use engine::{ClockFault, Health};
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts};
@@ -104,6 +104,17 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             app.views.position().0,
         ),
         gauge(
+            "holdfast_kept_head_position",
+            "The position of the log's head in the data directory, with which a later start compares \
+             the log; 0 while it cannot be written.",
+            app.head_keeper.position().0,
+        ),
+        counter(
+            "holdfast_kept_head_failures_total",
+            "Failed attempts to write the log's head to the data directory.",
+            app.head_keeper.failures(),
+        ),
+        gauge(
             "holdfast_quarantined_drops",
             "Drops in quarantine: this server cannot apply one of their events.",
             app.views.quarantined_count() as u64,
@@ -119,8 +130,33 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             app.stopped.names().len() as u64,
         ),
         clock_skew(app),
+        clock_faults(app),
     ]
     .concat()
+}
+
+fn clock_faults(app: &App) -> Vec<MetricFamily> {
+    let (mut jump, mut ahead) = (0.0, 0.0);
+    if let Health::ClockFault(fault) = app.engine.health() {
+        match fault {
+            ClockFault::Skewed { .. } => {}
+            ClockFault::LogAhead { .. } => ahead = fault.seconds(),
+            ClockFault::Jumped { .. } => jump = fault.seconds(),
+        }
+    }
+    let jumped = made(Gauge::new(
+        "holdfast_clock_jump_seconds",
+        "How far this server's clock and the database's jumped together, while that time is not \
+         believed yet; otherwise 0.",
+    ));
+    jumped.set(jump);
+    let log_ahead = made(Gauge::new(
+        "holdfast_log_ahead_seconds",
+        "How far the log ends in the future of the database's clock, while nothing is decided \
+         because of it; otherwise 0.",
+    ));
+    log_ahead.set(ahead);
+    [jumped.collect(), log_ahead.collect()].concat()
 }
 
 fn clock_skew(app: &App) -> Vec<MetricFamily> {
