@@ -33,4 +33,5 @@ mod shutdown;
 mod starting;
 mod two_processes;
 mod unavailable;
+mod versions;
 mod webhooks;
