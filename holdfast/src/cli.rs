@@ -15,12 +15,13 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
 use terminal::json_lines::JsonLines;
-use terminal::text::without_credentials;
+use terminal::text::{one_line, without_credentials};
 use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, admin_key_file, auditor_key_file};
+use crate::databases::DatabaseArgs;
 use crate::demo::DemoArgs;
 use crate::environment::{normalized, unknown_settings};
 use crate::manual::{self, CompletionsArgs, ManArgs};
@@ -92,6 +93,8 @@ enum Command {
     Projections(ProjectionsArgs),
     /// Apply the migrations of the database, and nothing else.
     Migrate(MigrateArgs),
+    /// Move the private PostgreSQL to a newer version, or copy a database into an empty one.
+    Database(DatabaseArgs),
     /// Find out where the event log is refused, and repair it.
     Log(LogArgs),
     /// Check the theme of a shop, or print an example.
@@ -297,6 +300,7 @@ async fn run(cli: Cli, in_force: &str) -> ExitCode {
         Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Migrate(args)) => exit(crate::migrate::run(&args).await),
+        Some(Command::Database(args)) => crate::databases::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,
         Some(Command::Theme(args)) => crate::theme::run(&args),
         Some(Command::Config(_)) => exit(print_line(in_force.trim_end())),
@@ -321,9 +325,29 @@ fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> Ex
 
 async fn serve(settings: &Settings) -> Result<(), ServerError> {
     let stop = on_signal();
-    let server = Server::start(settings, &stop).await?;
+    let Some(server) = started(Server::start(settings, &stop).await, &stop)? else {
+        return Ok(());
+    };
     announce(settings, &server);
     server.run(stop).await
+}
+
+/// Returns the server, or `None` if a signal ended its start, which is a stop as every other one.
+pub(crate) fn started(
+    started: Result<Server, ServerError>,
+    stop: &CancellationToken,
+) -> Result<Option<Server>, ServerError> {
+    match started {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if stop.is_cancelled() => {
+            tracing::info!(
+                "stopped before the server had started: {}",
+                one_line(&error)
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Prints the addresses and key files on standard output. Programs wait for the first line.

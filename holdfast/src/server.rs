@@ -175,7 +175,8 @@ impl Server {
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings).map_err(ConfigError::Buyers)?;
         if let Some(tokens) = &buyer_tokens {
-            load_key_set(tokens).await.map_err(ConfigError::Buyers)?;
+            let loading = unless_stopped(stop, load_key_set(tokens)).await?;
+            loading.map_err(ConfigError::Buyers)?;
         }
         let stripe = stripe(&settings.payments)?;
         let vapid = settings.push.given_key()?;
@@ -269,10 +270,7 @@ impl Core {
             brand,
             templates,
         } = access;
-        let database = tokio::select! {
-            opened = Database::open(&settings.database) => opened?,
-            () = stop.cancelled() => return Err(ServerError::Stopped),
-        };
+        let database = Database::open(&settings.database, stop).await?;
         // Not before: a start that fails for its settings prints its reason alone.
         info!(
             "listening on {}, opened {}; reading the event log",
@@ -729,6 +727,16 @@ async fn loaded<T>(
             appended.end_sessions().await;
             Err(ServerError::Stopped)
         }
+    }
+}
+
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Result<T, ServerError> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = stop.cancelled() => Err(ServerError::Stopped),
     }
 }
 
