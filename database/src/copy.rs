@@ -45,7 +45,7 @@ pub enum CopyError {
     },
 }
 
-/// What was copied.
+/// The extent of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copied {
     /// Events of the log.

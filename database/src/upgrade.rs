@@ -13,7 +13,7 @@ use super::{
     COMMAND_CONNECTIONS, DatabaseError, DatabaseSettings, address_of, not_connected, private,
 };
 
-/// What an upgrade has to do.
+/// The beginning of an upgrade.
 #[derive(Debug)]
 pub enum Upgrade {
     /// Nothing: the cluster belongs to the programs already.

@@ -340,10 +340,7 @@ pub(crate) fn started(
     match started {
         Ok(server) => Ok(Some(server)),
         Err(error) if stop.is_cancelled() => {
-            tracing::info!(
-                "stopped before the server had started: {}",
-                one_line(&error)
-            );
+            tracing::info!("stopped during the start: {}", one_line(&error));
             Ok(None)
         }
         Err(error) => Err(error),

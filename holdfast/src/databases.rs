@@ -1,7 +1,7 @@
 //! `holdfast database`: moves the private PostgreSQL to a newer version, and copies a database into
 //! an empty one.
 //!
-//! Promise: the audit verifies what was copied, before anything replaces the original.
+//! Promise: the audit verifies a copy before it replaces the original.
 //! Limit: both need the schema of this release; roles of the operator's own are not copied.
 
 use std::path::PathBuf;

@@ -17,9 +17,10 @@ use tracing::info;
 
 use super::error::ClusterError;
 use super::lifeline::Lifeline;
-use super::place::{Location, Which, sync_dir};
+use super::place::{Location, sync_dir};
 use super::programs::{Origin, leading_number};
 use super::server::{log_tail, open_log};
+use super::swap;
 
 /// The user that owns everything in the cluster, and the name of the database.
 pub(super) const USER: &str = "holdfast";
@@ -69,11 +70,9 @@ pub(super) fn made_by(location: &Location) -> Result<Option<MadeBy>, ClusterErro
     Ok(Some(MadeBy { major, bundled }))
 }
 
+/// The mark of the cluster at `location`.
 fn mark(location: &Location) -> PathBuf {
-    location.home.join(match location.which {
-        Which::Current => MARK,
-        Which::Successor => "postgres.new.made-by",
-    })
+    swap::mark_of(&location.home, location.which.directory())
 }
 
 fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
@@ -152,7 +151,7 @@ fn initdb(
             output: log_tail(&location.log(), log_from),
         }),
         None => {
-            // What cannot be removed is removed by the next start.
+            // If it cannot be removed, the next start removes it.
             let _ = fs::remove_dir_all(scratch);
             Err(ClusterError::Abandoned)
         }

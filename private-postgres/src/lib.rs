@@ -90,8 +90,8 @@ pub struct ClusterConfig {
     pub start_timeout: Duration,
     /// Timeout of a fast shutdown, after which an immediate one follows. Default: 20 s.
     pub stop_timeout: Duration,
-    /// Ends a start early when it is cancelled: [`ClusterError::Abandoned`]. Default: one that never
-    /// is.
+    /// Ends a start early when it is cancelled: [`ClusterError::Abandoned`]. Default: a token that
+    /// never is.
     pub stop: CancellationToken,
 }
 

@@ -22,8 +22,8 @@ pub(super) fn is_planned(home: &Path) -> bool {
     home.join(PLAN).exists()
 }
 
-/// Makes the successor the cluster of `home`, and returns the directory of the old one, of PostgreSQL
-/// `major`.
+/// Makes the successor the cluster of `home`, and returns the directory of the old one, which is of
+/// PostgreSQL `major`.
 pub(super) fn swap(home: &Path, major: u16) -> Result<PathBuf, ClusterError> {
     let kept = free_name(home, major);
     plan(home, &kept)?;
@@ -118,7 +118,7 @@ fn successors_mark(home: &Path) -> PathBuf {
 }
 
 /// The mark of the cluster in the directory with this name.
-fn mark_of(home: &Path, name: &str) -> PathBuf {
+pub(super) fn mark_of(home: &Path, name: &str) -> PathBuf {
     match name == Which::Current.directory() {
         true => home.join(MARK),
         false => home.join(format!("{name}.made-by")),

@@ -1,8 +1,8 @@
 //! Moves a cluster to the programs of a newer PostgreSQL: both run, next to each other, while the
 //! caller copies the data.
 //!
-//! Promise: the old cluster's files are not changed by it, and it is the one that a start uses until
-//! [`ClusterUpgrade::finish`]. An attempt that ended in any way leaves at most a directory
+//! Promise: the old cluster is the one that a start uses until [`ClusterUpgrade::finish`], and its
+//! data is not changed here. An attempt that ended in any way leaves at most a directory
 //! `postgres.new`, which the next attempt replaces.
 //! Limit: needs the programs of both versions, and the disk space of both clusters. The caller
 //! copies and compares; this module knows no tables.
@@ -21,7 +21,7 @@ use super::place::{Location, Which};
 use super::programs::{self, Newer, Origin};
 use super::{ClusterConfig, PostgresCluster, sockets, swap};
 
-/// What an upgrade has to do.
+/// The beginning of an upgrade.
 #[derive(Debug)]
 pub enum UpgradeStart {
     /// The cluster belongs to these programs already.
@@ -140,7 +140,10 @@ impl ClusterUpgrade {
     pub async fn abandon(self) -> Result<(), ClusterError> {
         self.old.stop().await?;
         self.new.stop().await?;
-        let successor = self.home.join(Which::Successor.directory());
+        let successor = Which::Successor.directory();
+        // Without its cluster it means nothing.
+        let _ = fs::remove_file(swap::mark_of(&self.home, successor));
+        let successor = self.home.join(successor);
         fs::remove_dir_all(&successor).map_err(ClusterError::file("remove", &successor))
     }
 }

@@ -577,12 +577,18 @@ async fn successor_replaces_the_cluster_only_when_the_upgrade_is_finished() {
         assert!(matches!(started, UpgradeStart::UpToDate(_)), "{started:?}");
         return;
     }
+    let elsewhere = Some(dir.path().to_owned());
+    let error = ClusterUpgrade::start(newer.clone(), elsewhere).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("--from-bin-dir="), "{error}");
     let upgrade = both(start().await.unwrap());
     assert_eq!(sales(upgrade.old()).await, [1]);
     write_sale(upgrade.successor(), 2).await;
     assert!(matches!(dir.refusal().await, ClusterError::InUse { .. }));
     upgrade.abandon().await.unwrap();
-    assert!(!dir.data_dir().join("postgres.new").exists());
+    for file in ["postgres.new", "postgres.new.made-by"] {
+        assert!(!dir.data_dir().join(file).exists(), "{file}");
+    }
     // As an attempt that was killed.
     drop(both(start().await.unwrap()));
     let cluster = dir.start().await;

@@ -2,7 +2,7 @@
 //!
 //! Promise: stock builds in the exact versions of a lock file, installed once by npm in the target
 //! directory. An account other than ours can run them.
-//! Limit: Linux on x86-64 and 64-bit Arm; `postgres`, `initdb` and `pg_ctl`, and no client programs.
+//! Limit: Linux on x86-64 and 64-bit Arm; `postgres`, `initdb` and `pg_ctl`, no client programs.
 
 use std::env::consts::{ARCH, OS};
 use std::fs;
