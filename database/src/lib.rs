@@ -3,7 +3,7 @@
 pub mod copy;
 pub mod upgrade;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -169,17 +169,35 @@ impl Database {
         if address.excludes_writes() {
             return Err(DatabaseError::NoTarget { setting });
         }
-        let address = address.for_writes();
-        let _limit = examine(&address).await.map_err(not_connected)?;
-        let pool = connect_for_commands(&address, COMMAND_CONNECTIONS).await;
-        let pool = pool.map_err(not_connected)?;
-        // Before the migrations, which would change another shop's database.
-        copy::require_no_log(&pool).await?;
-        migrate_at(&address).await.map_err(not_connected)?;
+        let pool = empty(&address.for_writes()).await?;
         Ok(Self {
             pool,
             cluster: None,
         })
+    }
+
+    /// Starts a private database in `data_dir`, with the programs that `settings` name, and
+    /// migrates it.
+    ///
+    /// # Errors
+    /// [`DatabaseError`], also if it has a log already.
+    pub async fn open_empty_private(
+        settings: &DatabaseSettings,
+        data_dir: &Path,
+    ) -> Result<Self, DatabaseError> {
+        let mut config = private(settings);
+        config.data_dir = data_dir.to_owned();
+        let cluster = start_private(config).await?;
+        match empty(&cluster.connect_options().into()).await {
+            Ok(pool) => Ok(Self {
+                pool,
+                cluster: Some(cluster),
+            }),
+            Err(error) => {
+                stop_private(Some(cluster)).await;
+                Err(error)
+            }
+        }
     }
 
     /// Applies the migrations and closes the database. Returns how many were applied, and the
@@ -265,6 +283,17 @@ async fn stop_private(cluster: Option<PostgresCluster>) {
             "the private PostgreSQL did not stop cleanly"
         );
     }
+}
+
+/// Connects to a database without a log, and migrates it.
+async fn empty(address: &Address) -> Result<LogPool, DatabaseError> {
+    let _limit = examine(address).await.map_err(not_connected)?;
+    let pool = connect_for_commands(address, COMMAND_CONNECTIONS).await;
+    let pool = pool.map_err(not_connected)?;
+    // Before the migrations, which would change another shop's database.
+    copy::require_no_log(&pool).await?;
+    migrate_at(address).await.map_err(not_connected)?;
+    Ok(pool)
 }
 
 /// Returns the address, with the variable that has it; `None` for a private PostgreSQL.

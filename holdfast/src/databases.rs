@@ -58,9 +58,19 @@ struct CopyArgs {
         long,
         env = "HOLDFAST_COPY_TO",
         value_name = "URL",
-        hide_env_values = true
+        hide_env_values = true,
+        required_unless_present = "to_data_dir"
     )]
-    to: String,
+    to: Option<String>,
+
+    /// Data directory in which a private PostgreSQL is created that becomes the copy.
+    #[arg(
+        long,
+        env = "HOLDFAST_COPY_TO_DATA_DIR",
+        value_name = "DIR",
+        conflicts_with = "to"
+    )]
+    to_data_dir: Option<PathBuf>,
 }
 
 /// Why a database was neither moved nor copied.
@@ -68,6 +78,8 @@ struct CopyArgs {
 enum Failure {
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    #[error("give --to or --to-data-dir")]
+    NoTarget,
     #[error("cannot verify the copy")]
     Audit(#[from] AuditError),
     #[error("cannot write to standard output")]
@@ -125,13 +137,17 @@ async fn proved(upgrading: &Upgrading) -> Result<Option<Copied>, Failure> {
 
 async fn copied(args: &CopyArgs) -> Result<ExitCode, Failure> {
     let source = Database::open_existing(&args.database).await?;
-    let copied = copy_into(&source, &args.to).await;
+    let copied = copy_from(&source, args).await;
     source.close().await;
     copied
 }
 
-async fn copy_into(source: &Database, url: &str) -> Result<ExitCode, Failure> {
-    let target = Database::open_empty("HOLDFAST_COPY_TO", url).await?;
+async fn copy_from(source: &Database, args: &CopyArgs) -> Result<ExitCode, Failure> {
+    let target = match (&args.to, &args.to_data_dir) {
+        (Some(url), _) => Database::open_empty("HOLDFAST_COPY_TO", url).await?,
+        (None, Some(directory)) => Database::open_empty_private(&args.database, directory).await?,
+        (None, None) => return Err(Failure::NoTarget),
+    };
     let proved = async {
         let copied = copy(&source.pool, &target.pool).await;
         let copied = copied.map_err(DatabaseError::Copy)?;

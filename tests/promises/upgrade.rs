@@ -226,4 +226,17 @@ async fn private_cluster_moves_to_postgresql_18_and_into_another_database() {
     let app = Launch::on(target).start().await;
     app.held(&drop, "of the copy").await;
     app.audit_verify().await;
+
+    // And back into a data directory, as a backup is restored.
+    let restored = Launch::private();
+    let data_dir = restored.data_dir().to_str().unwrap();
+    let copy = ["database", "copy", "--to-data-dir", data_dir];
+    assert_done(&app.launch().run(&copy).await, "verified");
+    assert_refused(
+        &app.launch().run(&copy).await,
+        "is not empty: the table events",
+    );
+    let app = restored.start().await;
+    app.held(&drop, "of the backup").await;
+    app.audit_verify().await;
 }
