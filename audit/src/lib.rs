@@ -40,7 +40,7 @@ pub use self::diff::DiffArgs;
 pub use self::erase::EraseArgs;
 pub use self::export::{ExportArgs, Format};
 pub use self::history::HistoryArgs;
-pub use self::proof::VerifyArgs;
+pub use self::proof::{VerifyArgs, verified};
 pub use self::replay::ReplayArgs;
 pub use self::source::Moment;
 pub use self::state::StateArgs;

@@ -149,6 +149,22 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     }
 }
 
+/// Verifies the log and the tables of a database, and prints the verdict. Returns whether they are
+/// verified.
+///
+/// # Errors
+/// [`AuditError`] when the verification failed.
+pub async fn verified(pool: &PgPool) -> Result<bool, AuditError> {
+    match verify_database(pool, Vec::new()).await? {
+        Ok(proof) => proof.print(false).map(|_| true),
+        Err(Stop::Violated(violation)) => {
+            print_violation(&violation, false)?;
+            Ok(false)
+        }
+        Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
+    }
+}
+
 /// Adds the stream of the event at the violation's position, if it is not known yet.
 pub(super) async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violation {
     let position = violation.position;

@@ -1,8 +1,10 @@
 //! The database of a server: the configured one, or a private one in the data directory.
 
+pub mod copy;
 mod temporary;
+pub mod upgrade;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
@@ -16,6 +18,9 @@ use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
 use sqlx::postgres::PgConnectOptions;
 use terminal::arguments::whole;
 use terminal::text::one_line;
+use tokio_util::sync::CancellationToken;
+
+use self::copy::CopyError;
 
 pub use self::temporary::Temporary;
 
@@ -28,6 +33,9 @@ const OWN: u32 = ENGINE_READERS + 2;
 /// The smallest value of `HOLDFAST_CONNECTIONS`: each projection keeps a connection while it reads
 /// the log through another.
 const LEAST_CONNECTIONS: u32 = 6;
+
+/// For a command that copies: it reads and compares, and an audit of the copy reads ahead.
+const COMMAND_CONNECTIONS: u32 = 10;
 
 /// Where the event log is stored.
 #[derive(Debug, Clone, Args)]
@@ -107,6 +115,17 @@ pub enum DatabaseError {
     /// A temporary directory cannot be created.
     #[error("cannot use the temporary directory")]
     Temporary(#[source] std::io::Error),
+    /// Only a private PostgreSQL is upgraded by this program.
+    #[error(
+        "{setting} is set, and only the private PostgreSQL of a data directory can be upgraded: \
+         unset it, or upgrade that server with its own tools"
+    )]
+    NotPrivate { setting: &'static str },
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// The start was interrupted.
+    #[error("interrupted before the database was open")]
+    Stopped,
 }
 
 /// A connected database.
@@ -118,16 +137,73 @@ pub struct Database {
 }
 
 impl Database {
-    /// Starts the private database if none is configured, connects, and migrates.
+    /// Starts the private database if none is configured, connects, and migrates, unless `stop` is
+    /// cancelled before.
     ///
     /// # Errors
-    /// [`DatabaseError`].
-    pub async fn open(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
-        let (address, cluster) = writable(settings).await?;
-        let limit = examine(&address).await.map_err(not_connected)?;
-        let connections = granted(settings.connections, limit)?;
-        let pool = connect(address, connections).await.map_err(not_connected)?;
-        Ok(Self { pool, cluster })
+    /// [`DatabaseError`]; the private database is stopped by then.
+    pub async fn open(
+        settings: &DatabaseSettings,
+        stop: &CancellationToken,
+    ) -> Result<Self, DatabaseError> {
+        // Ends by itself, so that it leaves no process behind.
+        let (address, cluster) = writable(settings, stop).await?;
+        let opening = async {
+            let limit = examine(&address).await.map_err(not_connected)?;
+            let connections = granted(settings.connections, limit)?;
+            connect(address, connections).await.map_err(not_connected)
+        };
+        let opened = tokio::select! {
+            opened = opening => opened,
+            () = stop.cancelled() => Err(DatabaseError::Stopped),
+        };
+        match opened {
+            Ok(pool) => Ok(Self { pool, cluster }),
+            Err(error) => {
+                stop_private(cluster).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the empty database at `url`, the value of `setting`, and migrates it.
+    ///
+    /// # Errors
+    /// [`DatabaseError`], also if the database has a log already.
+    pub async fn open_empty(setting: &'static str, url: &str) -> Result<Self, DatabaseError> {
+        let address = parse(setting, url)?;
+        if address.excludes_writes() {
+            return Err(DatabaseError::NoTarget { setting });
+        }
+        let pool = empty(&address.for_writes()).await?;
+        Ok(Self {
+            pool,
+            cluster: None,
+        })
+    }
+
+    /// Starts a private database in `data_dir`, with the programs that `settings` name, and
+    /// migrates it.
+    ///
+    /// # Errors
+    /// [`DatabaseError`], also if it has a log already.
+    pub async fn open_empty_private(
+        settings: &DatabaseSettings,
+        data_dir: &Path,
+    ) -> Result<Self, DatabaseError> {
+        let mut config = private(settings);
+        config.data_dir = data_dir.to_owned();
+        let cluster = start_private(config).await?;
+        match empty(&cluster.connect_options().into()).await {
+            Ok(pool) => Ok(Self {
+                pool,
+                cluster: Some(cluster),
+            }),
+            Err(error) => {
+                stop_private(Some(cluster)).await;
+                Err(error)
+            }
+        }
     }
 
     /// Applies the migrations and closes the database. Returns how many were applied, and the
@@ -136,7 +212,7 @@ impl Database {
     /// # Errors
     /// [`DatabaseError`].
     pub async fn migrate(settings: &DatabaseSettings) -> Result<(usize, i64), DatabaseError> {
-        let (address, cluster) = writable(settings).await?;
+        let (address, cluster) = writable(settings, &CancellationToken::new()).await?;
         let migrating = async {
             examine(&address).await?;
             migrate_at(&address).await
@@ -219,7 +295,10 @@ impl DatabaseError {
     /// Returns true if the settings alone are at fault, whatever the database is.
     #[must_use]
     pub const fn is_of_settings(&self) -> bool {
-        matches!(self, Self::Address { .. } | Self::NoTarget { .. })
+        matches!(
+            self,
+            Self::Address { .. } | Self::NoTarget { .. } | Self::NotPrivate { .. }
+        )
     }
 }
 
@@ -243,6 +322,17 @@ fn writable_address(settings: &DatabaseSettings) -> Result<Option<Address>, Data
     Ok(Some(address.for_writes()))
 }
 
+/// Connects to a database without a log, and migrates it.
+async fn empty(address: &Address) -> Result<LogPool, DatabaseError> {
+    let _limit = examine(address).await.map_err(not_connected)?;
+    let pool = connect_for_commands(address, COMMAND_CONNECTIONS).await;
+    let pool = pool.map_err(not_connected)?;
+    // Before the migrations, which would change another shop's database.
+    copy::require_no_log(&pool).await?;
+    migrate_at(address).await.map_err(not_connected)?;
+    Ok(pool)
+}
+
 /// Returns the address, with the variable that has it; `None` for a private PostgreSQL.
 fn address_of(settings: &DatabaseSettings) -> Option<(&'static str, &str)> {
     let direct = settings.direct_url.as_deref();
@@ -258,11 +348,14 @@ fn parse(setting: &'static str, url: &str) -> Result<Address, DatabaseError> {
 /// The address for a process that writes. Starts the private database if none is configured.
 async fn writable(
     settings: &DatabaseSettings,
+    stop: &CancellationToken,
 ) -> Result<(Address, Option<PostgresCluster>), DatabaseError> {
     if let Some(address) = writable_address(settings)? {
         return Ok((address, None));
     }
-    let cluster = start_private(settings).await?;
+    let mut config = private(settings);
+    config.stop = stop.clone();
+    let cluster = start_private(config).await?;
     Ok((cluster.connect_options().into(), Some(cluster)))
 }
 
@@ -316,7 +409,7 @@ async fn existing_private(
     if !PostgresCluster::exists(&settings.data_dir).map_err(DatabaseError::Private)? {
         return Err(DatabaseError::NoLog(settings.data_dir.clone()));
     }
-    match start_private(settings).await {
+    match start_private(private(settings)).await {
         Ok(cluster) => Ok((cluster.connect_options(), Some(cluster))),
         Err(DatabaseError::Private(ClusterError::InUse { .. })) => {
             let options =
@@ -327,10 +420,12 @@ async fn existing_private(
     }
 }
 
-async fn start_private(settings: &DatabaseSettings) -> Result<PostgresCluster, DatabaseError> {
-    PostgresCluster::start(private(settings))
-        .await
-        .map_err(DatabaseError::Private)
+async fn start_private(config: ClusterConfig) -> Result<PostgresCluster, DatabaseError> {
+    let started = PostgresCluster::start(config).await;
+    started.map_err(|error| match matches!(error, ClusterError::Abandoned) {
+        true => DatabaseError::Stopped,
+        false => DatabaseError::Private(error),
+    })
 }
 
 fn private(settings: &DatabaseSettings) -> ClusterConfig {

@@ -13,11 +13,13 @@ use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{ClientError, LoadArgs, SeedArgs};
 use database::fail;
 use terminal::json_lines::JsonLines;
+use terminal::text::one_line;
 use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, admin_key_file, auditor_key_file};
+use crate::databases::DatabaseArgs;
 use crate::demo::{DemoArgs, DemoError};
 use crate::environment::unknown_settings;
 use crate::manual::{self, CompletionsArgs, ManArgs};
@@ -96,6 +98,8 @@ enum Command {
     Projections(ProjectionsArgs),
     /// Apply the migrations of the database, and nothing else.
     Migrate(MigrateArgs),
+    /// Move the private PostgreSQL to a newer version, or copy a database into an empty one.
+    Database(DatabaseArgs),
     /// Find out where the event log is refused, and repair it.
     Log(LogArgs),
     /// Check the theme of a shop, or print an example.
@@ -251,6 +255,7 @@ async fn run(cli: Cli, in_force: &str) -> ExitCode {
             crate::migrate::run(&args).await,
             MigrateError::is_of_settings,
         ),
+        Some(Command::Database(args)) => crate::databases::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,
         Some(Command::Theme(args)) => crate::theme::run(&args),
         Some(Command::Config(settings)) => show(&settings, in_force).await,
@@ -301,12 +306,26 @@ async fn show(settings: &Settings, in_force: &str) -> ExitCode {
 /// Serves until a signal, which may also arrive before the server has started.
 async fn serve(settings: &Settings) -> Result<(), ServerError> {
     let stop = on_signal();
-    let server = match Server::start(settings, &stop).await {
-        Err(ServerError::Stopped) => return Ok(()),
-        started => started?,
+    let Some(server) = started(Server::start(settings, &stop).await, &stop)? else {
+        return Ok(());
     };
     announce(settings, &server);
     server.run(stop).await
+}
+
+/// Returns the server, or `None` if a signal ended its start, which is a stop as every other one.
+pub(crate) fn started(
+    started: Result<Server, ServerError>,
+    stop: &CancellationToken,
+) -> Result<Option<Server>, ServerError> {
+    match started {
+        Ok(server) => Ok(Some(server)),
+        Err(error) if stop.is_cancelled() => {
+            tracing::info!("stopped during the start: {}", one_line(&error));
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Prints the addresses and key files on standard output. Programs wait for the first line.

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::receiver::Receiver;
 use crate::admin_keys;
-use crate::cli::{announce, on_signal};
+use crate::cli::{announce, on_signal, started};
 use crate::config::buyers::with_demo_sign_in;
 use crate::config::{ConfigError, Settings, admin_key_file};
 use crate::server::{Server, ServerError};
@@ -77,9 +77,8 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     if settings.webhooks.webhook_networks.is_empty() {
         settings.webhooks.webhook_networks = receiver::networks();
     }
-    let server = match Server::start(&settings, &stop).await {
-        Err(ServerError::Stopped) => return Ok(()),
-        started => started?,
+    let Some(server) = started(Server::start(&settings, &stop).await, &stop)? else {
+        return Ok(());
     };
     announce(&settings, &server);
     let address = reachable(server.address());

@@ -8,6 +8,7 @@
 pub mod admin_keys;
 pub mod cli;
 pub mod config;
+pub mod databases;
 pub mod demo;
 mod environment;
 pub mod known_head;

@@ -3,23 +3,31 @@
 //! Promise: a cluster exists completely or not at all: `initdb` works in a scratch directory that
 //! is renamed afterwards.
 //! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL,
-//! permanently; `pg_dump` can move its data.
+//! permanently; an upgrade copies its data into another one.
 
-use std::path::Path;
-use std::{fmt, fs, io};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+use std::{fmt, fs, io, thread};
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::error::ClusterError;
+use super::lifeline::Lifeline;
 use super::place::{Location, sync_dir};
 use super::programs::{Origin, leading_number};
+use super::server::{log_tail, open_log};
+use super::swap;
 
 /// The user that owns everything in the cluster, and the name of the database.
 pub(super) const USER: &str = "holdfast";
 
 /// Next to the cluster, not inside it: root must not write where another account could have created
 /// a link.
-const MARK: &str = "postgres.made-by";
+pub(super) const MARK: &str = "postgres.made-by";
 const BUNDLED: &str = "bundled";
 const STOCK: &str = "stock";
 
@@ -58,9 +66,13 @@ pub(super) fn made_by(location: &Location) -> Result<Option<MadeBy>, ClusterErro
         .map_err(|e| wrong(format!("PG_VERSION: {e}")))?;
     let major = leading_number(&version)
         .ok_or_else(|| wrong(format!("PG_VERSION reads '{}'", version.trim())))?;
-    let bundled =
-        fs::read_to_string(location.home.join(MARK)).is_ok_and(|mark| mark.trim() == BUNDLED);
+    let bundled = fs::read_to_string(mark(location)).is_ok_and(|mark| mark.trim() == BUNDLED);
     Ok(Some(MadeBy { major, bundled }))
+}
+
+/// The mark of the cluster at `location`.
+fn mark(location: &Location) -> PathBuf {
+    swap::mark_of(&location.home, location.which.directory())
 }
 
 fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
@@ -71,8 +83,12 @@ fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
     }
 }
 
-/// Creates a cluster at `location`.
-pub(super) fn create(location: &Location, origin: &Origin) -> Result<(), ClusterError> {
+/// Creates a cluster at `location`, unless `stop` is cancelled before.
+pub(super) fn create(
+    location: &Location,
+    origin: &Origin,
+    stop: &CancellationToken,
+) -> Result<(), ClusterError> {
     let cluster = location.cluster();
     info!(
         cluster = %cluster.display(), account = location.account.name(),
@@ -83,15 +99,28 @@ pub(super) fn create(location: &Location, origin: &Origin) -> Result<(), Cluster
         fs::remove_dir_all(&scratch).map_err(ClusterError::file("remove", &scratch))?;
     }
     location.account.create_private_dir(&scratch)?;
-    initdb(location, origin, &scratch)?;
-    write_mark(&location.home, origin)?;
+    initdb(location, origin, &scratch, stop)?;
+    write_mark(&mark(location), origin)?;
     fs::rename(&scratch, &cluster).map_err(ClusterError::file("create", &cluster))?;
     sync_dir(&location.home)
 }
 
-fn initdb(location: &Location, origin: &Origin, scratch: &Path) -> Result<(), ClusterError> {
+/// How often the end of `initdb` is looked for.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Its output goes to the log of the server: a pipe would have to be read meanwhile.
+fn initdb(
+    location: &Location,
+    origin: &Origin,
+    scratch: &Path,
+    stop: &CancellationToken,
+) -> Result<(), ClusterError> {
     let program = origin.program("initdb");
-    let output = location
+    let (log, log_from) = open_log(&location.log())?;
+    let second = log
+        .try_clone()
+        .map_err(ClusterError::file("open", location.log()))?;
+    let child = location
         .account
         .command(&program, scratch)
         // The only access is a socket in a directory that only the account can enter, so `trust`
@@ -100,34 +129,63 @@ fn initdb(location: &Location, origin: &Origin, scratch: &Path) -> Result<(), Cl
             "--encoding=UTF8",
             "--locale=C",
             "--auth=trust",
+            "--data-checksums",
             "--username",
             USER,
             "--pgdata",
         ])
         .arg(scratch)
-        .output()
+        .stdout(log)
+        .stderr(second)
+        .spawn()
         .map_err(|source| ClusterError::Run { program, source })?;
-    if output.status.success() {
-        return Ok(());
+    // If this process is killed, it must not go on in a directory that the next start removes.
+    let mut lifeline = Lifeline::new(location.account.clone());
+    lifeline.watch(Some(child.id()));
+    let ended = ended(child, stop);
+    lifeline.release();
+    match ended.map_err(ClusterError::file("wait for initdb in", scratch))? {
+        Some(status) if status.success() => Ok(()),
+        Some(_) => Err(ClusterError::Initdb {
+            cluster: location.cluster(),
+            output: log_tail(&location.log(), log_from),
+        }),
+        None => {
+            // If it cannot be removed, the next start removes it.
+            let _ = fs::remove_dir_all(scratch);
+            Err(ClusterError::Abandoned)
+        }
     }
-    let said = [output.stdout, output.stderr].concat();
-    Err(ClusterError::Initdb {
-        cluster: location.cluster(),
-        output: last_lines(&said),
-    })
+}
+
+/// Waits for the end of `initdb`. `None` if `stop` ended it, with its children.
+fn ended(mut child: Child, stop: &CancellationToken) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if stop.is_cancelled() {
+            // It leads a process group of its own, and was not waited for: the id is valid.
+            if let Ok(group) = i32::try_from(child.id()) {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(POLL);
+    }
 }
 
 /// Before the cluster gets its name: a mark without a cluster is overwritten, a cluster without a
 /// mark would be misread.
-fn write_mark(home: &Path, origin: &Origin) -> Result<(), ClusterError> {
-    let path = home.join(MARK);
+fn write_mark(path: &Path, origin: &Origin) -> Result<(), ClusterError> {
     let mark = if origin.mark().bundled {
         BUNDLED
     } else {
         STOCK
     };
-    fs::write(&path, format!("{mark}\n"))
-        .and_then(|()| fs::File::open(&path)?.sync_all())
+    fs::write(path, format!("{mark}\n"))
+        .and_then(|()| fs::File::open(path)?.sync_all())
         .map_err(ClusterError::file("write", path))
 }
 

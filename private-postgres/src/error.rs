@@ -104,9 +104,11 @@ pub enum ClusterError {
         reason: String,
     },
 
-    /// The directory in `PG_BIN_DIR` is not usable.
-    #[error("PG_BIN_DIR={} cannot be used: {reason}", directory.display())]
+    /// The directory in `PG_BIN_DIR`, or of the programs that created a cluster, is not usable.
+    #[error("{setting}={} cannot be used: {reason}", directory.display())]
     ConfiguredPrograms {
+        /// The setting that names it.
+        setting: &'static str,
         /// The configured directory.
         directory: PathBuf,
         reason: String,
@@ -129,7 +131,8 @@ pub enum ClusterError {
     /// No PostgreSQL that can open the existing cluster.
     #[error(
         "{} was created by {cluster_made_by}, and no such PostgreSQL was found (allowed: {source_allowed}; {}): \
-         install that version, set PG_BIN_DIR to its programs, or choose another data directory",
+         install that version, set PG_BIN_DIR to its programs, move the cluster to a newer PostgreSQL \
+         with `holdfast database upgrade`, or choose another data directory",
         cluster.display(), listed(tried)
     )]
     OtherVersion {
@@ -138,6 +141,34 @@ pub enum ClusterError {
         cluster_made_by: String,
         /// The allowed sources.
         source_allowed: Source,
+        /// Each directory that was tried, with the reason why it was rejected.
+        tried: Vec<String>,
+    },
+
+    /// The programs that created the cluster are needed once more, to move its data.
+    #[error(
+        "{} was created by {cluster_made_by}, whose programs are needed to move its data and were not found ({}): \
+         install that version, or name the directory of its programs with --from-bin-dir",
+        cluster.display(), listed(tried)
+    )]
+    NoOlderPrograms {
+        cluster: PathBuf,
+        /// Its version, and the kind of build.
+        cluster_made_by: String,
+        /// Each directory that was tried, with the reason why it was rejected.
+        tried: Vec<String>,
+    },
+
+    /// Nothing to move the cluster to.
+    #[error(
+        "{} was created by {cluster_made_by}, and no newer PostgreSQL was found ({}): install one, \
+         or set PG_BIN_DIR to its programs",
+        cluster.display(), listed(tried)
+    )]
+    NothingNewer {
+        cluster: PathBuf,
+        /// Its version, and the kind of build.
+        cluster_made_by: String,
         /// Each directory that was tried, with the reason why it was rejected.
         tried: Vec<String>,
     },
@@ -223,7 +254,7 @@ pub enum ClusterError {
         source: sqlx::Error,
     },
 
-    /// The start was abandoned because the program is shutting down.
+    /// The start was abandoned because the program is stopping.
     #[error("the start of PostgreSQL was abandoned")]
     Abandoned,
 }

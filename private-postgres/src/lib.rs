@@ -4,19 +4,22 @@
 //! Promise: the same data directory has the same data on every start, through `kill -9` of either
 //! process; `fsync` is on; nothing listens on the network; no PostgreSQL program runs as root; one
 //! process at a time owns the directory.
-//! Limit: for one machine. It is not upgraded across major versions, not replicated and not backed
-//! up: a shop that needs any of these sets `DATABASE_URL`. Decisions:
-//! docs/decisions/0005-postgres-without-setup.md.
+//! Limit: for one machine. It is not replicated and not backed up: a shop that needs these sets
+//! `DATABASE_URL`. Decisions: docs/decisions/0005-postgres-without-setup.md.
 //!
 //! ```text
 //! PostgresCluster::start
 //!   place        where the cluster is, and the account that runs it   (account)
 //!   owner_lock   one owner                                            -> InUse
+//!   swap         the end of an interrupted upgrade
 //!   programs     named, installed, or bundled, of the right version   (bundled)
 //!   cluster_files  initdb, once
 //!   sockets      the only access
 //!   supervisor   leftovers of a killed owner -> server -> ready -> a thread that restarts it
 //!                lifeline: a process that ends the server if this one is killed
+//!
+//! ClusterUpgrade::start        both clusters run; the caller copies
+//! ClusterUpgrade::finish       swap
 //! ```
 
 mod account;
@@ -33,23 +36,28 @@ mod programs;
 mod server;
 mod sockets;
 mod supervisor;
+mod swap;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod upgrade;
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use self::error::ClusterError;
 #[cfg(feature = "testing")]
 pub(crate) use self::installed::Installed;
 pub use self::programs::{FoundBy, OLDEST_MAJOR, Origin, Source};
+pub use self::upgrade::{ClusterUpgrade, UpgradeStart};
 
 use self::cluster_files::USER;
 use self::owner_lock::OwnerLock;
@@ -82,6 +90,9 @@ pub struct ClusterConfig {
     pub start_timeout: Duration,
     /// Timeout of a fast shutdown, after which an immediate one follows. Default: 20 s.
     pub stop_timeout: Duration,
+    /// Ends a start early when it is cancelled: [`ClusterError::Abandoned`]. Default: a token that
+    /// never is.
+    pub stop: CancellationToken,
 }
 
 impl ClusterConfig {
@@ -97,6 +108,7 @@ impl ClusterConfig {
             settings: Vec::new(),
             start_timeout: Duration::from_secs(120),
             stop_timeout: Duration::from_secs(20),
+            stop: CancellationToken::new(),
         }
     }
 }
@@ -117,7 +129,7 @@ struct Running {
     supervisor: Supervisor,
     socket_dir: PathBuf,
     stop_timeout: Duration,
-    _lock: OwnerLock,
+    _lock: Arc<OwnerLock>,
 }
 
 impl PostgresCluster {
@@ -137,15 +149,26 @@ impl PostgresCluster {
 
     fn start_blocking(config: &ClusterConfig) -> Result<Self, ClusterError> {
         let location = Location::find(&config.data_dir, &config.fallback_dir)?;
-        let lock = OwnerLock::take(&location.home)?;
+        let lock = Arc::new(OwnerLock::take(&location.home)?);
+        swap::complete(&location.home)?;
         let origin = prepare(config, &location)?;
+        Self::run(config, location, origin, &lock)
+    }
+
+    /// Starts the server of the cluster at `location`, which exists.
+    fn run(
+        config: &ClusterConfig,
+        location: Location,
+        origin: Origin,
+        lock: &Arc<OwnerLock>,
+    ) -> Result<Self, ClusterError> {
         info!(
             version = %origin.version, found_by = ?origin.found_by, home = %location.home.display(),
             "starting a private {origin} on {}", location.home.display()
         );
         let socket_dir = sockets::directory(&location)?;
         let home = location.home.clone();
-        let supervisor = Supervisor::start(Recipe {
+        let recipe = Recipe {
             location,
             origin: origin.clone(),
             socket_dir: socket_dir.clone(),
@@ -153,12 +176,13 @@ impl PostgresCluster {
             max_connections: config.max_connections,
             settings: config.settings.clone(),
             start_timeout: config.start_timeout,
-        })?;
+        };
+        let supervisor = Supervisor::start(recipe, &config.stop)?;
         let running = Some(Running {
             supervisor,
             socket_dir: socket_dir.clone(),
             stop_timeout: config.stop_timeout,
-            _lock: lock,
+            _lock: Arc::clone(lock),
         });
         Ok(Self {
             running,
@@ -316,7 +340,7 @@ fn prepare(config: &ClusterConfig, location: &Location) -> Result<Origin, Cluste
     };
     let origin = programs::choose(&requirements, location)?;
     if existing.is_none() {
-        cluster_files::create(location, &origin)?;
+        cluster_files::create(location, &origin, &config.stop)?;
     }
     Ok(origin)
 }

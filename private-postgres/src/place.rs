@@ -10,6 +10,8 @@
 //! ```text
 //! <home>/                the data directory, or its directory in the fallback location
 //!   postgres/            the cluster (PGDATA): 0700, owned by the account
+//!   postgres.new/        its successor, while an upgrade fills it
+//!   postgres.15/         the cluster before an upgrade
 //!   run/                 its socket: 0700, owned by the account (elsewhere if its path is long)
 //!   runtime/<version>/   the bundled programs, if used: readable, not writable, for the account
 //!   postgres.log         the server's output
@@ -26,6 +28,7 @@ use tracing::warn;
 
 use super::account::Account;
 use super::error::ClusterError;
+use super::swap;
 
 /// A cluster's home directory and the account that runs it.
 #[derive(Debug, Clone)]
@@ -34,6 +37,34 @@ pub(super) struct Location {
     pub(super) home: PathBuf,
     /// The account that runs PostgreSQL here.
     pub(super) account: Account,
+    pub(super) which: Which,
+}
+
+/// One of the clusters in a home directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The cluster of the data directory.
+    Current,
+    /// The one that an upgrade fills.
+    Successor,
+}
+
+impl Which {
+    /// The name of its directory.
+    pub(super) const fn directory(self) -> &'static str {
+        match self {
+            Self::Current => "postgres",
+            Self::Successor => "postgres.new",
+        }
+    }
+
+    /// Distinguishes its other files and processes.
+    pub(super) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Current => "",
+            Self::Successor => "-new",
+        }
+    }
 }
 
 impl Location {
@@ -68,13 +99,23 @@ impl Location {
         Ok(Self {
             home: created(&home)?,
             account: Account::for_new_cluster()?,
+            which: Which::Current,
         })
     }
 
     fn existing(home: PathBuf) -> Result<Self, ClusterError> {
-        let account = Account::owning(&home.join("postgres"))?;
+        let which = match home.join(Which::Current.directory()).exists() {
+            true => Which::Current,
+            // In the middle of a swap.
+            false => Which::Successor,
+        };
+        let account = Account::owning(&home.join(which.directory()))?;
         if account.can_enter(&home) {
-            Ok(Self { home, account })
+            Ok(Self {
+                home,
+                account,
+                which: Which::Current,
+            })
         } else {
             Err(ClusterError::Unreachable {
                 directory: home,
@@ -89,6 +130,7 @@ impl Location {
             return Ok(Self {
                 home: data_dir,
                 account,
+                which: Which::Current,
             });
         }
         created(fallback_dir)?;
@@ -105,27 +147,33 @@ impl Location {
             account.name(), data_dir.display(), home.display()
         );
         write_pointer(&data_dir, &home)?;
-        Ok(Self { home, account })
+        Ok(Self {
+            home,
+            account,
+            which: Which::Current,
+        })
     }
 
     pub(super) fn cluster(&self) -> PathBuf {
-        self.home.join("postgres")
+        self.home.join(self.which.directory())
     }
 
     /// The server's log file.
     pub(super) fn log(&self) -> PathBuf {
-        self.home.join("postgres.log")
+        let suffix = self.which.suffix();
+        self.home.join(format!("postgres{suffix}.log"))
     }
 
     /// A name for this cluster that is unique on the machine; the server's process titles contain
     /// it.
     pub(super) fn cluster_name(&self) -> String {
-        format!("holdfast-{}", short_hash(&self.home))
+        let suffix = self.which.suffix();
+        format!("holdfast-{}{suffix}", short_hash(&self.home))
     }
 }
 
 fn has_cluster(home: &Path) -> bool {
-    home.join("postgres").exists()
+    home.join(Which::Current.directory()).exists() || swap::is_planned(home)
 }
 
 fn pointer(data_dir: &Path) -> PathBuf {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{env, fmt, fs};
 
+use super::ClusterConfig;
 use super::account::Account;
 use super::bundled;
 use super::cluster_files::MadeBy;
@@ -167,10 +168,111 @@ fn configured(
 ) -> Result<Origin, ClusterError> {
     Origin::inspect(directory, FoundBy::Configured, &location.account)
         .and_then(|origin| requirements.fit(origin))
-        .map_err(|reason| ClusterError::ConfiguredPrograms {
-            directory: directory.to_owned(),
-            reason,
-        })
+        .map_err(unusable(PG_BIN_DIR, directory))
+}
+
+const PG_BIN_DIR: &str = "PG_BIN_DIR";
+
+fn unusable(setting: &'static str, directory: &Path) -> impl FnOnce(String) -> ClusterError {
+    move |reason| ClusterError::ConfiguredPrograms {
+        setting,
+        directory: directory.to_owned(),
+        reason,
+    }
+}
+
+/// The programs that an upgrade moves a cluster to.
+#[derive(Debug)]
+pub(super) enum Newer {
+    /// The cluster belongs to them already.
+    Same(Origin),
+    Found(Origin),
+}
+
+/// Chooses newer programs than those of the cluster at `location`: the configured ones, else the
+/// newest of the installed ones. The bundled ones only if the settings allow no others.
+pub(super) fn choose_newer(
+    config: &ClusterConfig,
+    made_by: MadeBy,
+    location: &Location,
+) -> Result<Newer, ClusterError> {
+    let judged = |origin: Origin| match origin.mark() {
+        mark if mark == made_by => Ok(Newer::Same(origin)),
+        mark if mark.major < made_by.major => Err(format!(
+            "it is {mark}, older than the {made_by} that created the cluster"
+        )),
+        _ => Ok(Newer::Found(origin)),
+    };
+    let mut tried = Vec::new();
+    match (config.source, &config.pg_bin_dir) {
+        (Source::Auto | Source::Installed, Some(directory)) => {
+            return Origin::inspect(directory, FoundBy::Configured, &location.account)
+                .and_then(judged)
+                .map_err(unusable(PG_BIN_DIR, directory));
+        }
+        (Source::Bundled, _) => match unpacked(location)?.and_then(judged) {
+            Ok(newer) => return Ok(newer),
+            Err(reason) => tried.push(format!("bundled: {reason}")),
+        },
+        (Source::Auto | Source::Installed, None) => {
+            let mut found = Vec::new();
+            for bin_dir in installed_bin_dirs(&location.account) {
+                let inspected = Origin::inspect(&bin_dir, FoundBy::Installed, &location.account);
+                match inspected.and_then(judged) {
+                    Ok(newer) => found.push(newer),
+                    Err(reason) => tried.push(format!("{}: {reason}", bin_dir.display())),
+                }
+            }
+            let newest = found.into_iter().max_by_key(|newer| match newer {
+                Newer::Same(origin) | Newer::Found(origin) => origin.major,
+            });
+            if let Some(newest) = newest {
+                return Ok(newest);
+            }
+        }
+    }
+    Err(ClusterError::NothingNewer {
+        cluster: location.cluster(),
+        cluster_made_by: made_by.to_string(),
+        tried,
+    })
+}
+
+/// Chooses the programs that created the cluster at `location`, from `bin_dir` if it is named.
+pub(super) fn choose_older(
+    made_by: MadeBy,
+    bin_dir: Option<&Path>,
+    location: &Location,
+) -> Result<Origin, ClusterError> {
+    let requirements = Requirements {
+        source: Source::Auto,
+        pg_bin_dir: bin_dir,
+        existing: Some(made_by),
+    };
+    if let Some(directory) = bin_dir {
+        return Origin::inspect(directory, FoundBy::Configured, &location.account)
+            .and_then(|origin| match origin.mark() == made_by {
+                true => Ok(origin),
+                false => Err(format!(
+                    "it is {}, but the cluster was created by {made_by}",
+                    origin.mark()
+                )),
+            })
+            .map_err(unusable("--from-bin-dir", directory));
+    }
+    match choose(&requirements, location) {
+        Err(ClusterError::OtherVersion {
+            cluster,
+            cluster_made_by,
+            tried,
+            ..
+        }) => Err(ClusterError::NoOlderPrograms {
+            cluster,
+            cluster_made_by,
+            tried,
+        }),
+        chosen => chosen,
+    }
 }
 
 fn first_of(
@@ -217,6 +319,12 @@ fn from_bundle(
             "a patched build, not used on a cluster that stock PostgreSQL created".to_owned(),
         ));
     }
+    let unpacked = unpacked(location)?;
+    Ok(unpacked.and_then(|origin| requirements.fit(origin)))
+}
+
+/// The bundled programs. The outer error is a fault; the inner one a reason why there are none.
+fn unpacked(location: &Location) -> Result<Result<Origin, String>, ClusterError> {
     // initdb passes its own path to a shell, inside double quotes.
     if location
         .home
@@ -232,20 +340,30 @@ fn from_bundle(
     let Some(bin_dir) = bundled::unpacked(&location.home)? else {
         return Ok(Err("this build does not include it".to_owned()));
     };
-    Ok(
-        Origin::inspect(&bin_dir, FoundBy::Bundled, &location.account)
-            .and_then(|origin| requirements.fit(origin)),
-    )
+    Ok(Origin::inspect(
+        &bin_dir,
+        FoundBy::Bundled,
+        &location.account,
+    ))
 }
 
 impl Requirements<'_> {
     fn fit(&self, origin: Origin) -> Result<Origin, String> {
         match self.existing {
-            Some(existing) if existing != origin.mark() => Err(format!(
-                "it is {}, but the cluster was created by {existing}",
-                origin.mark()
-            )),
+            Some(existing) if existing != origin.mark() => Err(self.misfit(existing, &origin)),
             Some(_) | None => Ok(origin),
+        }
+    }
+
+    fn misfit(&self, existing: MadeBy, origin: &Origin) -> String {
+        let reason = format!(
+            "it is {}, but the cluster was created by {existing}",
+            origin.mark()
+        );
+        // Among several directories, the error itself names the command.
+        match self.pg_bin_dir.is_some() && origin.major >= existing.major {
+            true => format!("{reason}; `holdfast database upgrade` moves the cluster to it"),
+            false => reason,
         }
     }
 

@@ -51,11 +51,7 @@ impl Recipe {
     /// Starts the server; it is not ready yet.
     pub(super) fn spawn(&self) -> Result<Started, ClusterError> {
         let program = self.origin.program("postgres");
-        let log = open_log(&self.location.log())?;
-        let log_from = log
-            .metadata()
-            .map_err(ClusterError::file("read", self.location.log()))?
-            .len();
+        let (log, log_from) = open_log(&self.location.log())?;
         let second = log
             .try_clone()
             .map_err(ClusterError::file("open", self.location.log()))?;
@@ -134,13 +130,18 @@ impl Recipe {
 
     /// The last lines that the server wrote since `log_from`.
     pub(super) fn log_tail(&self, log_from: u64) -> String {
-        let mut tail = Vec::new();
-        let read = File::open(self.location.log()).and_then(|mut log| {
-            log.seek(SeekFrom::Start(log_from))?;
-            log.read_to_end(&mut tail)
-        });
-        read.map_or_else(|e| format!("(cannot read it: {e})"), |_| last_lines(&tail))
+        log_tail(&self.location.log(), log_from)
     }
+}
+
+/// The last lines of the log at `path` since `log_from`.
+pub(super) fn log_tail(path: &Path, log_from: u64) -> String {
+    let mut tail = Vec::new();
+    let read = File::open(path).and_then(|mut log| {
+        log.seek(SeekFrom::Start(log_from))?;
+        log.read_to_end(&mut tail)
+    });
+    read.map_or_else(|e| format!("(cannot read it: {e})"), |_| last_lines(&tail))
 }
 
 #[derive(Debug)]
@@ -162,14 +163,17 @@ fn quoted(path: &Path) -> OsString {
     quoted
 }
 
-fn open_log(path: &Path) -> Result<File, ClusterError> {
+/// Opens the log to append to it, and returns its present length.
+pub(super) fn open_log(path: &Path) -> Result<(File, u64), ClusterError> {
     set_aside(path).map_err(ClusterError::file("rename", path))?;
     let log = File::options()
         .create(true)
         .append(true)
         .mode(0o600)
         .open(path);
-    log.map_err(ClusterError::file("open", path))
+    let log = log.map_err(ClusterError::file("open", path))?;
+    let length = log.metadata().map_err(ClusterError::file("read", path))?;
+    Ok((log, length.len()))
 }
 
 fn set_aside(log: &Path) -> io::Result<()> {

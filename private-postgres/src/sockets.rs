@@ -35,13 +35,14 @@ pub(super) fn directory(location: &Location) -> Result<PathBuf, ClusterError> {
 /// Next to the cluster; else a short name below the temporary directory (which may be long because
 /// of `TMPDIR`, or closed to others).
 fn candidates(location: &Location) -> [PathBuf; 3] {
+    let suffix = location.which.suffix();
     let short = format!(
-        "holdfast-{}-{}",
+        "holdfast-{}-{}{suffix}",
         location.account.uid(),
         short_hash(&location.home)
     );
     [
-        location.home.join("run"),
+        location.home.join(format!("run{suffix}")),
         env::temp_dir().join(&short),
         Path::new("/tmp").join(&short),
     ]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::error::ClusterError;
@@ -53,8 +54,9 @@ struct State {
 }
 
 impl Supervisor {
-    /// Clears leftovers of earlier runs, starts the server and waits until it is ready.
-    pub(super) fn start(recipe: Recipe) -> Result<Self, ClusterError> {
+    /// Clears leftovers of earlier runs, starts the server and waits until it is ready, unless
+    /// `stop` is cancelled before.
+    pub(super) fn start(recipe: Recipe, stop: &CancellationToken) -> Result<Self, ClusterError> {
         let lifeline = Some(Lifeline::new(recipe.location.account.clone()));
         let state = Mutex::new(State {
             server: None,
@@ -70,7 +72,7 @@ impl Supervisor {
             shared: Arc::clone(&shared),
             thread: None,
         };
-        if let Err(error) = shared.launch() {
+        if let Err(error) = shared.launch(Some(stop)) {
             let _ = supervisor.stop(IMMEDIATE_TIMEOUT);
             return Err(error);
         }
@@ -136,7 +138,7 @@ impl Shared {
 
     fn launch_until_it_works(&self) {
         let mut pause = FIRST_PAUSE;
-        while let Err(error) = self.launch() {
+        while let Err(error) = self.launch(None) {
             if self.pause(pause) {
                 return;
             }
@@ -147,10 +149,10 @@ impl Shared {
 
     /// One attempt, from clearing leftovers to ready. On an error no server of ours is left
     /// running.
-    fn launch(&self) -> Result<(), ClusterError> {
+    fn launch(&self, stop: Option<&CancellationToken>) -> Result<(), ClusterError> {
         self.recipe.clear_leftovers()?;
         let (pid, log_from) = self.spawn()?;
-        let ready = self.wait_until_ready(pid, log_from);
+        let ready = self.wait_until_ready(pid, log_from, stop);
         match &ready {
             Ok(()) => info!(pid, "PostgreSQL is ready (process {pid})"),
             Err(_) => self.end_server(IMMEDIATE_TIMEOUT)?,
@@ -170,7 +172,12 @@ impl Shared {
         Ok((pid, log_from))
     }
 
-    fn wait_until_ready(&self, pid: u32, log_from: u64) -> Result<(), ClusterError> {
+    fn wait_until_ready(
+        &self,
+        pid: u32,
+        log_from: u64,
+        stop: Option<&CancellationToken>,
+    ) -> Result<(), ClusterError> {
         let started = Instant::now();
         let mut next_report = REPORT_EVERY;
         let tail = || self.recipe.log_tail(log_from);
@@ -198,7 +205,8 @@ impl Shared {
                 );
                 next_report += REPORT_EVERY;
             }
-            if self.pause(Duration::from_millis(10)) {
+            let is_stopping = self.pause(Duration::from_millis(10));
+            if is_stopping || stop.is_some_and(CancellationToken::is_cancelled) {
                 return Err(ClusterError::Abandoned);
             }
         }

@@ -16,8 +16,11 @@ use std::process::{Command, Stdio};
 use std::{env, fs, process};
 
 use nix::unistd::Uid;
+
 use private_postgres::testing::{fresh_database, fresh_database_from, url_for};
-use private_postgres::{ClusterError, FoundBy, Source};
+use private_postgres::{
+    ClusterError, ClusterUpgrade, FoundBy, PostgresCluster, Source, UpgradeStart,
+};
 use sqlx::{Connection, PgConnection};
 
 use self::support::{
@@ -37,6 +40,7 @@ async fn empty_directory_becomes_a_durable_private_database() {
         ("server_encoding", "UTF8"),
         ("shared_buffers", "256MB"),
         ("max_connections", "50"),
+        ("data_checksums", "on"),
     ] {
         assert_eq!(show(&cluster, setting).await, expected, "{setting}");
     }
@@ -412,6 +416,10 @@ async fn cluster_of_another_version_is_reported_and_left_unchanged() {
         "{error}"
     );
     assert!(error.to_string().contains("PostgreSQL 99"), "{error}");
+    assert!(
+        error.to_string().contains("`holdfast database upgrade`"),
+        "{error}"
+    );
     assert_eq!(fs::read_to_string(version).unwrap(), "99\n");
 }
 
@@ -471,6 +479,141 @@ async fn interrupted_initdb_is_repeated() {
     let cluster = dir.start().await;
     assert_eq!(show(&cluster, "fsync").await, "on");
     assert!(!dir.data_dir().join("postgres.initdb").exists());
+}
+
+/// Programs whose initdb runs `script` and never ends by itself. It writes its process id first.
+fn endless_initdb(dir: &TestDir, script: &str) -> (PathBuf, PathBuf) {
+    let (programs, pid_file) = (dir.path().join("programs"), dir.path().join("pids/initdb"));
+    for directory in [&programs, pid_file.parent().unwrap()] {
+        fs::create_dir(directory).unwrap();
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let initdb = format!(
+        "echo $$ >{0}.new\nmv {0}.new {0}\n{script}",
+        pid_file.display()
+    );
+    for (name, script) in [
+        ("postgres", "echo 'postgres (PostgreSQL) 15.0'"),
+        ("initdb", &initdb),
+    ] {
+        let file = programs.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    (programs, pid_file)
+}
+
+fn pid_in(file: &Path) -> u32 {
+    eventually("initdb runs", || file.exists());
+    fs::read_to_string(file).unwrap().trim().parse().unwrap()
+}
+
+#[tokio::test]
+async fn stop_during_initdb_ends_it_and_its_children() {
+    let dir = TestDir::new();
+    // A child that would survive its parent.
+    let script = "sleep 1000 &\necho $! >\"$(dirname \"$0\")/../pids/child\"\nwait";
+    let (programs, pid_file) = endless_initdb(&dir, script);
+    let mut config = dir.config();
+    config.pg_bin_dir = Some(programs);
+    let stop = config.stop.clone();
+    let start = tokio::spawn(PostgresCluster::start(config));
+    let child = dir.path().join("pids/child");
+    let (initdb, child) = tokio::task::spawn_blocking(move || (pid_in(&pid_file), pid_in(&child)))
+        .await
+        .unwrap();
+    stop.cancel();
+    let error = start.await.unwrap().unwrap_err();
+    assert!(matches!(error, ClusterError::Abandoned), "{error}");
+    assert!(!is_alive(initdb));
+    eventually("the end of its child", || !is_alive(child));
+    assert!(!dir.data_dir().join("postgres.initdb").exists());
+    let cluster = dir.start().await;
+    assert_eq!(show(&cluster, "fsync").await, "on");
+}
+
+#[tokio::test]
+async fn initdb_ends_when_its_owner_is_killed() {
+    let dir = TestDir::new();
+    let (programs, pid_file) = endless_initdb(&dir, "exec sleep 1000");
+    let mut owner = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "as_an_owner", "--nocapture"])
+        .env(OWNER, dir.path())
+        .env("PG_BIN_DIR", programs)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let initdb = pid_in(&pid_file);
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    eventually("the end of initdb", || !is_alive(initdb));
+    dir.start().await;
+}
+
+#[track_caller]
+fn both(started: UpgradeStart) -> Box<ClusterUpgrade> {
+    match started {
+        UpgradeStart::Both(both) => both,
+        UpgradeStart::UpToDate(origin) => panic!("up to date: {origin}"),
+    }
+}
+
+/// Towards the bundled build, which is in every test program. The data is copied by the caller.
+#[cfg(bundled_postgres)]
+#[tokio::test]
+async fn successor_replaces_the_cluster_only_when_the_upgrade_is_finished() {
+    let dir = TestDir::new();
+    let cluster = dir.start().await;
+    write_sale(&cluster, 1).await;
+    let before = cluster.origin().clone();
+    cluster.stop().await.unwrap();
+    let mut newer = dir.config();
+    newer.source = Source::Bundled;
+    let start = || ClusterUpgrade::start(newer.clone(), None);
+    if before.found_by == FoundBy::Bundled {
+        // No other PostgreSQL is installed.
+        let started = start().await.unwrap();
+        assert!(matches!(started, UpgradeStart::UpToDate(_)), "{started:?}");
+        return;
+    }
+    let elsewhere = Some(dir.path().to_owned());
+    let error = ClusterUpgrade::start(newer.clone(), elsewhere).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.starts_with("--from-bin-dir="), "{error}");
+    let upgrade = both(start().await.unwrap());
+    assert_eq!(sales(upgrade.old()).await, [1]);
+    write_sale(upgrade.successor(), 2).await;
+    assert!(matches!(dir.refusal().await, ClusterError::InUse { .. }));
+    upgrade.abandon().await.unwrap();
+    for file in ["postgres.new", "postgres.new.made-by"] {
+        assert!(!dir.data_dir().join(file).exists(), "{file}");
+    }
+    // As an attempt that was killed.
+    drop(both(start().await.unwrap()));
+    let cluster = dir.start().await;
+    assert_eq!(sales(&cluster).await, [1]);
+    cluster.stop().await.unwrap();
+
+    let upgrade = both(start().await.unwrap());
+    write_sale(upgrade.successor(), 3).await;
+    let kept = upgrade.finish().await.unwrap();
+    let version = fs::read_to_string(kept.join("PG_VERSION")).unwrap();
+    assert_eq!(version.trim(), before.major.to_string());
+    let cluster = dir.start().await;
+    assert_eq!(cluster.origin().found_by, FoundBy::Bundled);
+    assert_eq!(sales(&cluster).await, [3]);
+    cluster.stop().await.unwrap();
+    let again = start().await.unwrap();
+    assert!(matches!(again, UpgradeStart::UpToDate(_)), "{again:?}");
+
+    // Back is not an upgrade.
+    let mut older = dir.config();
+    older.pg_bin_dir = Some(before.bin_dir.clone());
+    if before.major < 17 {
+        let error = ClusterUpgrade::start(older, None).await.unwrap_err();
+        assert!(error.to_string().contains("older than"), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -535,7 +678,9 @@ async fn as_an_owner() {
     let Some(path) = env::var_os(OWNER) else {
         return;
     };
-    let cluster = started(config_in(Path::new(&path))).await;
+    let mut config = config_in(Path::new(&path));
+    config.pg_bin_dir = env::var_os("PG_BIN_DIR").map(PathBuf::from);
+    let cluster = started(config).await;
     write_sale(&cluster, 7).await;
     println!("\nserver {}", cluster.pid().unwrap());
     // The parent process kills this one; if the parent dies itself, this one ends with its standard

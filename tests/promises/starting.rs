@@ -1,9 +1,17 @@
 //! A server that reads the event log responds: a supervisor sees that it is alive, an operator its
 //! progress, and a client that it has to retry.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use harness::{Api, App, Launch, eventually};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{PgPool, Postgres, Transaction};
@@ -140,5 +148,58 @@ async fn start_that_waits_for_a_silent_database_or_key_set_is_stopped_by_a_signa
         let ended = tokio::task::spawn_blocking(move || server.wait());
         let ended = ended.await.unwrap().unwrap();
         assert_eq!(ended.code(), Some(0), "{command} {name}");
+    }
+}
+
+/// Programs whose initdb never ends by itself. It writes its process id.
+fn endless_initdb(directory: &Path) -> PathBuf {
+    // Another account may run it.
+    let pids = directory.join("pids");
+    fs::create_dir(&pids).unwrap();
+    fs::set_permissions(&pids, Permissions::from_mode(0o777)).unwrap();
+    for (name, script) in [
+        ("postgres", "echo 'postgres (PostgreSQL) 15.0'"),
+        (
+            "initdb",
+            "cd \"$(dirname \"$0\")/pids\"\necho $$ >new\nmv new pid\nexec sleep 1000",
+        ),
+    ] {
+        let file = directory.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    }
+    pids.join("pid")
+}
+
+#[tokio::test]
+async fn signal_during_the_first_start_ends_initdb_and_is_a_normal_stop() {
+    for command in ["serve", "demo"] {
+        let launch = Launch::private();
+        let programs = tempfile::tempdir().unwrap();
+        fs::set_permissions(programs.path(), Permissions::from_mode(0o755)).unwrap();
+        let pid_file = endless_initdb(programs.path());
+        let first = launch
+            .clone()
+            .with("PG_BIN_DIR", programs.path().to_str().unwrap());
+        let mut server = first
+            .command(&[command, "--listen", "127.0.0.1:0"])
+            .spawn()
+            .unwrap();
+        let initdb: i32 = eventually("initdb runs", || async {
+            fs::read_to_string(&pid_file).ok()?.trim().parse().ok()
+        })
+        .await;
+        kill(Pid::from_raw(server.id().cast_signed()), Signal::SIGTERM).unwrap();
+        let ended = tokio::task::spawn_blocking(move || server.wait())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(ended.code(), Some(0), "{command}");
+        assert_eq!(kill(Pid::from_raw(initdb), None), Err(Errno::ESRCH));
+        let left = launch.data_dir().join("postgres.initdb");
+        assert!(!left.exists(), "{command}");
+        if command == "serve" {
+            launch.start().await.stop().await;
+        }
     }
 }

@@ -64,7 +64,7 @@ impl Core {
         http: &Http,
         stop: &CancellationToken,
     ) -> Result<Self, ServerError> {
-        let database = unless_stopped(stop, Database::open(&settings.database)).await?;
+        let database = Database::open(&settings.database, stop).await?;
         // Not before: a start that fails for its settings prints its reason alone.
         info!(
             "listening on {}, opened {}; reading the event log",
