@@ -4,6 +4,7 @@
 mod clock;
 mod connections;
 mod crash;
+mod database_changes;
 mod databases;
 mod demo_day;
 mod due_work;
