@@ -21,6 +21,7 @@ mod notifications;
 mod order_quarantine;
 mod orders;
 mod oversell;
+mod patroni;
 mod pauses;
 mod payments;
 mod pooler;
