@@ -174,6 +174,16 @@ impl Pair {
         self.primary.end();
     }
 
+    /// Starts the primary again after [`Pair::kill_primary`], as its operator may after the standby
+    /// was promoted: it accepts writes, and knows nothing of the other one.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn revive_primary(&mut self) {
+        self.primary.launch(&self.installed);
+        self.primary.until_ready().await;
+    }
+
     /// Starts the standby unless it is running: it accepts reads, but not writes.
     ///
     /// # Panics
