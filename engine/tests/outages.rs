@@ -113,6 +113,41 @@ async fn requests_behind_a_silent_log_do_not_wait_for_a_second_attempt() {
     shop.node.submit(shop.hold("later", 1)).await.unwrap();
 }
 
+/// A database that is down fails the first attempt at once, and the next one waits for a server.
+#[tokio::test(start_paused = true)]
+async fn requests_are_rejected_while_an_attempt_at_a_failed_log_waits() {
+    let shop = Shop::open(5, 60).await;
+    shop.log.set_faults(Faults {
+        lost_appends: 1_000,
+        ..Faults::default()
+    });
+    let in_flight = shop.node.begin(shop.hold("flying", 1)).await;
+    settle().await;
+    shop.log.set_faults(Faults {
+        latency: Duration::from_secs(3_600),
+        ..Faults::default()
+    });
+    pass(100).await;
+    let behind = shop.node.begin(shop.hold("behind", 1)).await;
+    let before = Instant::now();
+    assert_eq!(
+        behind.await.unwrap().unwrap_err(),
+        CommandError::Unavailable
+    );
+    assert!(
+        before.elapsed() <= Duration::from_secs(1),
+        "of virtual time"
+    );
+    assert!(matches!(shop.node.handle.health(), Health::Away { .. }));
+    assert!(matches!(
+        in_flight.await.unwrap(),
+        Ok(_) | Err(CommandError::Undecided)
+    ));
+    pass(7_200_000).await;
+    assert_eq!(shop.kinds(), ["DropScheduled", "HoldPlaced"]);
+    assert_eq!(shop.node.handle.health(), Health::Live);
+}
+
 #[tokio::test(start_paused = true)]
 async fn full_queue_rejects_immediately_and_records_nothing() {
     let log = MemoryLog::default();

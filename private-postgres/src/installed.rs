@@ -8,16 +8,20 @@ use super::account::Account;
 use super::error::ClusterError;
 use super::programs::installed_bin_dirs;
 
-/// An installed PostgreSQL.
+/// An installed PostgreSQL, and the account that may run it: our own, or an unprivileged one when
+/// we are root.
 #[derive(Debug)]
-pub(crate) struct Installed {
+pub struct Installed {
     bin_dir: PathBuf,
     account: Account,
 }
 
 impl Installed {
     /// The best installation that has all of `programs`; `None` when this machine has none.
-    pub(crate) fn with(programs: &[&str]) -> Result<Option<Self>, ClusterError> {
+    ///
+    /// # Errors
+    /// [`ClusterError`] if no account may run it.
+    pub fn with(programs: &[&str]) -> Result<Option<Self>, ClusterError> {
         let account = Account::for_new_cluster()?;
         let configured = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
         let mut candidates = configured.into_iter().chain(installed_bin_dirs(&account));
@@ -34,8 +38,23 @@ impl Installed {
         self.account.command(self.bin_dir.join(program), directory)
     }
 
-    /// A directory that only the account can enter.
-    pub(crate) fn create_dir(&self, directory: &Path) -> Result<(), ClusterError> {
+    /// A command for another program, as the account, in `directory`.
+    #[must_use]
+    pub fn other_command(&self, program: &Path, directory: &Path) -> Command {
+        self.account.command(program, directory)
+    }
+
+    /// The directory of its programs.
+    #[must_use]
+    pub fn bin_dir(&self) -> &Path {
+        &self.bin_dir
+    }
+
+    /// Creates a directory that only the account can enter.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if it cannot be created.
+    pub fn create_dir(&self, directory: &Path) -> Result<(), ClusterError> {
         self.account.create_private_dir(directory)
     }
 }

@@ -55,7 +55,7 @@ use tracing::info;
 
 pub use self::error::ClusterError;
 #[cfg(feature = "testing")]
-pub(crate) use self::installed::Installed;
+pub use self::installed::Installed;
 pub use self::programs::{FoundBy, OLDEST_MAJOR, Origin, Source};
 pub use self::upgrade::{ClusterUpgrade, UpgradeStart};
 

@@ -7,6 +7,7 @@
 //! created there remain.
 
 pub mod replication;
+pub mod single;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -143,8 +144,12 @@ async fn start_private() -> Private {
     }
 }
 
-/// As root, the account that runs PostgreSQL must be able to enter it.
-fn temporary_directory() -> io::Result<PathBuf> {
+/// Creates a directory for servers. As root, the account that runs PostgreSQL must be able to enter
+/// it.
+///
+/// # Errors
+/// [`io::Error`] if it cannot be created.
+pub fn temporary_directory() -> io::Result<PathBuf> {
     let name = format!("holdfast-test-{}", Uuid::new_v4().simple());
     let directory = in_memory().unwrap_or_else(env::temp_dir).join(name);
     fs::create_dir(&directory)?;
@@ -192,7 +197,12 @@ while [ -e "$1/postgres/postmaster.pid" ] && [ "$seconds" -lt 30 ]; do sleep 1; 
 rm -rf "$1"
 "#;
 
-fn spawn_sweeper(script: &str, directory: &Path) -> io::Result<Child> {
+/// Starts a shell that outlives the test program and runs `script` with `directory` as `$1`. Its
+/// standard input ends with the program, or with the returned child.
+///
+/// # Errors
+/// [`io::Error`] if there is no shell.
+pub fn spawn_sweeper(script: &str, directory: &Path) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/bin/sh");
     command

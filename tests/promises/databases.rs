@@ -6,8 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{AUDITOR_KEY, App, Finished, Launch, Reply, eventually, fetch, key};
-use private_postgres::testing::replication::Pair;
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, Reply, eventually, fetch, key};
+use private_postgres::testing::replication::{Pair, until_count, waiting_for_standby};
 use private_postgres::testing::{TestDatabase, fresh_database, url_for};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -323,4 +323,69 @@ async fn of_several_hosts_the_primary_is_followed_and_required_standbys_are_miss
         .bearer_auth(AUDITOR_KEY);
     assert_eq!(fetch(head).await.status, 200);
     app.audit_verify().await;
+}
+
+/// Places a hold, by one request and its retries.
+async fn eventually_held(app: &App, drop: &str, buyer: &str) {
+    let (key, body) = (key(), json!({ "buyer_id": buyer }));
+    eventually("the hold is acknowledged", || async {
+        let reply = app.hold_with(drop, &key, &body).await;
+        if reply.status != 201 {
+            reply.problem(503, "unavailable");
+        }
+        (reply.status == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn former_primary_that_comes_back_is_not_used() {
+    let mut pair = Pair::start().await;
+    let database = pair.fresh_database().await;
+    let name = name_of(&database).await;
+    let standby = pair.on_standby(&database);
+    // The first primary is the first host.
+    let hosts = format!("{},{}", socket_of(&database), socket_of(&standby));
+    let url = format!("postgres://holdfast@localhost/{name}?host={hosts}&sslmode=disable");
+    let launch = Launch::on(database.clone()).with("DATABASE_URL", &url);
+    let app = launch.clone().start().await;
+    let drop = app.create_drop(100, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "ann").await;
+    pair.kill_primary();
+    pair.promote().await;
+    eventually_held(&app, &drop, "bob").await;
+
+    pair.revive_primary().await;
+    let mut former = pair.operator().await;
+    let mut present = PgConnection::connect(&standby.url).await.unwrap();
+    for round in 0..3 {
+        // Every session of the server is opened anew.
+        let end_sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        present.execute(end_sessions).await.unwrap();
+        eventually_held(&app, &drop, &format!("buyer-{round}")).await;
+        assert_eq!(erase(&app, &format!("nobody-{round}")).await.status, 204);
+        eventually("the server is ready", || async {
+            (app.get("/health/ready").await.status == 200).then_some(())
+        })
+        .await;
+        let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'");
+        until_count(&mut former, &sessions, |sessions| sessions == 0).await;
+    }
+    assert_eq!(app.stderr().matches("the database's primary is").count(), 2);
+
+    // The documented limit: a server that is started now finds the former primary first. It waits,
+    // because no standby follows that one, and acknowledges nothing.
+    let mut misled = launch.command(&SERVE);
+    let mut misled = misled.env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).spawn().unwrap();
+    let waiting = waiting_for_standby(&database);
+    until_count(&mut former, &waiting, |waiting| waiting > 0).await;
+    assert!(misled.try_wait().unwrap().is_none());
+    misled.kill().unwrap();
+    let output = misled.wait_with_output().unwrap();
+    assert!(output.stdout.is_empty(), "it does not listen: {output:?}");
+    assert_eq!(app.stock(&drop).await, [100, 95, 5, 0]);
+    let on_present = Launch::on(standby);
+    let verified = on_present.run(&["audit", "verify"]).await;
+    assert_eq!(verified.code, Some(0), "{verified:?}");
 }

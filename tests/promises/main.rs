@@ -4,6 +4,7 @@
 mod clock;
 mod connections;
 mod crash;
+mod database_changes;
 mod databases;
 mod demo_day;
 mod due_work;
@@ -20,6 +21,7 @@ mod notifications;
 mod order_quarantine;
 mod orders;
 mod oversell;
+mod patroni;
 mod pauses;
 mod payments;
 mod pooler;

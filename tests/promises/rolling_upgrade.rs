@@ -5,12 +5,15 @@
 //! variable that exists only in test builds. The code is otherwise the same, so both releases run
 //! together for the price of one build.
 
-use harness::{App, Launch, eventually, fetch};
+use std::io::{BufRead, BufReader};
+
+use harness::{ADMIN_KEY, App, Launch, eventually, fetch};
 use infrastructure::codec::HIDDEN_VARIABLE;
 use private_postgres::testing::fresh_database;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::Executor;
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+use tokio::task::spawn_blocking;
 
 const HIDDEN: &str = "StockAdjusted 1.0";
 
@@ -116,4 +119,97 @@ async fn later_release_on_an_unmigrated_database_stops_only_itself() {
     let later = later.restart().await;
     later.adjust(&drop, 5).await.ok(201);
     later.audit_verify().await;
+}
+
+/// Undoes `migrations/0027_appends.sql`, as far as it would fail a second time.
+const BEFORE_APPENDS: [&str; 5] = [
+    "DROP FUNCTION require_standbys(integer, boolean)",
+    "DROP TRIGGER refuse_second_head ON log_head",
+    "DROP FUNCTION refuse_second_head()",
+    "ALTER TABLE log_head ADD PRIMARY KEY (only_row)",
+    "DELETE FROM _sqlx_migrations WHERE version = 27",
+];
+
+/// Sessions that wait for a lock on the head, because of a migration: it, and the appends behind
+/// it.
+async fn migrating(pool: &PgPool) -> i64 {
+    let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'log_head'::regclass
+         AND mode = 'AccessExclusiveLock' AND NOT granted";
+    let waiting = sqlx::query_scalar(sql).fetch_one(pool).await;
+    waiting.expect("the database responds")
+}
+
+#[tokio::test]
+async fn migration_gives_way_to_a_long_dump_and_to_sales() {
+    let database = fresh_database().await;
+    let app = Launch::on(database.clone()).start().await;
+    let drop = app.create_drop(500, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "before").await;
+    let mut operator = PgConnection::connect(&database.url).await.unwrap();
+    let mut undone = operator.begin().await.unwrap();
+    for statement in BEFORE_APPENDS {
+        undone.execute(statement).await.unwrap();
+    }
+    undone.commit().await.unwrap();
+    // A dump: one snapshot, and a lock on every table until its end.
+    let mut dump = operator.begin().await.unwrap();
+    dump.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        .await
+        .unwrap();
+    dump.execute("LOCK TABLE log_head, events IN ACCESS SHARE MODE")
+        .await
+        .unwrap();
+
+    // A server of the later release starts.
+    let launch = Launch::on(database.clone());
+    let mut later = launch.command(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut later = later.env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).spawn().unwrap();
+    let stdout = later.stdout.take().unwrap();
+    let mut stderr = BufReader::new(later.stderr.take().unwrap());
+    let said = spawn_blocking(move || {
+        let mut all = String::new();
+        while !all.contains("a migration waits for another session") {
+            assert!(stderr.read_line(&mut all).unwrap() > 0, "it waits: {all}");
+        }
+        stderr
+    });
+    let _stderr = said.await.unwrap();
+    for attempt in 0..2 {
+        eventually("the migration gives way", || async {
+            (migrating(&database.pool).await == 0).then_some(())
+        })
+        .await;
+        app.held(&drop, &format!("meanwhile-{attempt}")).await;
+        eventually("it tries again", || async {
+            (migrating(&database.pool).await > 0).then_some(())
+        })
+        .await;
+        // Behind it, for as long as it waits, and not until the end of the dump.
+        app.held(&drop, &format!("behind-{attempt}")).await;
+    }
+    let version = "SELECT count(*) FROM _sqlx_migrations WHERE version = 27";
+    let applied: i64 = sqlx::query_scalar(version)
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(applied, 0);
+    assert!(later.try_wait().unwrap().is_none(), "it is starting");
+
+    dump.commit().await.unwrap();
+    let address = spawn_blocking(move || {
+        let mut lines = BufReader::new(stdout).lines();
+        lines.next().unwrap().unwrap()
+    });
+    let address = address.await.unwrap();
+    assert!(address.starts_with("listening on http"), "{address}");
+    let applied: i64 = sqlx::query_scalar(version)
+        .fetch_one(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!(applied, 1, "the migration is complete");
+    assert_eq!(app.stock(&drop).await, [500, 495, 5, 0]);
+    app.held(&drop, "after").await;
+    app.audit_verify().await;
+    later.kill().unwrap();
+    later.wait().unwrap();
 }

@@ -4,6 +4,7 @@
 //! Promise: no caller gets an outcome that is not known, and no caller waits for an unreachable
 //! log.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use domain::values::Position;
@@ -11,7 +12,7 @@ use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, append_or_confirm};
 use infrastructure::ports::{Clock, Ids, Observer};
 use infrastructure::unwritable::Unwritable;
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::{Engine, EngineError};
@@ -20,7 +21,7 @@ use crate::handle::Health;
 
 /// Attempts to resolve an unknown outcome before the requests queued behind it are rejected.
 const ATTEMPTS_BEFORE_REJECTING: u32 = 2;
-/// If the log took this long to fail, queued requests are rejected before the next attempt.
+/// If the log has not responded for this long, queued requests are rejected during an attempt.
 const SLOW_FAILURE: Duration = Duration::from_secs(1);
 /// During shutdown, attempts to resolve an unknown outcome; together they take about a third of a
 /// second.
@@ -34,18 +35,15 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         &mut self,
         draft: Draft,
         batch: &Batch,
-        cause: Box<dyn std::error::Error + Send + Sync>,
+        mut cause: Box<dyn std::error::Error + Send + Sync>,
     ) -> Result<(), EngineError> {
         warn!(
             error = &*cause as &dyn std::error::Error,
             "the outcome of an append is unknown; appending the same batch again"
         );
-        if self.sent_at.elapsed() >= SLOW_FAILURE {
-            self.refuse_waiting(&*cause);
-        }
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            match append_or_confirm(&self.log, batch).await {
+            match self.append_again(batch, &*cause).await {
                 Ok(()) => {
                     self.become_live();
                     self.commit(draft, batch);
@@ -73,10 +71,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 {
                     return Err(EngineError::LeftUnknown(cause));
                 }
-                Err(AppendError::Unknown(cause)) if attempt >= ATTEMPTS_BEFORE_REJECTING => {
-                    self.refuse_waiting(&*cause);
+                Err(AppendError::Unknown(again)) => {
+                    cause = again;
+                    if attempt >= ATTEMPTS_BEFORE_REJECTING {
+                        self.refuse_waiting(&*cause);
+                    }
                 }
-                Err(AppendError::Unknown(_)) => {}
             }
             tokio::select! {
                 biased;
@@ -86,6 +86,26 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(())
+    }
+
+    /// Appends `batch` again. If the log has not responded for a second, requests are rejected
+    /// meanwhile: while no server accepts connections, an attempt takes as long as the log's
+    /// timeout.
+    async fn append_again(
+        &mut self,
+        batch: &Batch,
+        cause: &(dyn std::error::Error + Send + Sync + 'static),
+    ) -> Result<(), AppendError> {
+        let log = self.log.clone();
+        let mut appending = pin!(append_or_confirm(&log, batch));
+        tokio::select! {
+            biased;
+            outcome = &mut appending => outcome,
+            () = sleep_until(self.sent_at + SLOW_FAILURE) => {
+                self.refuse_waiting(cause);
+                appending.await
+            }
+        }
     }
 
     /// The log is unreachable or refused, and nothing is in flight: no queued request was recorded.

@@ -1,14 +1,18 @@
 //! The address of a database: one host or several, as libpq reads them.
 //!
 //! Promise: of several hosts the first in order that is of the wanted kind is used, and the error
-//! names each host that is not. Start-up parameters that poolers refuse are not sent.
+//! names each host that is not. Start-up parameters that poolers refuse are not sent. A password
+//! that is not in the address is read from the password file again for each search.
 //! Limit: a host name with several addresses counts as one host.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -25,7 +29,16 @@ const SCHEMES: [&str; 2] = ["postgres", "postgresql"];
 #[derive(Debug, Clone)]
 pub struct Address {
     hosts: Arc<[PgConnectOptions]>,
+    password_file: Option<PasswordFile>,
     target: TargetSession,
+}
+
+/// A file that has the password, in libpq's format.
+#[derive(Debug, Clone)]
+struct PasswordFile {
+    path: PathBuf,
+    /// The address of each host, without a password.
+    urls: Arc<[String]>,
 }
 
 /// The kind of server that a session needs, as libpq's `target_session_attrs`.
@@ -115,6 +128,7 @@ impl From<PgConnectOptions> for Address {
     fn from(options: PgConnectOptions) -> Self {
         Self {
             hosts: [plain(options)].into(),
+            password_file: None,
             target: TargetSession::Any,
         }
     }
@@ -151,7 +165,7 @@ impl Address {
         };
         let mut query = Query::parse(query)?;
         let hosts = query.replace_hosts(hosts)?;
-        let parse = |host: &String| {
+        let of_host = |host: &String| {
             let parameters = query.with(host);
             let shown = if host.starts_with('?') {
                 "localhost"
@@ -159,14 +173,46 @@ impl Address {
                 host
             };
             format!("{scheme}://{user}{shown}{path}{parameters}")
-                .parse()
-                .map(plain)
-                .map_err(|_| AddressError::Malformed)
         };
+        let urls: Vec<String> = hosts.iter().map(of_host).collect();
+        let has_password = user.contains(':') || query.has_password();
+        let has_password = has_password || env::var_os("PGPASSWORD").is_some();
+        let path = password_file().filter(|_| !has_password);
         Ok(Self {
-            hosts: hosts.iter().map(parse).collect::<Result<_, _>>()?,
+            hosts: urls
+                .iter()
+                .map(|url| options(url))
+                .collect::<Result<_, _>>()?,
+            password_file: path.map(|path| PasswordFile {
+                path,
+                urls: urls.into(),
+            }),
             target: query.target,
         })
+    }
+
+    /// Reports whether the password is in a file, which may change.
+    pub(super) const fn has_password_file(&self) -> bool {
+        self.password_file.is_some()
+    }
+
+    /// Returns when the password file was changed.
+    pub(super) fn password_changed_at(&self) -> Option<SystemTime> {
+        let file = self.password_file.as_ref()?;
+        fs::metadata(&file.path).ok()?.modified().ok()
+    }
+
+    /// Returns the hosts, with the password that the password file has at present.
+    fn hosts(&self) -> Vec<PgConnectOptions> {
+        let file = self.password_file.as_ref();
+        let read = |file: &PasswordFile| file.urls.iter().map(|url| options(url).ok()).collect();
+        file.and_then(read).unwrap_or_else(|| self.hosts.to_vec())
+    }
+
+    /// Returns `present` with the password that the password file has at present.
+    pub(super) fn with_password(&self, present: &PgConnectOptions) -> Option<PgConnectOptions> {
+        let name = name_of(present);
+        self.hosts().into_iter().find(|host| name_of(host) == name)
     }
 
     /// Reports whether there is more than one host.
@@ -196,7 +242,7 @@ impl Address {
     /// # Errors
     /// [`sqlx::Error`] that names each host, if none is of that kind.
     pub async fn find(&self) -> Result<PgConnectOptions, sqlx::Error> {
-        if let [only] = &self.hosts[..]
+        if let [only] = &self.hosts()[..]
             && matches!(self.target, TargetSession::Any | TargetSession::ReadWrite)
         {
             // The caller that connects checks it.
@@ -215,6 +261,9 @@ impl Address {
         &self,
         present: &PgConnectOptions,
     ) -> Result<PgConnectOptions, sqlx::Error> {
+        let present = &self
+            .with_password(present)
+            .unwrap_or_else(|| present.clone());
         let probed = within(HOST_TIMEOUT, probe(present)).await;
         match probed.map(|state| self.target.objection(state)) {
             Ok(None) => Ok(present.clone()),
@@ -224,7 +273,7 @@ impl Address {
 
     async fn first(&self, target: TargetSession) -> Result<PgConnectOptions, sqlx::Error> {
         let mut objections = vec![];
-        for host in &*self.hosts {
+        for host in &self.hosts() {
             let objection = match within(HOST_TIMEOUT, probe(host)).await {
                 Ok(state) => match target.objection(state) {
                     None => return Ok(host.clone()),
@@ -258,6 +307,25 @@ pub(super) fn name_of(host: &PgConnectOptions) -> String {
     }
 }
 
+/// The file that libpq reads passwords from, if there is one.
+fn password_file() -> Option<PathBuf> {
+    let named = env::var_os("PGPASSFILE").map(PathBuf::from);
+    let default = || Some(env::home_dir()?.join(".pgpass"));
+    named.or_else(default).filter(|path| path.is_file())
+}
+
+/// Parses the address of one host. `SSL_CERT_FILE` names certificate authorities, as for other
+/// connections of the program, unless the address or `PGSSLROOTCERT` does.
+fn options(url: &str) -> Result<PgConnectOptions, AddressError> {
+    let options: PgConnectOptions = url.parse().map_err(|_| AddressError::Malformed)?;
+    let options = plain(options);
+    let is_named = url.contains("sslrootcert=") || env::var_os("PGSSLROOTCERT").is_some();
+    Ok(match env::var_os("SSL_CERT_FILE") {
+        Some(file) if !is_named && !file.is_empty() => options.ssl_root_cert(Path::new(&file)),
+        _ => options,
+    })
+}
+
 /// Without `extra_float_digits`, which only concerns servers before PostgreSQL 12, and which
 /// PgBouncer refuses.
 fn plain(options: PgConnectOptions) -> PgConnectOptions {
@@ -288,6 +356,10 @@ impl Query {
             }
         }
         Ok(query)
+    }
+
+    fn has_password(&self) -> bool {
+        self.others.iter().any(|pair| pair.starts_with("password="))
     }
 
     /// Returns each host with its port, from the parameters or else from the `authority`. One that

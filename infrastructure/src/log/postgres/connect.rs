@@ -7,10 +7,11 @@
 //! platform can detect that).
 
 use std::ops::Deref;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{Connection, Executor, Row};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -32,6 +33,16 @@ const OPEN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Between two attempts to find the primary among several hosts.
 const FIND_AGAIN: Duration = Duration::from_millis(250);
+
+/// Between two looks at a password file. Connections are replaced half an hour after they were
+/// opened, or after a failure.
+const LOOK_AT_PASSWORD: Duration = Duration::from_secs(2);
+
+/// How long a commit may take before a record is written to make the standby respond.
+const NUDGE_AFTER: Duration = Duration::from_millis(500);
+
+/// A record in the write-ahead log without a transaction: nothing waits for its commit.
+const NUDGE: &str = "SELECT pg_logical_emit_message(false, 'holdfast', '')";
 
 /// The least version of PostgreSQL, as `server_version_num`.
 const LEAST_VERSION: i32 = 150_000;
@@ -81,19 +92,41 @@ impl LogPool {
         self.address.is_some()
     }
 
-    /// Follows the primary among several hosts, until the pool is closed: after each failure the
-    /// next connections lead to the host that accepts writes by then.
-    async fn follow_primary(self, address: Address) {
+    /// Follows the database, until the pool is closed. Of several hosts, after each failure the
+    /// next connections lead to the one that accepts writes by then; a password file is read again.
+    async fn follow(self, address: Address) {
         let mut failures = self.last_failure.follow();
         let closed = self.connections.close_event();
+        let has_several_hosts = address.has_several_hosts();
+        let has_password_file = address.has_password_file();
+        // It may have changed since the address was read.
+        let mut password = None;
         let following = async {
-            while failures.changed().await.is_ok() {
-                match address.find_again(&self.connect_options()).await {
-                    Ok(found) => self.lead_to(found),
-                    // Nothing reports that a host can be used again.
-                    Err(_) => failures.mark_changed(),
+            loop {
+                tokio::select! {
+                    changed = failures.changed(), if has_several_hosts => {
+                        if changed.is_err() {
+                            return;
+                        }
+                        match address.find_again(&self.connect_options()).await {
+                            Ok(found) => self.lead_to(found),
+                            // Nothing reports that a host can be used again.
+                            Err(_) => failures.mark_changed(),
+                        }
+                        sleep(FIND_AGAIN).await;
+                    }
+                    () = sleep(LOOK_AT_PASSWORD), if has_password_file => {
+                        let changed = address.password_changed_at();
+                        if changed == password {
+                            continue;
+                        }
+                        password = changed;
+                        let present = self.connect_options();
+                        if let Some(options) = address.with_password(&present) {
+                            self.connections.set_connect_options(options);
+                        }
+                    }
                 }
-                sleep(FIND_AGAIN).await;
             }
         };
         tokio::select! {
@@ -102,12 +135,47 @@ impl LogPool {
         }
     }
 
+    /// Completes `commit`. While it waits, records are written by another session.
+    ///
+    /// A commit is released by the next message of a standby. If `synchronous_standby_names`
+    /// changes at that moment, as after a failover, the message releases nothing, and the next one
+    /// comes when there is more to store, or after 10 s (`wal_receiver_status_interval`). Every
+    /// other append waits behind this one, so nothing else would write.
+    pub(super) async fn nudging<T>(&self, commit: impl Future<Output = T>) -> T {
+        let mut commit = pin!(commit);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut commit => return outcome,
+                () = sleep(NUDGE_AFTER) => {}
+            }
+            // A task: a statement that is given up would leave its session in an unknown state.
+            let nudge = tokio::spawn(self.clone().nudge());
+            tokio::select! {
+                biased;
+                outcome = &mut commit => return outcome,
+                _ = nudge => {}
+            }
+        }
+    }
+
+    async fn nudge(self) {
+        let Ok(mut session) = self.connections.acquire().await else {
+            return;
+        };
+        let written = within(PING_TIMEOUT, session.execute(NUDGE)).await;
+        if written.is_err() {
+            session.close_on_drop();
+        }
+    }
+
     fn lead_to(&self, found: PgConnectOptions) {
         let (before, after) = (name_of(&self.connect_options()), name_of(&found));
         if before != after {
             info!("the database's primary is {after} now, not {before}");
-            self.connections.set_connect_options(found);
         }
+        // Also of the same host: the password may be another one.
+        self.connections.set_connect_options(found);
     }
 }
 
@@ -167,7 +235,8 @@ SELECT current_setting('server_version_num')::integer, r.rolsuper, r.rolconnlimi
 /// [`sqlx::Error`] when there is none; with an [`Unfit`] inside if it is too old.
 pub async fn examine(address: &Address) -> Result<ConnectionLimit, sqlx::Error> {
     let options = address.find().await?;
-    let mut connection = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await?;
+    let connected = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await;
+    let mut connection = connected.map_err(|error| name_checked(&options, error))?;
     let examining = async {
         // It may be a pooler's: settings of the session would stay there.
         let mut transaction = connection.begin().await?;
@@ -189,6 +258,20 @@ pub async fn examine(address: &Address) -> Result<ConnectionLimit, sqlx::Error> 
     let limit = within(APPEND_TIMEOUT, examining).await?;
     connection.close().await?;
     Ok(limit)
+}
+
+/// Explains a certificate that `verify-ca` refuses: libpq does not compare names then; the library
+/// in use does.
+fn name_checked(options: &PgConnectOptions, error: sqlx::Error) -> sqlx::Error {
+    let is_verify_ca = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa);
+    if !is_verify_ca || !error.to_string().contains("not valid for name") {
+        return error;
+    }
+    Unfit::error(format!(
+        "the certificate of the database server is for another name than {}, and \
+         sslmode=verify-ca compares names here, other than in libpq: connect by a name that it has",
+        options.get_host()
+    ))
 }
 
 fn limit_in(row: &sqlx::postgres::PgRow) -> Result<ConnectionLimit, sqlx::Error> {
@@ -404,8 +487,8 @@ async fn primary(
         address: Some(address.clone()),
         standbys: 0,
     };
-    if address.has_several_hosts() {
-        tokio::spawn(pool.clone().follow_primary(address));
+    if address.has_several_hosts() || address.has_password_file() {
+        tokio::spawn(pool.clone().follow(address));
     }
     Ok(pool)
 }
