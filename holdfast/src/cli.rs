@@ -275,7 +275,7 @@ fn exit<E: std::error::Error + 'static>(outcome: Result<(), E>) -> ExitCode {
 }
 
 /// The exit code of a command whose error may be one of its settings.
-fn ended<E: std::error::Error + 'static>(
+pub(crate) fn ended<E: std::error::Error + 'static>(
     outcome: Result<(), E>,
     is_of_settings: impl FnOnce(&E) -> bool,
 ) -> ExitCode {

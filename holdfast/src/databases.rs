@@ -11,9 +11,11 @@ use audit::AuditError;
 use clap::{Args, Subcommand};
 use database::copy::{Copied, copy};
 use database::upgrade::{Upgrade, Upgrading};
-use database::{Database, DatabaseError, DatabaseSettings, fail};
+use database::{Database, DatabaseError, DatabaseSettings};
 use terminal::print_line;
 use tracing::{info, warn};
+
+use crate::cli::ended;
 
 /// Arguments of `holdfast database`.
 #[derive(Debug, Args)]
@@ -86,13 +88,24 @@ enum Failure {
     Output(#[from] std::io::Error),
 }
 
-/// Runs the command. Exit code 0: done; 1: it failed, or the copy does not verify.
+impl Failure {
+    const fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_of_settings(),
+            Self::NoTarget => true,
+            Self::Audit(_) | Self::Output(_) => false,
+        }
+    }
+}
+
+/// Runs the command. Exit code 0: done; 1: it failed, or the copy does not verify; 2: a setting
+/// cannot be used.
 pub async fn run(args: DatabaseArgs) -> ExitCode {
     let outcome = match args.command {
         DatabaseCommand::Upgrade(args) => upgrade(args).await,
         DatabaseCommand::Copy(args) => copied(&args).await,
     };
-    outcome.unwrap_or_else(|error| fail(&error))
+    outcome.unwrap_or_else(|error| ended(Err(error), Failure::is_of_settings))
 }
 
 async fn upgrade(args: UpgradeArgs) -> Result<ExitCode, Failure> {
