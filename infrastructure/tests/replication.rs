@@ -121,6 +121,27 @@ async fn pair() -> (Pair, LogPool, PgConnection) {
     (pair, pool, observer)
 }
 
+/// The standby reports that it has stored the commit while it does not count, as when a cluster
+/// manager changes the names of standbys after a failover. It has nothing more to report.
+#[tokio::test]
+async fn commit_whose_release_was_missed_is_completed() {
+    let (pair, pool, mut observer) = pair().await;
+    // Its timeout is shorter than the 15 s after which the primary writes a record by itself.
+    let log = PostgresLog::new(pool.clone());
+    let batch = one(log.head().await.unwrap(), "a", 2);
+    pair.set_standby_names("another").await;
+    let counts = "SELECT count(*) FROM pg_stat_replication WHERE sync_state <> 'async'";
+    until_count(&mut observer, counts, |counts| counts == 0).await;
+    let appending = tokio::spawn(async move { log.append(&batch).await });
+    until_count(&mut observer, STUCK, |stuck| stuck == 1).await;
+    let stored =
+        "SELECT count(*) FROM pg_stat_replication WHERE flush_lsn >= pg_current_wal_flush_lsn()";
+    until_count(&mut observer, stored, |stored| stored == 1).await;
+    assert!(!appending.is_finished(), "no standby counts");
+    pair.set_standby_names("*").await;
+    appending.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn log_without_its_standby_acknowledges_nothing() {
     let (mut pair, pool, mut observer) = pair().await;

@@ -363,11 +363,11 @@ impl Drop for Patroni {
             drop(sweeper.stdin.take());
             let _ended = sweeper.wait();
         }
-        let patronis = self
+        let processes = self
             .members
             .iter_mut()
             .filter_map(|one| one.process.as_mut());
-        for child in patronis.chain([&mut self.etcd]) {
+        for child in processes.chain([&mut self.etcd]) {
             let _ended = child.wait();
         }
         debug_assert!(!self.directory.exists(), "the directory is removed");

@@ -135,16 +135,15 @@ impl Load {
         .await;
     }
 
-    /// The time from `since` to the end of the longest time without an acknowledgement.
-    fn first_answer(&self, since: Instant) -> Duration {
+    /// The times of acknowledgements from `since` on.
+    fn answers(&self, since: Instant) -> Vec<Duration> {
         let holds = self.holds.lock().unwrap();
-        let mut times: Vec<Instant> = holds.iter().map(|one| one.at).collect();
+        let times = holds.iter().map(|one| one.at);
+        let mut times: Vec<Duration> = times
+            .filter_map(|at| at.checked_duration_since(since))
+            .collect();
         times.sort();
-        // The last one before it, and all after it.
-        let first = times.partition_point(|at| *at < since).saturating_sub(1);
-        let gaps = times[first..].windows(2);
-        let longest = gaps.max_by_key(|gap| gap[1] - gap[0]).unwrap();
-        longest[1].saturating_duration_since(since)
+        times
     }
 }
 
@@ -192,13 +191,27 @@ async fn until_ready(apps: &[App]) {
     }
 }
 
-/// A failover as the clients saw it.
+/// A failover as the clients saw it, in time since the end of the former leader.
 struct Outage {
     patroni: Promotion,
     first_answer: Duration,
+    /// The longest time without an answer after the first one.
+    pause: Duration,
 }
 
 impl Outage {
+    fn of(patroni: Promotion, answers: &[Duration]) -> Self {
+        // Answers that were on their way at the kill come before.
+        let first = answers.partition_point(|at| *at < patroni.promoted);
+        let after = &answers[first..];
+        let pauses = after.windows(2).map(|pair| pair[1] - pair[0]);
+        Self {
+            patroni,
+            first_answer: after[0],
+            pause: pauses.max().unwrap_or_default(),
+        }
+    }
+
     fn after_patroni(&self) -> Duration {
         self.first_answer.saturating_sub(self.patroni.promoted)
     }
@@ -210,8 +223,8 @@ impl Outage {
         } = self.patroni;
         println!(
             "{what}: Patroni's leader after {promoted:.2?}, its first commit after {committed:.2?}, \
-             first answer after {:.2?}",
-            self.first_answer
+             first answer after {:.2?}, then no pause longer than {:.2?}",
+            self.first_answer, self.pause
         );
     }
 }
@@ -280,12 +293,13 @@ async fn leader_killed_under_load_loses_nothing_and_needs_no_restart() {
         let patroni = cluster.promotion(killed, killed_at).await;
         cluster.revive(killed);
         load.continues(50).await;
-        let first_answer = load.first_answer(killed_at);
-        let outage = Outage {
-            patroni,
-            first_answer,
-        };
+        let outage = Outage::of(patroni, &load.answers(killed_at));
         outage.print(&format!("kill {failover}"));
+        if outage.after_patroni().max(outage.pause) > Duration::from_secs(2) {
+            for app in &apps {
+                eprintln!("--- standard error of a server ---\n{}---", app.stderr());
+            }
+        }
         outages.push(outage);
         for app in &apps {
             load.assert_answered_from_history(app, killed_at).await;
@@ -303,12 +317,7 @@ async fn leader_killed_under_load_loses_nothing_and_needs_no_restart() {
     let former = cluster.switch_over().await;
     let patroni = cluster.promotion(former, switched_at).await;
     load.continues(50).await;
-    let first_answer = load.first_answer(switched_at);
-    let outage = Outage {
-        patroni,
-        first_answer,
-    };
-    outage.print("switchover");
+    Outage::of(patroni, &load.answers(switched_at)).print("switchover");
     load.assert_answered_from_history(&apps[0], switched_at)
         .await;
     until_ready(&apps).await;
@@ -324,13 +333,14 @@ async fn leader_killed_under_load_loses_nothing_and_needs_no_restart() {
     buyers.join_all().await;
     let reasons = readiness.await.unwrap();
     assert!(!reasons.is_empty(), "the server was not ready meanwhile");
-    let (holds, purchases) = (holds.lock().unwrap(), purchases.lock().unwrap());
+    let holds = holds.lock().unwrap().clone();
+    let purchases = purchases.lock().unwrap().clone();
     for app in &apps {
         let ledger = app.ledger().await;
-        for one in &*holds {
+        for one in &holds {
             assert!(ledger.has_hold(&one.hold), "{} was acknowledged", one.hold);
         }
-        for hold in &*purchases {
+        for hold in &purchases {
             assert_eq!(ledger.end_of(hold), Some("PurchaseConfirmed"), "{hold}");
         }
         assert_eq!(ledger.count(&drop, "HoldPlaced"), holds.len());
@@ -355,6 +365,7 @@ async fn leader_killed_under_load_loses_nothing_and_needs_no_restart() {
         print_percentiles(&outages, "Patroni's commit", |one| one.patroni.committed);
         print_percentiles(&outages, "first answer", |one| one.first_answer);
         print_percentiles(&outages, "after Patroni", Outage::after_patroni);
+        print_percentiles(&outages, "pause", |one| one.pause);
     }
     for app in apps {
         app.stop().await;

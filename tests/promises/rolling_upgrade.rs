@@ -135,7 +135,8 @@ const BEFORE_APPENDS: [&str; 5] = [
 async fn migrating(pool: &PgPool) -> i64 {
     let sql = "SELECT count(*) FROM pg_locks WHERE relation = 'log_head'::regclass
          AND mode = 'AccessExclusiveLock' AND NOT granted";
-    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+    let waiting = sqlx::query_scalar(sql).fetch_one(pool).await;
+    waiting.expect("the database responds")
 }
 
 #[tokio::test]

@@ -305,7 +305,8 @@ impl EventLog for PostgresLog {
             }
             Ok(appended)
         };
-        let outcome = self.in_time(self.writer.notices.unwarned(appending)).await;
+        let appending = self.writer.notices.unwarned(appending);
+        let outcome = self.in_time(self.readers.nudging(appending)).await;
         let is_locked = outcome.as_ref().is_err_and(is_lock_timeout);
         let outcome = outcome.map_err(append_error);
         if is_locked || !matches!(outcome, Err(AppendError::Unknown(_))) {
@@ -375,7 +376,9 @@ impl PostgresTurn {
             self.connection.execute("COMMIT").await?;
             standbys::required(&mut self.connection, &self.readers).await
         };
-        let committing = self.writer.notices.unwarned(committing);
+        let committing = self
+            .readers
+            .nudging(self.writer.notices.unwarned(committing));
         self.readers
             .last_failure
             .within(self.writer.timeout, committing)
@@ -412,7 +415,9 @@ impl Turn for PostgresTurn {
             }
             Ok(appended)
         };
-        let appending = self.writer.notices.unwarned(appending);
+        let appending = self
+            .readers
+            .nudging(self.writer.notices.unwarned(appending));
         let last_failure = &self.readers.last_failure;
         let outcome = last_failure.within(self.writer.timeout, appending).await;
         let outcome = outcome.map_err(append_error);

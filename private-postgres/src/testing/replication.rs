@@ -5,6 +5,8 @@
 //! Limit: needs an installed PostgreSQL with `pg_basebackup`, which the bundled one lacks. `fsync`
 //! is off: servers crash in these tests, the machine does not.
 
+use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -26,6 +28,12 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two checks of an awaited state.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
+/// It waits for no standby once it is promoted, and reports only what it has stored.
+const STANDBY_SETTINGS: [&str; 2] = [
+    "synchronous_standby_names=",
+    "wal_receiver_status_interval=600s",
+];
+
 /// Ends both servers when the test program has ended.
 const SWEEP: &str = r#"
 read -r never
@@ -46,8 +54,7 @@ pub struct Pair {
 #[derive(Debug)]
 struct Server {
     home: PathBuf,
-    /// The setting `synchronous_standby_names`.
-    standby_names: &'static str,
+    own_settings: &'static [&'static str],
     process: Option<Child>,
 }
 
@@ -63,18 +70,18 @@ impl Pair {
             .expect("an installed PostgreSQL with pg_basebackup (Debian: postgresql)");
         let directory = temporary_directory().expect("the temporary directory is writable");
         let sweeper = spawn_sweeper(SWEEP, &directory).expect("a shell is available");
-        let server = |name: &str, standby_names| {
+        let server = |name: &str, own_settings| {
             let home = directory.join(name);
             installed.create_dir(&home).expect("it can be created");
             Server {
                 home,
-                standby_names,
+                own_settings,
                 process: None,
             }
         };
         let mut pair = Self {
-            primary: server("primary", "*"),
-            standby: server("standby", ""),
+            primary: server("primary", &[]),
+            standby: server("standby", &STANDBY_SETTINGS),
             installed,
             _sweeper: sweeper,
         };
@@ -84,6 +91,11 @@ impl Pair {
             .args(["--username", USER, "--pgdata"])
             .arg(pair.primary.data());
         finish(initdb);
+        // In the file, so that it can be changed later.
+        let file = pair.primary.data().join("postgresql.conf");
+        let file = fs::OpenOptions::new().append(true).open(file);
+        let mut file = file.expect("initdb has written it");
+        writeln!(file, "synchronous_standby_names = '*'").expect("it can be written");
         pair.primary.launch(&pair.installed);
         pair.primary.until_ready().await;
         let source = format!(
@@ -121,6 +133,23 @@ impl Pair {
     pub async fn operator(&self) -> PgConnection {
         let options = options(&self.primary.url("postgres"));
         options.connect().await.expect("the primary responds")
+    }
+
+    /// Sets `synchronous_standby_names` of the primary, and returns once it is in force.
+    ///
+    /// # Panics
+    /// When the primary does not respond.
+    pub async fn set_standby_names(&self, names: &str) {
+        let mut operator = self.operator().await;
+        let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+        for statement in [set.as_str(), "SELECT pg_reload_conf()"] {
+            let done = operator.execute(statement).await;
+            done.expect("the primary changes a setting");
+        }
+        let in_force = format!(
+            "SELECT count(*) FROM pg_settings WHERE name = 'synchronous_standby_names' AND setting = '{names}'"
+        );
+        until_count(&mut operator, &in_force, |count| count == 1).await;
     }
 
     /// Ends the standby immediately.
@@ -250,8 +279,11 @@ impl Server {
             setting("wal_level", "logical"),
             setting("wal_keep_size", "256MB"),
             setting("wal_retrieve_retry_interval", "100ms"),
-            setting("synchronous_standby_names", self.standby_names),
-        ] {
+        ]
+        .iter()
+        .map(String::as_str)
+        .chain(self.own_settings.iter().copied())
+        {
             command.arg("-c").arg(setting);
         }
         command.stdout(Stdio::null()).stderr(Stdio::null());

@@ -7,6 +7,7 @@
 //! platform can detect that).
 
 use std::ops::Deref;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -36,6 +37,12 @@ const FIND_AGAIN: Duration = Duration::from_millis(250);
 /// Between two looks at a password file. Connections are replaced half an hour after they were
 /// opened, or after a failure.
 const LOOK_AT_PASSWORD: Duration = Duration::from_secs(2);
+
+/// How long a commit may take before a record is written to make the standby respond.
+const NUDGE_AFTER: Duration = Duration::from_millis(500);
+
+/// A record in the write-ahead log without a transaction: nothing waits for its commit.
+const NUDGE: &str = "SELECT pg_logical_emit_message(false, 'holdfast', '')";
 
 /// The least version of PostgreSQL, as `server_version_num`.
 const LEAST_VERSION: i32 = 150_000;
@@ -125,6 +132,41 @@ impl LogPool {
         tokio::select! {
             () = closed => {}
             () = following => {}
+        }
+    }
+
+    /// Completes `commit`. While it waits, records are written by another session.
+    ///
+    /// A commit is released by the next message of a standby. If `synchronous_standby_names` changes
+    /// at the moment of its message, as after a failover, that one releases nothing, and a standby
+    /// sends the next only when there is something to store, or after 10 s
+    /// (`wal_receiver_status_interval`). Every other append waits behind this one, so nothing else
+    /// would write.
+    pub(super) async fn nudging<T>(&self, commit: impl Future<Output = T>) -> T {
+        let mut commit = pin!(commit);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut commit => return outcome,
+                () = sleep(NUDGE_AFTER) => {}
+            }
+            // A task: a statement that is given up would leave its session in an unknown state.
+            let nudge = tokio::spawn(self.clone().nudge());
+            tokio::select! {
+                biased;
+                outcome = &mut commit => return outcome,
+                _ = nudge => {}
+            }
+        }
+    }
+
+    async fn nudge(self) {
+        let Ok(mut session) = self.connections.acquire().await else {
+            return;
+        };
+        let written = within(PING_TIMEOUT, session.execute(NUDGE)).await;
+        if written.is_err() {
+            session.close_on_drop();
         }
     }
 

@@ -203,6 +203,7 @@ impl Writer {
         // Executed, not fetched: CommandComplete follows the commit, the row may not.
         standbys::required(connection, &self.readers).await?;
         let commit = self.notices.unwarned(connection.execute(BARRIER));
+        let commit = self.readers.nudging(commit);
         let done = self.readers.last_failure.within(self.timeout, commit).await;
         let done = done.map_err(|error| {
             if is_timeout(&error) {
