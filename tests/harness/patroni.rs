@@ -75,7 +75,7 @@ struct Member {
     process: Option<Child>,
 }
 
-/// What happened after the end of a leader, in time since then.
+/// A failover, in time since the end of the former leader.
 #[derive(Debug, Clone, Copy)]
 pub struct Promotion {
     /// Patroni's REST interface reported another leader.

@@ -1,5 +1,4 @@
-//! What an operator changes on a database, or what happens to it, while the shop sells: its
-//! certificate, a password, its disk.
+//! Changes of a database while the shop sells: its certificate, a password, a full disk.
 //!
 //! Promise: certificates are checked as `sslmode` says, a new password in the password file needs
 //! no restart, and a full disk is an outage: 503 until there is space again, and nothing is lost.
@@ -220,7 +219,7 @@ async fn new_password_in_the_password_file_needs_no_restart() {
     app.stop().await;
 }
 
-/// What makes the disk of a database full, and free again.
+/// The disk of a database, to be filled and freed again.
 enum Disk {
     /// The file that fills it.
     Mounted(PathBuf),

@@ -40,7 +40,8 @@ struct Acknowledged {
     at: Instant,
 }
 
-/// Buyers who hold, and buy every third hold; each repeats a request until it is acknowledged.
+/// Buyers with holds, of which they buy every third; each repeats a request until it is
+/// acknowledged.
 struct Load {
     drop: String,
     is_over: Arc<AtomicBool>,

@@ -28,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two checks of an awaited state.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// It waits for no standby once it is promoted, and reports only what it has stored.
+/// It waits for no standby once it is promoted, and reports only records that it stores.
 const STANDBY_SETTINGS: [&str; 2] = [
     "synchronous_standby_names=",
     "wal_receiver_status_interval=600s",

@@ -25,7 +25,7 @@ pub const USER: &str = "holdfast";
 const TIMEOUT: Duration = Duration::from_secs(120);
 const CHECK_EVERY: Duration = Duration::from_millis(20);
 
-/// Ends the server when the test program has ended, and removes what a test mounted.
+/// Ends the server when the test program has ended, and removes its file system.
 const SWEEP: &str = r#"
 read -r never
 lock="$1/home/data/postmaster.pid"

@@ -137,11 +137,10 @@ impl LogPool {
 
     /// Completes `commit`. While it waits, records are written by another session.
     ///
-    /// A commit is released by the next message of a standby. If `synchronous_standby_names` changes
-    /// at the moment of its message, as after a failover, that one releases nothing, and a standby
-    /// sends the next only when there is something to store, or after 10 s
-    /// (`wal_receiver_status_interval`). Every other append waits behind this one, so nothing else
-    /// would write.
+    /// A commit is released by the next message of a standby. If `synchronous_standby_names`
+    /// changes at that moment, as after a failover, the message releases nothing, and the next one
+    /// comes when there is more to store, or after 10 s (`wal_receiver_status_interval`). Every
+    /// other append waits behind this one, so nothing else would write.
     pub(super) async fn nudging<T>(&self, commit: impl Future<Output = T>) -> T {
         let mut commit = pin!(commit);
         loop {
