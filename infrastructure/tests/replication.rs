@@ -126,8 +126,8 @@ async fn pair() -> (Pair, LogPool, PgConnection) {
 #[tokio::test]
 async fn commit_whose_release_was_missed_is_completed() {
     let (pair, pool, mut observer) = pair().await;
-    // Shorter than the time after which the servers contact each other by themselves.
-    let log = PostgresLog::with_timeout(pool.clone(), Duration::from_secs(20));
+    // Its timeout is shorter than the 15 s after which the primary writes a record by itself.
+    let log = PostgresLog::new(pool.clone());
     let batch = one(log.head().await.unwrap(), "a", 2);
     pair.set_standby_names("another").await;
     let counts = "SELECT count(*) FROM pg_stat_replication WHERE sync_state <> 'async'";
