@@ -8,6 +8,7 @@ mod remedy;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::base_path::at;
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
@@ -431,12 +432,12 @@ impl IntoResponse for Problem {
         let mut details = ProblemDetails::from_status_code(self.code.status())
             .with_title(self.code.title())
             .with_detail(self.detail);
-        if let Ok(kind) = format!("/problems/{}", self.code.name()).parse::<Uri>() {
+        if let Ok(kind) = at(&format!("/problems/{}", self.code.name())).parse::<Uri>() {
             details = details.with_type(kind);
         }
         if let Some(Ok(instance)) = self
             .instance
-            .map(|id| format!("/problems/instances/{id}").parse::<Uri>())
+            .map(|id| at(&format!("/problems/instances/{id}")).parse::<Uri>())
         {
             details = details.with_instance(instance);
         }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
 
+use api::base_path::{BasePath, base_path};
+use api::brand::PublicUrl;
 use audit::AuditArgs;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -20,7 +22,7 @@ use terminal::{Signals, logging, print_line};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Settings, admin_key_file, auditor_key_file};
+use crate::config::{Settings, admin_key_file, auditor_key_file, mounted_at};
 use crate::demo::DemoArgs;
 use crate::environment::{normalized, unknown_settings};
 use crate::manual::{self, CompletionsArgs, ManArgs};
@@ -192,6 +194,7 @@ impl Cli {
             None => given,
         };
         refuse_other_address(leaf(&given));
+        refuse_other_path(leaf(&given));
         let cli = Self::from_arg_matches(&given);
         let cli = cli.unwrap_or_else(|error| error.format(&mut Self::definition()).exit());
         let in_force = match cli.command {
@@ -215,6 +218,19 @@ fn refuse_other_address(matches: &ArgMatches) {
             "holdfast: HOLDFAST_DIRECT_URL would be used instead of the database URL that was \
              given: give --direct-url as well, or remove HOLDFAST_DIRECT_URL",
         );
+        std::process::exit(INVALID_SETTINGS);
+    }
+}
+
+/// Ends the process if the base path is not the path of the shop's address. That of a theme is
+/// checked when the server has read it.
+fn refuse_other_path(matches: &ArgMatches) {
+    let base_path = matches.try_get_one::<BasePath>("base_path");
+    let public_url = matches.try_get_one::<PublicUrl>("public_url");
+    if let (Ok(Some(base_path)), Ok(Some(public_url))) = (base_path, public_url)
+        && let Err(error) = mounted_at(Some(base_path), public_url.path())
+    {
+        terminal::say(&format!("holdfast: {error}"));
         std::process::exit(INVALID_SETTINGS);
     }
 }
@@ -330,8 +346,9 @@ async fn serve(settings: &Settings) -> Result<(), ServerError> {
 pub(crate) fn announce(settings: &Settings, server: &Server) {
     let data_dir = &settings.database.data_dir;
     let mut text = format!(
-        "listening on http://{}\nlog kept in {}",
+        "listening on http://{}{}\nlog kept in {}",
         server.address(),
+        base_path(),
         server.database()
     );
     if settings.keys.admin_key.is_none() && settings.keys.admin_keys.is_none() {

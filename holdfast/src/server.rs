@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::app::{App, Parts};
+use api::base_path;
 use api::brand::{Brand, ThemeError};
 use api::connections::AddressLimit;
 use api::keys::Keys;
@@ -65,7 +66,7 @@ use self::http::{Http, exemptions};
 use crate::config::buyers::{buyer_tokens, demo_sign_in, load_key_set};
 use crate::config::push::VapidError;
 use crate::config::{
-    ConfigError, LatePaymentsSetting, Settings, is_demo_offered, load_keys, stripe,
+    ConfigError, LatePaymentsSetting, Settings, is_demo_offered, load_keys, mounted_at, stripe,
 };
 use crate::tasks::{Task, Tasks};
 
@@ -169,8 +170,10 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
-        api::pages::render(shop_pages(settings));
         let brand = settings.brand.load(&settings.database.data_dir)?;
+        let mounted = mounted_at(settings.edge.base_path.as_ref(), &brand.path())?;
+        base_path::set(mounted);
+        api::pages::render(shop_pages(settings));
         let templates = Templates::new(&brand).map_err(|error| ServerError::Pages(error.into()))?;
         let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings).map_err(ConfigError::Buyers)?;

@@ -12,6 +12,7 @@ mod debian;
 mod described;
 mod events;
 mod node;
+pub mod proxies;
 mod python;
 mod raw;
 mod raw_events;
