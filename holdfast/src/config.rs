@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use database::DatabaseSettings;
 use payments::stripe::InvalidSetting;
 use payments::{PaymentError, Stripe, StripeSettings};
+use telemetry::{Endpoint, ExporterError};
 use terminal::arguments::whole;
 use tracing::warn;
 
@@ -60,6 +61,11 @@ pub struct Settings {
 
     #[command(flatten)]
     pub brand: BrandSettings,
+
+    /// Collector of OpenTelemetry to send spans and metrics to, by OTLP over HTTP, such as
+    /// <http://127.0.0.1:4318>. Precedes OTEL_EXPORTER_OTLP_ENDPOINT. By default nothing is recorded.
+    #[arg(long, env = "HOLDFAST_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<Endpoint>,
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,
@@ -427,6 +433,10 @@ pub enum ConfigError {
     Stripe(InvalidSetting),
     #[error("Stripe cannot be used")]
     StripeUnusable(#[source] PaymentError),
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT {0}")]
+    OtlpVariable(String),
+    #[error(transparent)]
+    Exporter(ExporterError),
     /// The address of the shop and the base path name two paths.
     #[error(
         "HOLDFAST_BASE_PATH is {base_path}, but the address of the shop (HOLDFAST_PUBLIC_URL, or \

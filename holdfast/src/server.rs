@@ -18,7 +18,7 @@ use api::connections::AddressLimit;
 use api::keys::Keys;
 use api::lateness::ReleaseLateness;
 use api::limiter::Limiter;
-use api::metrics::{MeasuredLog, Metrics};
+use api::metrics::{MeasuredLog, Metrics, scrape};
 use api::notifications::{self, NotificationHub, NotificationShard};
 use api::pages::ShopPages;
 use api::pages::catalogue_facts::CatalogueFacts;
@@ -54,6 +54,7 @@ use push::vapid::Vapid;
 use settlement::store::Store;
 use settlement::{Providers, Settlement};
 use sqlx::PgPool;
+use telemetry::Exporter;
 use tokens::buyers::BuyerTokens;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -160,6 +161,7 @@ struct Access {
     vapid: Option<Vapid>,
     brand: Brand,
     templates: Templates,
+    exporter: Option<Exporter>,
 }
 
 impl Server {
@@ -182,6 +184,7 @@ impl Server {
         }
         let stripe = stripe(&settings.payments)?;
         let vapid = settings.push.given_key()?;
+        let exporter = exporter(settings)?;
         let mut http = Http::start(settings)?;
         let access = Access {
             keys,
@@ -190,6 +193,7 @@ impl Server {
             vapid,
             brand,
             templates,
+            exporter,
         };
         match Core::start(settings, access, &http, stop).await {
             Ok(core) => Ok(Self {
@@ -271,6 +275,7 @@ impl Core {
             vapid,
             brand,
             templates,
+            exporter,
         } = access;
         let database = tokio::select! {
             opened = Database::open(&settings.database) => opened?,
@@ -381,6 +386,12 @@ impl Core {
             stop: http.ending.clone(),
         });
         let engine = EngineThread::start(engine).map_err(ServerError::Thread)?;
+        if let Some(exporter) = exporter {
+            let measured = app.clone();
+            let running = exporter.run(move || scrape::families(&measured), stopping.clone());
+            let task = Task::optional("telemetry");
+            followers.tasks.spawn(task, running);
+        }
         http.site.open(router(app));
         info!("started: every request is served");
         Ok(Self {
@@ -616,6 +627,26 @@ impl Followers {
         self.tasks.spawn(Task::optional("payments"), running);
     }
 }
+
+/// Switches telemetry on, if there is a collector: that of the settings, or of the variable that
+/// OpenTelemetry has for it, unless `OTEL_SDK_DISABLED` is true.
+fn exporter(settings: &Settings) -> Result<Option<Exporter>, ConfigError> {
+    let standard = || {
+        let is_disabled = std::env::var("OTEL_SDK_DISABLED");
+        let is_disabled = is_disabled.is_ok_and(|value| value.eq_ignore_ascii_case("true"));
+        let url = std::env::var(OTLP_VARIABLE).ok();
+        url.filter(|url| !url.is_empty() && !is_disabled)
+    };
+    let endpoint = match (&settings.otlp_endpoint, standard()) {
+        (Some(endpoint), _) => endpoint.clone(),
+        (None, Some(url)) => url.parse().map_err(ConfigError::OtlpVariable)?,
+        (None, None) => return Ok(None),
+    };
+    Exporter::new(endpoint).map_err(ConfigError::Exporter)
+}
+
+/// The variable of OpenTelemetry that names the collector.
+const OTLP_VARIABLE: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// The settings that the pages of the shop know.
 fn shop_pages(settings: &Settings) -> ShopPages {
