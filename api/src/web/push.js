@@ -34,7 +34,7 @@ worker.addEventListener("push", (event) => {
 
 /** The address of a page of this shop, or the first page. @param {unknown} path */
 function pageOf(path) {
-  if (typeof path !== "string") return home;
+  if (typeof path !== "string" || !path.startsWith("/")) return home;
   // Below the shop, also where that is below a path of its host.
   const url = new URL(`.${path}`, home);
   return url.href.startsWith(home.href) ? url : home;
