@@ -19,6 +19,7 @@ use tokens::buyers::TokenError;
 use tokens::jws::has_form_of_token;
 
 use crate::app::App;
+use crate::base_path::at;
 use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::session;
@@ -219,7 +220,7 @@ impl Bearer {
 fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<AdminName, Problem> {
     let admin = match parts.headers.contains_key(header::AUTHORIZATION) {
         true => None,
-        false => session::signed_in(parts, &app.sessions, app.now(), app.brand.public_url())?,
+        false => session::signed_in(parts, &app.sessions, app.now(), app.brand.public_origin())?,
     };
     admin.ok_or_else(|| unauthorized(otherwise))
 }
@@ -296,7 +297,7 @@ pub(crate) fn with_sign_in(problem: Problem, app: &App) -> Problem {
     let url = app.sign_in_url.as_ref();
     match url.filter(|_| app.buyer_tokens.is_some()) {
         Some(url) if problem.code() == Code::Unauthorized => {
-            problem.with("sign_in_url", url.as_str())
+            problem.with("sign_in_url", at(url.as_str()))
         }
         _ => problem,
     }
@@ -336,7 +337,7 @@ impl FromRequestParts<App> for Visitor {
         };
         let Some(key) = bearer_key(parts, app) else {
             let is_admin = !parts.headers.contains_key(header::AUTHORIZATION)
-                && session::signed_in(parts, &app.sessions, app.now(), app.brand.public_url())
+                && session::signed_in(parts, &app.sessions, app.now(), app.brand.public_origin())
                     .is_ok_and(|admin| admin.is_some());
             return Ok(match is_admin {
                 true => Self {

@@ -26,6 +26,7 @@ pub use self::texts::catalogue;
 use self::theme::Theme;
 pub(crate) use self::theme::is_tag;
 pub use self::theme::{PublicUrl, ThemeError, example};
+use crate::base_path::{BasePath, at};
 use crate::forwarded;
 use crate::web_files::Page;
 
@@ -103,7 +104,7 @@ impl Brand {
             .0
             .public_url
             .as_ref()
-            .map_or("the request's", PublicUrl::as_str);
+            .map_or_else(|| "the request's".to_owned(), PublicUrl::to_string);
         format!(
             "{}: languages {}, default {locale}; address {address}",
             theme.name,
@@ -176,17 +177,24 @@ impl Brand {
         self.0.theme.favicon.as_ref()
     }
 
+    /// Returns the path of the configured address of the shop; empty without an address or a path.
+    #[must_use]
+    pub fn path(&self) -> BasePath {
+        let public_url = self.0.public_url.as_ref();
+        public_url.map(|url| url.path().clone()).unwrap_or_default()
+    }
+
     /// Returns the configured origin of the shop.
-    pub(crate) fn public_url(&self) -> Option<&str> {
-        self.0.public_url.as_ref().map(PublicUrl::as_str)
+    pub(crate) fn public_origin(&self) -> Option<&str> {
+        self.0.public_url.as_ref().map(PublicUrl::origin)
     }
 
     /// Returns the origin of the shop as its readers see it: the configured one, or that of the
     /// request, which is https if a trusted proxy states it. A forwarded host is not used: a proxy
     /// that does not set it passes on what any client wrote, and caches would keep it.
     pub(crate) fn origin(&self, headers: &HeaderMap) -> String {
-        if let Some(url) = self.public_url() {
-            return url.to_owned();
+        if let Some(origin) = self.public_origin() {
+            return origin.to_owned();
         }
         let host = headers
             .get(header::HOST)
@@ -198,7 +206,7 @@ impl Brand {
         host.map_or_else(String::new, |host| format!("{scheme}://{host}"))
     }
 
-    /// Returns the picture for links in social networks, as an address on this server.
+    /// Returns the picture for links in social networks, as a path on this host.
     pub(crate) fn share_image(&self) -> Option<String> {
         let theme = &self.0.theme;
         let is_bitmap = |logo: &&Picture| logo.media_type != "image/svg+xml";
@@ -223,11 +231,12 @@ impl Brand {
         });
         let href = |picture: &Option<Picture>| picture.as_ref().map(Picture::href);
         let icon = theme.favicon.as_ref();
+        let mark = || at(MARK).into_owned();
         context! {
             name => &theme.name,
-            logo => href(&theme.logo).unwrap_or_else(|| MARK.to_owned()),
+            logo => href(&theme.logo).unwrap_or_else(mark),
             has_logo => theme.logo.is_some(),
-            favicon => href(&theme.favicon).unwrap_or_else(|| MARK.to_owned()),
+            favicon => href(&theme.favicon).unwrap_or_else(mark),
             favicon_type => icon.map_or("image/svg+xml", |picture| picture.media_type),
             paper_light => theme.light.text("paper"),
             paper_dark => theme.dark.text("paper"),
@@ -297,8 +306,12 @@ mod tests {
                 "logo: must be a file next to the theme, without .. in its path",
             ),
             (
-                "public_url = \"https://shop.example/a\"",
-                "public_url: must not have a path or query: pages are at the root",
+                "public_url = \"https://shop.example/?a\"",
+                "public_url: must not have a query",
+            ),
+            (
+                "public_url = \"https://shop.example/a/../b\"",
+                "public_url: has the path /a/../b, which must not have a segment of dots",
             ),
             (
                 "public_url = \"shop.example\"",

@@ -52,6 +52,7 @@ pub use self::monitored::Timeouts;
 use self::monitored::{ConnectionState, MonitoredSocket};
 pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
+use crate::base_path::requests::place;
 use crate::forwarded;
 use crate::origins::{CrossOrigin, PermittedOrigins};
 use crate::problem::Problem;
@@ -371,10 +372,14 @@ impl Handler {
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
+                let placed = place(&mut request);
                 if is_stream(request.uri().path()) {
                     request.extensions_mut().insert(Handover { state, peer });
                 }
-                let response = site.respond(request).await;
+                let response = match placed {
+                    Ok(()) => site.respond(request).await,
+                    Err(response) => *response,
+                };
                 (response, site.is_ending())
             }
         };

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::auth::Admin;
+use crate::base_path::at;
 use crate::drops::picture::picture;
 use crate::extract::{Body, Fresh, Limit, MAX_TERMS_BODY, Query};
 use crate::problem::{Code, Problem};
@@ -171,7 +172,7 @@ pub(crate) fn stored<T: Serialize>(is_new: bool, location: &str, body: Json<T>) 
         return body.into_response();
     }
     let mut response = (StatusCode::CREATED, body).into_response();
-    insert(&mut response, header::LOCATION, location);
+    insert(&mut response, header::LOCATION, &at(location));
     response
 }
 

@@ -36,6 +36,7 @@ use self::of_catalogue::InCatalogue;
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::{Admin, Visitor};
+use crate::base_path::at;
 use crate::extract::{
     Body, DropPath, Fresh, IdempotencyKey, Limit, MAX_TERMS_BODY, OptionalBody, Query, listed,
 };
@@ -68,7 +69,7 @@ pub(crate) async fn create(
     insert(
         &mut response,
         header::LOCATION,
-        &format!("/v1/drops/{}", answer.drop_id),
+        &at(&format!("/v1/drops/{}", answer.drop_id)),
     );
     Ok(recorded(response, &answer))
 }

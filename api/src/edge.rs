@@ -11,10 +11,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::response::{IntoResponse, Response};
 use pin_project_lite::pin_project;
+use telemetry::Handled;
 use tower::{Layer, Service};
 use trace_context::{TRACEPARENT, TRACESTATE, Trace};
 
@@ -61,12 +62,20 @@ impl<S: Service<Request, Response = Response>> Service<Request> for Edged<S> {
             let response = Some(problem.into_response());
             return EdgeFuture::Rejected { response };
         }
-        let trace = trace_of(request.headers());
+        let named = request.headers().contains_key(TRACEPARENT);
+        let trace = trace_of(request.headers(), named);
+        let handled = trace.as_ref().and_then(|trace| {
+            let route = request.extensions().get::<MatchedPath>();
+            let method = known_method(request.method());
+            Handled::begin(trace, method, route.map(MatchedPath::as_str))
+        });
         let reader = request.method().is_safe().then(|| Arc::clone(&self.app));
         EdgeFuture::Handled {
             future: self.inner.call(request),
             reader,
             trace,
+            is_named: named,
+            handled,
         }
     }
 }
@@ -82,23 +91,42 @@ pin_project! {
             future: F,
             // Present for a read.
             reader: Option<Arc<App>>,
-            // Present if the request names one.
+            // Present if the request names one, or if it is recorded.
             trace: Option<Arc<Trace>>,
+            is_named: bool,
+            // Present if it is recorded.
+            handled: Option<Handled>,
         },
     }
 }
 
 /// Returns the trace of a request that has a `traceparent`, valid or not. Other requests are in no
-/// trace, which costs them nothing.
-fn trace_of(headers: &HeaderMap) -> Option<Arc<Trace>> {
-    headers.get(TRACEPARENT)?;
+/// trace, which costs them nothing, unless spans are recorded.
+fn trace_of(headers: &HeaderMap, is_named: bool) -> Option<Arc<Trace>> {
+    if !is_named && !telemetry::is_on() {
+        return None;
+    }
     // A value that is no text is not valid.
     let texts = |name| {
         let values = headers.get_all(name).iter();
         values.map(|value| value.to_str().unwrap_or_default())
     };
     let trace = Trace::of(texts(TRACEPARENT), texts(TRACESTATE));
-    Some(Arc::new(trace))
+    Some(Arc::new(telemetry::observed(trace)))
+}
+
+/// Returns the method, as the semantic conventions have it: a client can choose any other one.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
 }
 
 impl<F: Future<Output = Result<Response, E>>, E> Future for EdgeFuture<F> {
@@ -114,6 +142,8 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for EdgeFuture<F> {
                 future,
                 reader,
                 trace,
+                is_named,
+                handled,
             } => {
                 let polled = match &*trace {
                     Some(trace) => trace_context::sync_scope(trace, || future.poll(context)),
@@ -123,7 +153,10 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for EdgeFuture<F> {
                     Ok(response) => response,
                     Err(error) => return Poll::Ready(Err(error)),
                 };
-                if let Some(trace) = trace {
+                if let Some(handled) = handled.take() {
+                    handled.ended(response.status().as_u16());
+                }
+                if let Some(trace) = trace.as_ref().filter(|_| *is_named) {
                     let name = HeaderName::from_static(TRACEPARENT);
                     insert(&mut response, name, &trace.parent());
                 }

@@ -24,6 +24,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
+use crate::base_path::at;
 use crate::brand::figures::major;
 use crate::extract::{Fresh, Limit, Query};
 use crate::problem::Problem;
@@ -220,7 +221,7 @@ impl Facts {
             drop.drop_id.to_string(),
             shortened(name, MAX_TITLE),
             shortened(description, MAX_DESCRIPTION),
-            format!("{origin}/drops/{}", drop.drop_id),
+            format!("{origin}{}", at(&format!("/drops/{}", drop.drop_id))),
             image,
             availability.to_owned(),
             from,

@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
+use crate::base_path::at;
 use crate::challenge::SolutionHeader;
 use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
@@ -97,7 +98,7 @@ pub(crate) async fn place(
     };
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
-    insert(&mut response, header::LOCATION, &location);
+    insert(&mut response, header::LOCATION, &at(&location));
     Ok(recorded(response, &answer))
 }
 

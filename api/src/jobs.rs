@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::Admin;
+use crate::base_path::at;
 use crate::extract::{Limit, Params, Query, some_uuid};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional, private};
@@ -135,11 +136,11 @@ impl JobBody {
 }
 
 fn subject(endpoint_id: Uuid) -> String {
-    format!("/v1/admin/webhooks/{endpoint_id}")
+    at(&format!("/v1/admin/webhooks/{endpoint_id}")).into_owned()
 }
 
 fn order(order_id: Uuid) -> String {
-    format!("/v1/orders/{order_id}")
+    at(&format!("/v1/orders/{order_id}")).into_owned()
 }
 
 /// The kinds of matters.

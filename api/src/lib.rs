@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod app;
 pub mod auth;
+pub mod base_path;
 pub mod brand;
 mod challenge;
 mod checkout;

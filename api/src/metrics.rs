@@ -15,7 +15,7 @@ mod process;
 mod queue_waits;
 mod recorded_at;
 mod requests;
-pub(crate) mod scrape;
+pub mod scrape;
 
 use std::sync::Arc;
 

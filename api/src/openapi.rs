@@ -27,6 +27,7 @@ use serde_json::{Map, Value, json};
 use self::operation::{Operation, headers, parameters};
 use self::schemas::Schemas;
 use crate::app::App;
+use crate::base_path::of_cookies;
 use crate::problem::Code;
 use crate::render::{digest, is_known};
 
@@ -114,7 +115,7 @@ fn described(schemas: Schemas, operations: Vec<Operation>) -> Value {
             "description": include_str!("openapi/description.md"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
-        "servers": [{ "url": "/", "description": "The server that returned this document." }],
+        "servers": [{ "url": of_cookies(), "description": "The server that returned this document." }],
         "tags": operations::TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
         "paths": paths(operations),
         "components": {

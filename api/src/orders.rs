@@ -32,6 +32,7 @@ pub(crate) use self::list::{OrdersReader, list};
 pub(crate) use self::state::OrderBody;
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
+use crate::base_path::at;
 use crate::challenge::SolutionHeader;
 use crate::drops::codes::PresentedCode;
 use crate::extract::{Body, Fresh, IdempotencyKey, OptionalBody, follow_to_head};
@@ -138,7 +139,7 @@ pub(crate) async fn place(
     let body = body_of(&app, order_id, visitor.is_admin)?;
     let location = format!("/v1/orders/{order_id}");
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
-    insert(&mut response, header::LOCATION, &location);
+    insert(&mut response, header::LOCATION, &at(&location));
     Ok(recorded(response, &answer))
 }
 

@@ -32,6 +32,7 @@ pub use self::shop::ShopPages;
 pub(crate) use self::templates::parts;
 use self::templates::{STANDARD, is_of_shop, is_part};
 use crate::app::App;
+use crate::base_path::at;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::{is_known, private};
@@ -247,7 +248,7 @@ fn for_admin(app: &App, headers: &HeaderMap, name: &str) -> Response {
 /// Redirects a page's path with trailing slashes, `/drops` and `/orders`, to the page.
 pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     let bare = path.trim_end_matches('/');
-    let to = |path: &str| Some(Redirect::temporary(path));
+    let to = |path: &str| Some(Redirect::temporary(&at(path)));
     match bare {
         "/drops" => return to("/"),
         "/orders" => return to("/cart"),

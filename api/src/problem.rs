@@ -18,6 +18,8 @@ use domain::values::{DropId, OrderId, Position};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+use crate::base_path::at;
 use uuid::Uuid;
 
 pub use self::code::Code;
@@ -225,12 +227,12 @@ impl IntoResponse for Problem {
         let mut details = ProblemDetails::from_status_code(this.code.status())
             .with_title(this.code.title())
             .with_detail(this.detail);
-        if let Ok(kind) = format!("/problems/{}", this.code.name()).parse::<Uri>() {
+        if let Ok(kind) = at(&format!("/problems/{}", this.code.name())).parse::<Uri>() {
             details = details.with_type(kind);
         }
         if let Some(Ok(instance)) = this
             .instance
-            .map(|id| format!("/problems/instances/{id}").parse::<Uri>())
+            .map(|id| at(&format!("/problems/instances/{id}")).parse::<Uri>())
         {
             details = details.with_instance(instance);
         }

@@ -133,12 +133,12 @@ pub(crate) fn signed_in(
     parts: &Parts,
     sessions: &Sessions,
     now: Timestamp,
-    public_url: Option<&str>,
+    public_origin: Option<&str>,
 ) -> Result<Option<AdminName>, Problem> {
     let Some(admin) = sessions.admin(&parts.headers, now) else {
         return Ok(None);
     };
-    if is_same_origin(&parts.method, &parts.headers, public_url) == Some(true) {
+    if is_same_origin(&parts.method, &parts.headers, public_origin) == Some(true) {
         return Ok(Some(admin));
     }
     Err(of_another_origin(
@@ -170,7 +170,7 @@ pub(crate) fn of_another_origin(detail: &str, headers: &HeaderMap) -> Problem {
 pub(crate) fn is_same_origin(
     method: &Method,
     headers: &HeaderMap,
-    public_url: Option<&str>,
+    public_origin: Option<&str>,
 ) -> Option<bool> {
     let header = |name| {
         headers
@@ -190,7 +190,7 @@ pub(crate) fn is_same_origin(
                 let mut hosts = hosts.into_iter().flatten();
                 hosts.any(|host| authority.eq_ignore_ascii_case(host))
             };
-            let is_public = public_url.is_some_and(|url| origin.eq_ignore_ascii_case(url));
+            let is_public = public_origin.is_some_and(|public| origin.eq_ignore_ascii_case(public));
             Some(is_public || authority.is_some_and(is_asked_for))
         }
         (Some(_), None) => Some(false),

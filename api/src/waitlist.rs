@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::state::WaitlistEntryState;
 use crate::app::App;
 use crate::auth::{Caller, Visitor};
+use crate::base_path::at;
 use crate::challenge::SolutionHeader;
 use crate::drops::codes::PresentedCode;
 use crate::drops::quarantine;
@@ -113,7 +114,7 @@ pub(crate) async fn join(
     let body = Json(WaitlistEntryBody::new(&app, entry));
     let mut response = (StatusCode::CREATED, body).into_response();
     let location = format!("/v1/waitlist/{entry_id}");
-    insert(&mut response, header::LOCATION, &location);
+    insert(&mut response, header::LOCATION, &at(&location));
     Ok(recorded(response, &answer))
 }
 

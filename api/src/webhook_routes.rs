@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::Admin;
+use crate::base_path::at;
 use crate::extract::{Body, Limit, MAX_TERMS_BODY, Params, Query, some_uuid};
 use crate::problem::{Code, Problem};
 use crate::render::{Page, conditional, insert, private};
@@ -462,7 +463,7 @@ pub(crate) async fn create(
         ..endpoint.into()
     };
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
-    insert(&mut response, header::LOCATION, &location);
+    insert(&mut response, header::LOCATION, &at(&location));
     Ok(response)
 }
 

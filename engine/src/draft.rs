@@ -26,6 +26,7 @@ use infrastructure::feed::Committed;
 use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
 use infrastructure::ports::Ids;
 use tokio::time::Instant;
+use trace_context::Trace;
 use uuid::Uuid;
 
 pub(super) use self::command::Context;
@@ -56,6 +57,7 @@ pub(super) struct Entry {
     item_ids: Vec<CandidateIds>,
     arrived: Timestamp,
     queued_at: Instant,
+    trace: Option<Arc<Trace>>,
     author: Option<AdminName>,
 }
 
@@ -92,6 +94,7 @@ impl Entry {
             request,
             arrived,
             queued_at,
+            trace,
             author,
         } = submission;
         let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
@@ -125,6 +128,7 @@ impl Entry {
             item_ids,
             arrived,
             queued_at,
+            trace,
             author,
         }
     }
@@ -218,6 +222,12 @@ impl Draft {
     pub(super) fn waits(&self, now: Instant) -> impl Iterator<Item = Duration> {
         let decided = self.decided.iter();
         decided.map(move |decided| now.saturating_duration_since(decided.entry.queued_at))
+    }
+
+    /// The requests that belong to a trace, with the time at which each was queued.
+    pub(super) fn traced(&self) -> impl Iterator<Item = (&Trace, Instant)> {
+        let entries = self.decided.iter().map(|decided| &decided.entry);
+        entries.filter_map(|entry| Some((entry.trace.as_deref()?, entry.queued_at)))
     }
 
     pub(super) fn has_events(&self) -> bool {

@@ -411,6 +411,7 @@ impl EngineHandle {
             request: submitted.into(),
             arrived: self.stamp.now(),
             queued_at: Instant::now(),
+            trace: trace_context::current(),
             author: self.author,
         };
         self.queue

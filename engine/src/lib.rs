@@ -51,7 +51,7 @@ pub use domain::command::Pass;
 pub use domain::order::pay::{LatePayments, PaymentReport};
 use infrastructure::error::LogError;
 use infrastructure::log::EventLog;
-pub use infrastructure::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
+pub use infrastructure::ports::{Clock, Ids, Observer, RandomIds, Step, SystemClock, VirtualClock};
 
 /// Limits and intervals of the engine.
 #[derive(Debug, Clone, Copy)]

@@ -13,6 +13,7 @@ use domain::{DropEvent, OrderEvent, Refusal};
 use infrastructure::feed::Committed;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use trace_context::Trace;
 
 use super::draft::Context;
 use super::request::{
@@ -111,6 +112,8 @@ pub(super) struct Submission {
     pub(super) arrived: Timestamp,
     /// When it was queued; measures its wait.
     pub(super) queued_at: Instant,
+    /// The trace of its caller, if it belongs to one.
+    pub(super) trace: Option<Arc<Trace>>,
     /// Its administrator, if it has one.
     pub(super) author: Option<AdminName>,
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use domain::values::Timestamp;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_durably};
-use infrastructure::ports::{Clock, Ids, Observer};
+use infrastructure::ports::{Clock, Ids, Observer, Step};
 use infrastructure::quarantine::Voids;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -276,6 +276,31 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for wait in draft.waits(self.sent_at) {
             self.observer.waited(wait);
         }
+        for (trace, queued_at) in draft.traced() {
+            let took = self.sent_at.saturating_duration_since(queued_at);
+            self.observer.traced(trace, Step::Queued { took });
+        }
+    }
+
+    /// Reports the append to the traces of the requests in it.
+    fn report_append(&mut self, draft: &Draft, batch: &Batch, outcome: &Result<(), AppendError>) {
+        let step = Step::Appended {
+            took: self.sent_at.elapsed(),
+            events: batch.events.len(),
+            outcome: match outcome {
+                Ok(()) => "committed",
+                Err(AppendError::Conflict) => "conflict",
+                Err(AppendError::Unknown(_)) => "unknown",
+                Err(
+                    AppendError::TooLarge { .. }
+                    | AppendError::FromFuture(_)
+                    | AppendError::Rejected(_),
+                ) => "refused",
+            },
+        };
+        for (trace, _) in draft.traced() {
+            self.observer.traced(trace, step);
+        }
     }
 
     /// Reports whether anything is waiting to be decided or sent, or may be due.
@@ -295,6 +320,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         batch: &Batch,
         outcome: Result<(), AppendError>,
     ) -> Result<(), EngineError> {
+        self.report_append(&draft, batch, &outcome);
         match outcome {
             Ok(()) => {
                 self.commit(draft, batch);

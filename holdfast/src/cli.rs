@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::thread;
 
+use api::base_path::base_path;
 use audit::{AuditArgs, BackupArgs};
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{ClientError, LoadArgs, SeedArgs};
@@ -332,8 +333,9 @@ pub(crate) fn started(
 pub(crate) fn announce(settings: &Settings, server: &Server) {
     let data_dir = &settings.database.data_dir;
     let mut text = format!(
-        "listening on http://{}\nlog kept in {}",
+        "listening on http://{}{}\nlog kept in {}",
         server.address(),
+        base_path(),
         server.database()
     );
     if settings.keys.admin_key.is_none() && settings.keys.admin_keys.is_none() {

@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use ::payments::PaymentError;
 use ::payments::stripe::InvalidSetting;
+use api::base_path::BasePath;
 use api::limiter::Limiter;
 use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
 use api::limiter::settings::{Bound, Bounds, Count, Rate};
 use api::origins::PermittedOrigins;
 use clap::Args;
 use database::DatabaseSettings;
+use telemetry::{Endpoint, ExporterError};
 use terminal::arguments::whole;
 use webhooks::networks::PermittedNetworks;
 use webhooks::schedule::Schedule;
@@ -57,6 +59,11 @@ pub struct Settings {
 
     #[command(flatten)]
     pub brand: BrandSettings,
+
+    /// Collector of OpenTelemetry to send spans and metrics to, by OTLP over HTTP, such as
+    /// <http://127.0.0.1:4318>. Precedes OTEL_EXPORTER_OTLP_ENDPOINT. By default nothing is recorded.
+    #[arg(long, env = "HOLDFAST_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<Endpoint>,
 
     #[command(flatten)]
     pub webhooks: WebhookSettings,
@@ -176,6 +183,12 @@ pub struct EdgeSettings {
     )]
     pub unlimited_networks: UnlimitedNetworks,
 
+    /// Path of the host below which the shop is mounted, such as /shop: every page, file, cookie
+    /// and link is there. The proxy passes the path on unchanged. By default the path of
+    /// HOLDFAST_PUBLIC_URL, or none.
+    #[arg(long, env = "HOLDFAST_BASE_PATH", value_name = "PATH")]
+    pub base_path: Option<BasePath>,
+
     /// Networks whose X-Forwarded-For header is trusted, separated by commas: 10.0.0.0/8,::1. The
     /// client is the rightmost hop outside of them; limits apply to it wherever the proxy runs.
     #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
@@ -200,6 +213,25 @@ pub struct EdgeSettings {
         value_name = "ORIGINS"
     )]
     pub cors_origins: PermittedOrigins,
+}
+
+/// Returns the path below which the shop is mounted: the configured one, or that of the shop's
+/// address.
+///
+/// # Errors
+/// [`ConfigError::TwoBasePaths`] if they differ. An address without a path says nothing.
+pub fn mounted_at(
+    base_path: Option<&BasePath>,
+    of_address: &BasePath,
+) -> Result<BasePath, ConfigError> {
+    match base_path {
+        None => Ok(of_address.clone()),
+        Some(path) if path == of_address || of_address.as_str().is_empty() => Ok(path.clone()),
+        Some(path) => Err(ConfigError::TwoBasePaths {
+            base_path: path.as_str().to_owned(),
+            of_address: of_address.as_str().to_owned(),
+        }),
+    }
 }
 
 impl EdgeSettings {
@@ -294,6 +326,20 @@ pub enum ConfigError {
     Stripe(InvalidSetting),
     #[error("Stripe cannot be used")]
     StripeUnusable(#[source] PaymentError),
+    #[error("OTEL_EXPORTER_OTLP_ENDPOINT {0}")]
+    OtlpVariable(String),
+    #[error(transparent)]
+    Exporter(ExporterError),
+    /// The address of the shop and the base path name two paths.
+    #[error(
+        "HOLDFAST_BASE_PATH is {base_path}, but the address of the shop (HOLDFAST_PUBLIC_URL, or \
+         public_url of the theme) has the path {of_address}: make them equal, or leave \
+         HOLDFAST_BASE_PATH out"
+    )]
+    TwoBasePaths {
+        base_path: String,
+        of_address: String,
+    },
     /// The data directory cannot be used.
     #[error("cannot keep keys in {path}")]
     KeyFile {

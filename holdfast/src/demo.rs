@@ -7,6 +7,7 @@ mod receiver;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use api::base_path::base_path;
 use api::demo_sign_in::PATH as SIGN_IN;
 use clap::Args;
 use client::calls::DropView;
@@ -170,7 +171,7 @@ async fn set_up(
         (None, Some(named)) => AccessKey::new(&named.key)?,
         (None, None) => AccessKey::read(&admin_key_file(&args.settings.database.data_dir))?,
     };
-    let client = Client::new(format!("http://{address}").parse()?, key)?;
+    let client = Client::new(format!("http://{address}{}", base_path()).parse()?, key)?;
     let drops = seed::seed(&client).await?;
     seed::shelf::fill(&client).await?;
     Ok((client, drops))
@@ -187,6 +188,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn explain(args: &DemoArgs, settings: &Settings, address: SocketAddr, drops: &[DropView]) {
+    let shop = format!("http://{address}{}", base_path());
     let key_file = admin_key_file(&args.settings.database.data_dir);
     let keys = &args.settings.keys;
     let key = match (&keys.admin_key, &keys.admin_keys) {
@@ -202,7 +204,7 @@ fn explain(args: &DemoArgs, settings: &Settings, address: SocketAddr, drops: &[D
         true => (String::new(), String::new()),
         false => (
             match args.sign_in {
-                true => format!("\nSign in:     http://{address}{SIGN_IN}   (as any buyer)"),
+                true => format!("\nSign in:     {shop}{SIGN_IN}   (as any buyer)"),
                 false => String::new(),
             },
             format!(" -H \"Authorization: Bearer {key}\""),
@@ -210,17 +212,17 @@ fn explain(args: &DemoArgs, settings: &Settings, address: SocketAddr, drops: &[D
     };
     let text = format!(
         "
-The shop:    http://{address}/{sign_in}
-Dashboard:   http://{address}/admin   (sign in with the admin key)
-Reference:   http://{address}/docs   (the API, with samples to copy)
-The stream:  curl -sN http://{address}/v1/stream
-A hold:      curl -s http://{address}/v1/drops/{drop_id}/holds -H \"Idempotency-Key: $(date +%s%N)\" \\
+The shop:    {shop}/{sign_in}
+Dashboard:   {shop}/admin   (sign in with the admin key)
+Reference:   {shop}/docs   (the API, with samples to copy)
+The stream:  curl -sN {shop}/v1/stream
+A hold:      curl -s {shop}/v1/drops/{drop_id}/holds -H \"Idempotency-Key: $(date +%s%N)\" \\
                   -H 'Content-Type: application/json' -d '{{\"buyer_id\": \"me\", \"display_name\": \"Me\"}}'{bearer}
-Buy it:      curl -s -X POST http://{address}/v1/holds/HOLD_ID/purchase{bearer}
-The log:     curl -s 'http://{address}/v1/log?limit=5' -H \"Authorization: Bearer {key}\"
+Buy it:      curl -s -X POST {shop}/v1/holds/HOLD_ID/purchase{bearer}
+The log:     curl -s '{shop}/v1/log?limit=5' -H \"Authorization: Bearer {key}\"
 
 In another terminal, while this runs:
-             {program} load --url http://{address} --data-dir {data_dir}
+             {program} load --url {shop} --data-dir {data_dir}
              {program} audit verify --data-dir {data_dir}
 
 Ctrl-C stops it; the data stays in {data_dir}.",

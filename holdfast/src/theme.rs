@@ -17,7 +17,8 @@ pub struct BrandSettings {
     pub theme: Option<PathBuf>,
 
     /// Address of the shop for its readers, such as <https://shop.example>, in links of pages and
-    /// feeds. Precedes public_url of the theme. Without both, the Host of each request.
+    /// feeds. Its path, if it has one, is the base path. Precedes public_url of the theme. Without
+    /// both, the Host of each request.
     #[arg(long, env = "HOLDFAST_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<PublicUrl>,
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::values::{Salt, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use trace_context::Trace;
 use uuid::{Builder, Uuid};
 
 use crate::erasure::Erased;
@@ -172,6 +173,25 @@ pub trait Observer: Send + 'static {
     /// The batch that a request was decided for is sent to the log. The request has waited this
     /// long in the queue; one that is decided again after a conflict is reported again.
     fn waited(&mut self, _: Duration) {}
+
+    /// A step of a request that belongs to a trace is over.
+    fn traced(&mut self, _: &Trace, _: Step) {}
+}
+
+/// A step of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It waited in the queue until its batch was sent to the log.
+    Queued { took: Duration },
+    /// Its batch was appended, or was not.
+    Appended {
+        took: Duration,
+        /// The events of the batch, those of other requests included.
+        events: usize,
+        /// `committed`, `conflict` (another server was first: the request is decided again),
+        /// `unknown`, or `refused`.
+        outcome: &'static str,
+    },
 }
 
 impl Observer for Feed {
@@ -216,5 +236,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn waited(&mut self, wait: Duration) {
         self.0.waited(wait);
         self.1.waited(wait);
+    }
+
+    fn traced(&mut self, trace: &Trace, step: Step) {
+        self.0.traced(trace, step);
+        self.1.traced(trace, step);
     }
 }

@@ -102,11 +102,7 @@ fn request(
     let body = encrypt(&outgoing.plaintext, &target.keys).map_err(|error| error.to_string())?;
     let authorization = vapid.authorization(&url, now.millis().div_euclid(1_000));
     let authorization = authorization.map_err(|error| error.to_string())?;
-    let mut request = Request::post(url.as_str());
-    for (name, value) in trace_context::headers() {
-        request = request.header(name, value);
-    }
-    let request = request
+    let request = Request::post(url.as_str())
         .header(AUTHORIZATION, authorization)
         .header(CONTENT_ENCODING, "aes128gcm")
         .header(CONTENT_TYPE, "application/octet-stream")

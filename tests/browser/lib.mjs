@@ -1,14 +1,16 @@
 // A browser, pages with checks, and calls of the API as an admin.
 //
 // Every page that is opened here fails its test if it writes an error to the console, throws, or
-// sends a request to another origin.
+// sends a request to another origin, or outside of the path of the shop.
 
 import assert from "node:assert/strict";
-import { randomUUID } from "node:crypto";
+import { createECDH, randomBytes, randomUUID } from "node:crypto";
 import { afterEach } from "node:test";
 import { chromium } from "playwright-core";
 
+/** The address of the shop, without a slash at its end. */
 export const BASE = env("HOLDFAST_URL");
+const { origin: ORIGIN, pathname: BELOW } = new URL(BASE);
 /** The origin of another site, which the server lists; by its address, the site is not listed. */
 export const OTHER_SITE = env("HOLDFAST_OTHER_SITE");
 export const ADMIN_KEY = env("HOLDFAST_ADMIN_KEY");
@@ -22,6 +24,9 @@ function env(name) {
   return value;
 }
 
+/** Behind a proxy with TLS, the tests' certificate is trusted by Node only. */
+const TRUST = process.env.NODE_EXTRA_CA_CERTS ? ["--ignore-certificate-errors"] : [];
+
 let browser;
 
 export async function launch() {
@@ -29,7 +34,7 @@ export async function launch() {
     executablePath: env("HOLDFAST_CHROMIUM"),
     // As root, and in containers, Chromium's own sandbox cannot start. Only our own pages are
     // opened.
-    args: ["--no-sandbox", "--disable-dev-shm-usage"],
+    args: ["--no-sandbox", "--disable-dev-shm-usage", ...TRUST],
     timeout: TIMEOUT,
   });
 }
@@ -58,7 +63,7 @@ export async function context(t, options = {}) {
 export async function open(
   t,
   path,
-  { expected = [], within, clock = false, origins = [BASE], ...options } = {},
+  { expected = [], within, clock = false, origins = [ORIGIN], ...options } = {},
 ) {
   const page = await (within ?? (await context(t, options))).newPage();
   if (clock) await page.clock.install();
@@ -70,9 +75,10 @@ export async function open(
   });
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
-    const { protocol, origin } = new URL(request.url());
-    if (protocol !== "data:" && protocol !== "blob:" && !origins.includes(origin))
-      faults.push(`request to ${request.url()}`);
+    const { protocol, origin, pathname } = new URL(request.url());
+    if (protocol === "data:" || protocol === "blob:") return;
+    const isOfShop = origin !== ORIGIN || BELOW === "/" || pathname.startsWith(`${BELOW}/`);
+    if (!origins.includes(origin) || !isOfShop) faults.push(`request to ${request.url()}`);
   });
   t.after(() => assert.deepEqual(faults, [], `${path} has errors`));
   if (path !== "about:blank") await page.goto(BASE + path, { timeout: TIMEOUT });
@@ -93,6 +99,43 @@ export async function openDashboard(t, options) {
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.locator("metric-tiles").waitFor();
   return page;
+}
+
+/** Replaces the calls that reach a push service. */
+export async function withPushService(page) {
+  const ecdh = createECDH("prime256v1");
+  const endpoint = `https://push.example/${randomUUID()}`;
+  const keys = {
+    p256dh: ecdh.generateKeys("base64url"),
+    auth: randomBytes(16).toString("base64url"),
+  };
+  await page.addInitScript(
+    ([endpoint, keys]) => {
+      const NAME = "test.subscription";
+      const made = (key) => ({
+        endpoint,
+        options: { applicationServerKey: Uint8Array.from(key).buffer },
+        toJSON: () => ({ endpoint, expirationTime: null, keys }),
+        unsubscribe: async () => {
+          localStorage.removeItem(NAME);
+          return true;
+        },
+      });
+      const manager = window.PushManager.prototype;
+      manager.getSubscription = async () => {
+        const kept = localStorage.getItem(NAME);
+        return kept ? made(JSON.parse(kept)) : null;
+      };
+      manager.subscribe = async ({ userVisibleOnly, applicationServerKey }) => {
+        if (!userVisibleOnly) throw new Error("a browser requires userVisibleOnly");
+        const key = [...new Uint8Array(applicationServerKey)];
+        localStorage.setItem(NAME, JSON.stringify(key));
+        return made(key);
+      };
+    },
+    [endpoint, keys],
+  );
+  return endpoint;
 }
 
 /** Calls the API with the admin key; throws on an error response. */

@@ -20,6 +20,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use harness::proxies::{BELOW, Place, Proxy};
 use harness::{ADMIN_KEY, App, Launch, distinct};
 use private_postgres::testing::url_for;
 use sqlx::{Connection, PgConnection};
@@ -85,6 +86,7 @@ pages_work_in_a_real_browser![
     access,
     accessibility,
     admin,
+    below,
     buyer,
     catalogue,
     challenge,
@@ -123,17 +125,28 @@ async fn assert_page_tests_succeed(file: &str) {
     let tools = tools::ready().await;
     let server = Server::start(file).await;
     let control = server.clone().listen_for_commands().await;
+    // Of the shop below a path, behind the proxy that is configured for it.
+    let proxy = match file {
+        "below" => Some(Place::below().nginx(&server.address).await),
+        _ => None,
+    };
+    let url = proxy.as_ref().map_or_else(
+        || format!("http://{}", server.address),
+        |proxy| format!("https://localhost:{}{BELOW}", proxy.https),
+    );
+    let authority = proxy.as_ref().map(Proxy::authority);
     let mut tests = tools.node();
     tests
         .args(["--test", "--test-reporter=spec"])
         .arg(format!("{file}.test.mjs"))
-        .env("HOLDFAST_URL", format!("http://{}", server.address))
+        .env("HOLDFAST_URL", url)
         .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
         .env("HOLDFAST_OUT", pictures())
         .env("HOLDFAST_CHROMIUM", tools.browser_for(file))
         .env("HOLDFAST_CONTROL", &control)
         .env("HOLDFAST_OTHER_SITE", &server.other_site)
         .env("HOLDFAST_BUYER_SECRET", BUYER_SECRET)
+        .envs(authority.map(|file| ("NODE_EXTRA_CA_CERTS", file)))
         .stdin(Stdio::null());
     let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
     let output = String::from_utf8_lossy(&ended.stdout);
@@ -170,6 +183,9 @@ impl Server {
             "tokens" => launch
                 .with("HOLDFAST_BUYER_SECRET", BUYER_SECRET)
                 .with("HOLDFAST_DEMO_SIGN_IN", "1"),
+            "below" => launch
+                .with("HOLDFAST_BASE_PATH", BELOW)
+                .with("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1"),
             _ => launch,
         };
         // The tests of webhooks receive them on this machine.

@@ -3,52 +3,24 @@
 // subscription by one with real keys.
 
 import assert from "node:assert/strict";
-import { createECDH, randomBytes, randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { ADMIN_KEY, BASE, api, close, context, createDrop, launch, open } from "./lib.mjs";
+import {
+  ADMIN_KEY,
+  BASE,
+  api,
+  close,
+  context,
+  createDrop,
+  launch,
+  open,
+  withPushService,
+} from "./lib.mjs";
 
 before(launch);
 after(close);
 
 const OFFER = "Notify me when the page is closed";
 const STOP = "Stop these notifications";
-
-/** Replaces the calls that reach a push service. */
-async function withPushService(page) {
-  const ecdh = createECDH("prime256v1");
-  const endpoint = `https://push.example/${randomUUID()}`;
-  const keys = {
-    p256dh: ecdh.generateKeys("base64url"),
-    auth: randomBytes(16).toString("base64url"),
-  };
-  await page.addInitScript(
-    ([endpoint, keys]) => {
-      const NAME = "test.subscription";
-      const made = (key) => ({
-        endpoint,
-        options: { applicationServerKey: Uint8Array.from(key).buffer },
-        toJSON: () => ({ endpoint, expirationTime: null, keys }),
-        unsubscribe: async () => {
-          localStorage.removeItem(NAME);
-          return true;
-        },
-      });
-      const manager = window.PushManager.prototype;
-      manager.getSubscription = async () => {
-        const kept = localStorage.getItem(NAME);
-        return kept ? made(JSON.parse(kept)) : null;
-      };
-      manager.subscribe = async ({ userVisibleOnly, applicationServerKey }) => {
-        if (!userVisibleOnly) throw new Error("a browser requires userVisibleOnly");
-        const key = [...new Uint8Array(applicationServerKey)];
-        localStorage.setItem(NAME, JSON.stringify(key));
-        return made(key);
-      };
-    },
-    [endpoint, keys],
-  );
-  return endpoint;
-}
 
 /** Opens the shop's creators with the bell open. */
 async function openBell(t, { permission, ...options } = {}) {

@@ -50,7 +50,7 @@ impl Tools {
     /// messages.
     pub fn browser_for(&self, file: &str) -> &Path {
         match &self.headless {
-            Some(headless) if file != "push" => headless,
+            Some(headless) if !["below", "push"].contains(&file) => headless,
             _ => &self.chromium,
         }
     }

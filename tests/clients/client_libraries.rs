@@ -4,7 +4,7 @@
 //! Promise: each is built as its README says, from the document of the running server; repeats
 //! requests with one idempotency key, so that the log has one hold and one purchase; throws
 //! problems with their code; and continues the stream with its last id. The example of the README
-//! in TypeScript is compiled. Limit: as that of `generated.rs`.
+//! in TypeScript is compiled. The server is below a path. Limit: as that of `generated.rs`.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -16,7 +16,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use harness::{ADMIN_KEY, App, Node, Python, run};
+use harness::proxies::BELOW;
+use harness::{ADMIN_KEY, App, Launch, Node, Python, run};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
@@ -25,9 +26,9 @@ use self::proxy::{Fault, Unreliable};
 /// The first attempt to create the drop is not recorded, the first hold is; and the first stream
 /// ends before it shows the hold.
 const FAULTS: &[(&str, Fault)] = &[
-    ("POST /v1/drops HTTP", Fault::Unavailable),
+    ("POST /shop/v1/drops HTTP", Fault::Unavailable),
     ("/holds HTTP", Fault::ResponseLost),
-    ("GET /v1/stream", Fault::CutBefore("\"held\":1")),
+    ("GET /shop/v1/stream", Fault::CutBefore("\"held\":1")),
 ];
 const LINES: [&str; 5] = [
     "replayed: true",
@@ -44,7 +45,16 @@ fn repository(path: &str) -> PathBuf {
 
 /// A server, its document and a directory to build in.
 pub(crate) async fn prepare() -> (App, TempDir) {
-    let app = App::start().await;
+    with_document(App::start().await).await
+}
+
+/// As [`prepare`], for a shop below a path: its clients have a base URL with a path.
+async fn prepare_below() -> (App, TempDir) {
+    let launch = Launch::fresh().await;
+    with_document(launch.with("HOLDFAST_BASE_PATH", BELOW).start().await).await
+}
+
+async fn with_document(app: App) -> (App, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let document = app.get("/openapi.json").await;
     fs::write(directory.path().join("openapi.json"), &document.body).unwrap();
@@ -57,7 +67,7 @@ pub(crate) async fn run_blocking(mut command: Command) -> String {
 
 async fn assert_survives(app: &App, mut client: Command) {
     let proxy = Unreliable::new(app.address(), FAULTS);
-    client.args([&proxy.start().await, ADMIN_KEY]);
+    client.args([&format!("{}{BELOW}", proxy.start().await), ADMIN_KEY]);
     let output = run_blocking(client).await;
     assert_eq!(output.lines().collect::<Vec<_>>(), LINES);
     let keys = |words: &str| {
@@ -65,13 +75,13 @@ async fn assert_survives(app: &App, mut client: Command) {
         let keys = requests.map(|headers| headers["idempotency-key"].clone());
         keys.collect::<Vec<_>>()
     };
-    let created = keys("POST /v1/drops HTTP");
+    let created = keys("POST /shop/v1/drops HTTP");
     assert_eq!(created.len(), 2);
     assert_eq!(created[0], created[1]);
     let held = keys("/holds HTTP");
     assert_eq!(held.len(), 3, "two attempts of one hold, one of another");
     assert!(held[0] == held[1] && held[1] != held[2], "{held:?}");
-    let streams = proxy.requests("GET /v1/stream");
+    let streams = proxy.requests("GET /shop/v1/stream");
     assert_eq!(streams[0].get("last-event-id"), None);
     let resumed: u64 = streams[1]["last-event-id"].parse().unwrap();
     assert!(resumed > 0);
@@ -124,7 +134,7 @@ pub(crate) async fn typescript_client(build: &Path, script: &str) -> Command {
 
 #[tokio::test]
 async fn typescript_client_survives_an_unreliable_connection() {
-    let (app, directory) = prepare().await;
+    let (app, directory) = prepare_below().await;
     let check = include_str!("client_libraries/check.mjs");
     let client = typescript_client(directory.path(), check).await;
     assert_survives(&app, client).await;
@@ -150,7 +160,7 @@ pub(crate) async fn python_client(build: &Path, script: &str) -> Command {
 
 #[tokio::test]
 async fn python_client_survives_an_unreliable_connection() {
-    let (app, directory) = prepare().await;
+    let (app, directory) = prepare_below().await;
     let check = include_str!("client_libraries/check.py");
     let client = python_client(directory.path(), check).await;
     assert_survives(&app, client).await;

@@ -7,6 +7,7 @@ mod examples;
 mod generated;
 mod interop;
 mod key_sets;
+mod otlp;
 mod payments;
 mod push_decryption;
 mod readers;

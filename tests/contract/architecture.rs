@@ -7,15 +7,16 @@ use std::fs;
 use std::path::Path;
 
 /// Each crate of the product with the crates of ours that it may use.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("domain", &[]),
     ("trace-context", &[]),
+    ("telemetry", &["trace-context"]),
     ("terminal", &["trace-context"]),
     ("private-postgres", &[]),
-    ("infrastructure", &["domain"]),
-    ("engine", &["domain", "infrastructure"]),
+    ("infrastructure", &["domain", "trace-context"]),
+    ("engine", &["domain", "infrastructure", "trace-context"]),
     ("projections", &["domain", "infrastructure"]),
-    ("webhooks", &["domain", "infrastructure", "trace-context"]),
+    ("webhooks", &["domain", "infrastructure", "telemetry"]),
     ("catalogue", &["domain", "infrastructure", "webhooks"]),
     (
         "push",
@@ -24,11 +25,10 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "domain",
             "infrastructure",
             "projections",
-            "trace-context",
             "webhooks",
         ],
     ),
-    ("payments", &["domain", "trace-context"]),
+    ("payments", &["domain", "telemetry"]),
     ("tokens", &["domain"]),
     (
         "settlement",
@@ -60,6 +60,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "projections",
             "push",
             "settlement",
+            "telemetry",
             "tokens",
             "trace-context",
             "webhooks",
@@ -81,6 +82,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "projections",
             "push",
             "settlement",
+            "telemetry",
             "terminal",
             "tokens",
             "webhooks",

@@ -109,6 +109,7 @@ fn notice_names_every_linked_crate_with_licence_and_holder() {
         "projections",
         "push",
         "settlement",
+        "telemetry",
         "terminal",
         "tokens",
         "trace-context",

@@ -5,6 +5,7 @@ mod address_bounds;
 mod admin;
 mod admins;
 mod architecture;
+mod base_path;
 mod bounds;
 mod buyer;
 mod catalogue;

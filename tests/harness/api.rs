@@ -29,7 +29,7 @@ pub fn key() -> String {
 }
 
 impl Api {
-    /// A client of the server at this address: `http://HOST:PORT`.
+    /// A client of the server at this address: `http://HOST:PORT`, with its base path, if any.
     ///
     /// # Panics
     /// If the HTTP client cannot be built.
@@ -46,7 +46,8 @@ impl Api {
     /// The address on which the server listens: `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
+        let address = self.base.trim_start_matches("http://");
+        address.split('/').next().unwrap_or(address)
     }
 
     /// Starts building a request.

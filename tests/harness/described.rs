@@ -12,6 +12,7 @@ use jsonschema::{Draft, Validator};
 use reqwest::{Method, Request};
 use serde_json::{Map, Value, json};
 
+use crate::proxies::BELOW;
 use crate::reply::Reply;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(api::openapi::document_with_pages);
@@ -39,12 +40,26 @@ pub(crate) struct SentRequest {
     body: Option<Vec<u8>>,
 }
 
+/// The path that the document has for a path of a shop that is mounted below another one.
+fn at_root(path: &str) -> &str {
+    let below = path.strip_prefix(BELOW);
+    below.filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
+/// The document's constants are those of a shop at the root of its host.
+fn at_root_of(mut body: Value) -> Value {
+    if let Some(Value::String(kind)) = body.get_mut("type") {
+        *kind = at_root(kind).to_owned();
+    }
+    body
+}
+
 impl SentRequest {
     pub(crate) fn of(request: &Request) -> Self {
         let body = request.body().and_then(reqwest::Body::as_bytes);
         Self {
             method: request.method().clone(),
-            path: request.url().path().to_owned(),
+            path: at_root(request.url().path()).to_owned(),
             body: body.map(<[u8]>::to_vec),
         }
     }
@@ -112,7 +127,7 @@ impl SentRequest {
             check_schema(
                 &format!("{location} {media_type}"),
                 &content["schema"],
-                &reply.json(),
+                &at_root_of(reply.json()),
             );
         }
         if media_type == "application/problem+json" {

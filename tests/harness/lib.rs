@@ -14,6 +14,7 @@ mod events;
 mod node;
 mod patroni;
 mod postgres;
+pub mod proxies;
 mod python;
 mod raw;
 mod raw_events;

@@ -7,220 +7,26 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use harness::{ADMIN_KEY, Api, App, Launch, concurrently, eventually, install, key, on_path, text};
+use harness::proxies::{BELOW, Place, Proxy, configuration, free_port, needed};
+use harness::{ADMIN_KEY, Api, App, Launch, concurrently, eventually, key, on_path, text};
 use private_postgres::testing::fresh_database;
-use rcgen::CertifiedKey;
 use reqwest::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::task::spawn_blocking;
 
-const SHOP: &str = "shop.example";
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// The requests of a shop's clients through a proxy.
+trait Client {
+    async fn hold(&self, drop: &str, from: &str, buyer: &str) -> String;
+    async fn assert_serves_a_shop(&self, app: &App, addresses: [&str; 2]);
 }
 
-/// Installs Debian's package of a program that is missing.
-async fn needed(program: &'static str) {
-    spawn_blocking(move || {
-        if on_path(program).is_none() {
-            install(&[program]);
-        }
-        assert!(on_path(program).is_some(), "this test needs {program}");
-    })
-    .await
-    .unwrap();
-}
-
-/// A configuration of `ops/`, with `replacements` of texts that it has.
-fn configuration(file: &str, replacements: &[(&str, String)]) -> String {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let text = fs::read_to_string(root.join("ops").join(file)).unwrap();
-    replacements.iter().fold(text, |text, (from, to)| {
-        assert!(text.contains(from), "{file} has no {from}");
-        text.replace(from, to)
-    })
-}
-
-/// A proxy in front of a server, killed when dropped.
-struct Proxy {
-    name: &'static str,
-    https: u16,
-    folder: TempDir,
-    _process: Child,
-}
-
-/// The files and ports of a proxy to be started.
-struct Place {
-    folder: TempDir,
-    https: u16,
-    http: u16,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = TempDir::with_prefix("holdfast-proxy-").unwrap();
-        // A proxy that is started as root works under another account.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let CertifiedKey { cert, signing_key } =
-            rcgen::generate_simple_self_signed([SHOP.to_owned()]).unwrap();
-        let (cert, private) = (cert.pem(), signing_key.serialize_pem());
-        let place = Self {
-            folder,
-            https: free_port(),
-            http: free_port(),
-        };
-        fs::write(place.path("shop.crt"), &cert).unwrap();
-        fs::write(place.path("shop.key"), &private).unwrap();
-        fs::write(place.path("shop.pem"), cert + &private).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-
-    async fn start(self, name: &'static str, arguments: &[&str], text: String) -> Proxy {
-        needed(name).await;
-        let file = self.path("configuration");
-        fs::write(&file, text).unwrap();
-        let arguments = arguments.iter().map(|word| match *word {
-            "FILE" => file.as_str(),
-            word => word,
-        });
-        let process = Command::new(on_path(name).unwrap())
-            .args(arguments)
-            .env("HOME", self.folder.path())
-            .env("XDG_DATA_HOME", self.folder.path())
-            .env("XDG_CONFIG_HOME", self.folder.path())
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let proxy = Proxy {
-            name,
-            https: self.https,
-            folder: self.folder,
-            _process: process,
-        };
-        eventually("the proxy serves", || async {
-            let live = proxy.curl("/health/live", &[]).await;
-            live.ends_with(" 200").then_some(())
-        })
-        .await;
-        proxy
-    }
-
-    async fn haproxy(self, servers: [&str; 2]) -> Proxy {
-        let text = configuration(
-            "haproxy.cfg",
-            &[
-                ("maxconn 40000", "maxconn 500".to_owned()),
-                ("bind :80\n", format!("bind 127.0.0.1:{}\n", self.http)),
-                ("bind :443 ", format!("bind 127.0.0.1:{} ", self.https)),
-                ("/etc/haproxy/shop.pem", self.path("shop.pem")),
-                ("10.0.0.11:8080", servers[0].to_owned()),
-                ("10.0.0.12:8080", servers[1].to_owned()),
-                ("127.0.0.1:8404", format!("127.0.0.1:{}", free_port())),
-            ],
-        );
-        self.start("haproxy", &["-db", "-f", "FILE"], text).await
-    }
-
-    async fn nginx(self, server: &str) -> Proxy {
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
-        let temporary = temporary.map(|kind| format!("{kind}_temp_path {};", self.path(kind)));
-        let text = configuration(
-            "nginx.conf",
-            &[
-                (
-                    "http {",
-                    format!("http {{ access_log off; {}", temporary.concat()),
-                ),
-                ("listen 80;", format!("listen 127.0.0.1:{};", self.http)),
-                ("listen 443 ", format!("listen 127.0.0.1:{} ", self.https)),
-                ("/etc/nginx/shop.crt", self.path("shop.crt")),
-                ("/etc/nginx/shop.key", self.path("shop.key")),
-                ("127.0.0.1:8080", server.to_owned()),
-                (
-                    "worker_rlimit_nofile 65536",
-                    "worker_rlimit_nofile 1024".to_owned(),
-                ),
-                (
-                    "worker_connections 30000",
-                    "worker_connections 400".to_owned(),
-                ),
-            ],
-        );
-        // One process, which ends with the test.
-        let pid = format!("daemon off; master_process off; pid {};", self.path("pid"));
-        let arguments = ["-c", "FILE", "-g", pid.as_str(), "-e", "stderr"];
-        self.start("nginx", &arguments, text).await
-    }
-
-    async fn caddy(self, server: &str) -> Proxy {
-        let site = format!(
-            "{{\n\tadmin off\n\tauto_https disable_redirects\n}}\n\nhttps://{SHOP}:{} {{\n\ttls {} {}\n",
-            self.https,
-            self.path("shop.crt"),
-            self.path("shop.key")
-        );
-        let text = configuration(
-            "Caddyfile",
-            &[
-                ("shop.example {\n", site),
-                ("127.0.0.1:8080", server.to_owned()),
-            ],
-        );
-        // Global options are first in a file.
-        let (comments, rest) = text.split_at(text.find("{\n\tadmin").unwrap());
-        let text = format!("{rest}\n{comments}");
-        let arguments = ["run", "--adapter", "caddyfile", "--config", "FILE"];
-        self.start("caddy", &arguments, text).await
-    }
-}
-
-impl Proxy {
-    fn origin(&self) -> String {
-        format!("https://{SHOP}:{}", self.https)
-    }
-
-    fn command(&self, path: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("curl");
-        command
-            .args(["--silent", "--show-error", "--http2", "--noproxy", "*"])
-            .arg("--cacert")
-            .arg(self.folder.path().join("shop.crt"))
-            .arg("--resolve")
-            .arg(format!("{SHOP}:{}:127.0.0.1", self.https))
-            .args(arguments)
-            .arg(format!("{}{path}", self.origin()))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        command
-    }
-
-    /// Sends a request, and returns the body, the HTTP version and the status.
-    async fn curl(&self, path: &str, arguments: &[&str]) -> String {
-        let mut command = self.command(path, arguments);
-        let status = ["--write-out", " %{http_version} %{http_code}"];
-        let output = command.args(status).output().await.unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        let stdout = String::from_utf8_lossy(&output.stdout);
-        format!("{stderr}{stdout}")
-    }
-
+impl Client for Proxy {
     /// Requests a hold from one of this machine's addresses.
     async fn hold(&self, drop: &str, from: &str, buyer: &str) -> String {
         let (key, body) = (key(), json!({ "buyer_id": buyer }).to_string());
@@ -284,13 +90,15 @@ impl Proxy {
         let cookie = cookies.lines().find(|line| line.contains("holdfast_admin"));
         // Host, subdomains, path, Secure.
         let fields: Vec<&str> = cookie.unwrap().split('\t').take(4).collect();
-        assert_eq!(fields, ["#HttpOnly_shop.example", "FALSE", "/", "TRUE"]);
+        let path = if self.base.is_empty() { "/" } else { self.base };
+        assert_eq!(fields, ["#HttpOnly_shop.example", "FALSE", path, "TRUE"]);
         let session = self.curl("/v1/admin/session", &["--cookie", &jar]).await;
         assert!(session.contains(r#""admin":"admin""#), "{name}: {session}");
-        for private in ["/metrics", "/health/ready"] {
-            let refused = self.curl(private, &[]).await;
-            assert!(refused.ends_with(" 404"), "{name} {private}: {refused}");
-        }
+        let private = self.curl("/metrics", &[]).await;
+        assert!(private.ends_with(" 404"), "{name}: {private}");
+        // Pages show an outage by it.
+        let ready = self.curl("/health/ready", &[]).await;
+        assert!(ready.ends_with(" 200"), "{name}: {ready}");
     }
 }
 
@@ -314,6 +122,29 @@ async fn shop_is_served_through_each_proxy() {
     nginx.assert_serves_a_shop(&app, clients).await;
     let caddy = Place::new().caddy(address).await;
     let clients = ["127.0.0.41", "127.0.0.42"];
+    caddy.assert_serves_a_shop(&app, clients).await;
+}
+
+#[tokio::test]
+async fn shop_below_a_path_is_served_through_each_proxy() {
+    needed("curl").await;
+    let app = Launch::fresh()
+        .await
+        .with("HOLDFAST_BASE_PATH", BELOW)
+        .with("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1")
+        .with("HOLDFAST_UNLIMITED_NETWORKS", "none")
+        .with("HOLDFAST_ADDRESS_LIMIT", "1/600")
+        .start()
+        .await;
+    let address = app.address();
+    let haproxy = Place::below().haproxy([address, address]).await;
+    let clients = ["127.0.0.51", "127.0.0.52"];
+    haproxy.assert_serves_a_shop(&app, clients).await;
+    let nginx = Place::below().nginx(address).await;
+    let clients = ["127.0.0.61", "127.0.0.62"];
+    nginx.assert_serves_a_shop(&app, clients).await;
+    let caddy = Place::below().caddy(address).await;
+    let clients = ["127.0.0.71", "127.0.0.72"];
     caddy.assert_serves_a_shop(&app, clients).await;
 }
 

@@ -3,7 +3,8 @@
 //! Promise: a valid `traceparent` is continued, an invalid one is ignored and a new trace starts,
 //! as the specification requires. Requests that this program sends have a `traceparent` with the
 //! trace of the request that causes them, or that of a new trace.
-//! Limit: this program records no spans. The span ids that it sends are random.
+//! Limit: spans are recorded by the crate `telemetry`, and only where it is switched on. Otherwise
+//! the span ids that are sent are random.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -28,6 +29,16 @@ pub struct Trace {
     id: String,
     is_sampled: bool,
     state: Option<String>,
+    /// The span of the caller: 16 lower-case hexadecimal digits.
+    caller: Option<String>,
+    /// The span of this process, if it is recorded.
+    span: Option<String>,
+}
+
+/// Returns a new id of a span: 16 lower-case hexadecimal digits.
+#[must_use]
+pub fn new_span() -> String {
+    random_hex::<8>()
 }
 
 impl Trace {
@@ -38,6 +49,8 @@ impl Trace {
             id: random_hex::<16>(),
             is_sampled: false,
             state: None,
+            caller: None,
+            span: None,
         }
     }
 
@@ -53,7 +66,7 @@ impl Trace {
             (Some(parent), None) => parse(parent),
             (Some(_) | None, _) => None,
         };
-        let Some((id, is_sampled)) = parent else {
+        let Some((id, caller, is_sampled)) = parent else {
             return Self::start();
         };
         // Several fields are one list.
@@ -69,6 +82,8 @@ impl Trace {
             id: id.to_owned(),
             is_sampled,
             state: is_kept.then_some(state),
+            caller: Some(caller.to_owned()),
+            span: None,
         }
     }
 
@@ -84,11 +99,50 @@ impl Trace {
         self.state.as_deref()
     }
 
-    /// Returns a `traceparent` in this trace, with a new span id.
+    /// Returns a `traceparent` in this trace, with the span of this process, or with a new id.
     #[must_use]
     pub fn parent(&self) -> String {
         let flags = u8::from(self.is_sampled);
-        format!("00-{}-{}-{flags:02x}", self.id, random_hex::<8>())
+        let span = self.span.clone().unwrap_or_else(new_span);
+        format!("00-{}-{span}-{flags:02x}", self.id)
+    }
+
+    /// Returns true if the trace is recorded, as far as this process knows.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.is_sampled
+    }
+
+    /// The span of the caller, in another process or in this one.
+    #[must_use]
+    pub fn caller(&self) -> Option<&str> {
+        self.caller.as_deref()
+    }
+
+    /// The span of this process, if it is recorded.
+    #[must_use]
+    pub fn span(&self) -> Option<&str> {
+        self.span.as_deref()
+    }
+
+    /// Returns the trace with a new span of this process, if it is sampled.
+    #[must_use]
+    pub fn in_span(self, is_sampled: bool) -> Self {
+        Self {
+            is_sampled,
+            span: is_sampled.then(new_span),
+            ..self
+        }
+    }
+
+    /// Returns the trace for a request that is sent within the span of this process.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            caller: self.span.clone().or_else(|| self.caller.clone()),
+            span: self.span.as_ref().map(|_| new_span()),
+            ..self.clone()
+        }
     }
 }
 
@@ -103,30 +157,19 @@ pub fn current() -> Option<Arc<Trace>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Returns the headers of a request that is sent now: in the trace of the request that this task
-/// handles, or in a new one.
-#[must_use]
-pub fn headers() -> Vec<(&'static str, String)> {
-    let trace = current().unwrap_or_else(|| Arc::new(Trace::start()));
-    let state = trace.state().map(|state| (TRACESTATE, state.to_owned()));
-    std::iter::once((TRACEPARENT, trace.parent()))
-        .chain(state)
-        .collect()
-}
-
-/// Returns the trace id and the flag *sampled* of a valid `traceparent`.
-fn parse(parent: &str) -> Option<(&str, bool)> {
+/// Returns the trace id, the span and the flag *sampled* of a valid `traceparent`.
+fn parse(parent: &str) -> Option<(&str, &str, bool)> {
     let parent = parent.trim_matches([' ', '\t']);
     let mut fields = parent.split('-');
     let version = hex(fields.next()?, 2)?;
     let id = hex(fields.next()?, 32).filter(|id| has_value(id))?;
-    hex(fields.next()?, 16).filter(|span| has_value(span))?;
+    let span = hex(fields.next()?, 16).filter(|span| has_value(span))?;
     let flags = hex(fields.next()?, 2)?;
     let flags = u8::from_str_radix(flags, 16).ok()?;
     // A later version may have more fields after a dash; version 0 has none.
     let has_more = fields.next().is_some();
     let is_valid = version != "ff" && !(version == "00" && has_more);
-    is_valid.then_some((id, flags & 1 == 1))
+    is_valid.then_some((id, span, flags & 1 == 1))
 }
 
 /// Returns the text if it has `digits` lower-case hexadecimal digits.
@@ -158,45 +201,48 @@ mod tests {
     use super::*;
 
     const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const SPAN: &str = "00f0671200029017";
 
     #[test]
     fn valid_parent_is_continued() {
         for (parent, is_sampled) in [
             (
-                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01",
                 true,
             ),
             (
-                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-00",
                 false,
             ),
             // Unknown flags are ignored, and not passed on.
             (
-                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
+                "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-ff",
                 true,
             ),
             // A later version, also a longer one.
             (
-                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01",
                 true,
             ),
             (
-                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+                "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01-more",
                 true,
             ),
             (
-                " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\t",
+                " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01\t",
                 true,
             ),
         ] {
-            assert_eq!(parse(parent), Some((ID, is_sampled)), "{parent}");
+            assert_eq!(parse(parent), Some((ID, SPAN, is_sampled)), "{parent}");
         }
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01";
         let trace = Trace::of([parent], []);
         let sent = trace.parent();
         assert!(sent.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
         assert!(sent.ends_with("-01") && sent != parent, "{sent}");
-        assert_eq!(parse(&sent), Some((ID, true)));
+        let (id, span, is_sampled) = parse(&sent).unwrap();
+        assert_eq!((id, is_sampled), (ID, true));
+        assert_ne!(span, SPAN);
     }
 
     #[test]
@@ -204,19 +250,19 @@ mod tests {
         for parent in [
             "",
             "00",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01",
+            "00-00000000000000000000000000000000-00f0671200029017-01",
             "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e47360-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
-            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
-            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.more",
-            "0-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f0671200029017-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f0671200029017-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e47360-00f0671200029017-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473g-00f0671200029017-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01-",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01-more",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01.more",
+            "0-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01",
         ] {
             assert_eq!(parse(parent), None, "{parent}");
             let trace = Trace::of([parent], ["a=1"]);
@@ -224,14 +270,14 @@ mod tests {
             assert_eq!(trace.state(), None, "{parent}");
             assert!(parse(&trace.parent()).is_some());
         }
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01";
         assert_ne!(Trace::of([parent, parent], []).id(), ID, "two fields");
         assert_ne!(Trace::of([], []).id(), Trace::of([], []).id());
     }
 
     #[test]
     fn state_is_one_list_of_bounded_length() {
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-01";
         let state = |states: &[&str]| {
             let trace = Trace::of([parent], states.iter().copied());
             trace.state().map(str::to_owned)
@@ -244,22 +290,21 @@ mod tests {
     }
 
     #[test]
-    fn sent_headers_are_those_of_the_current_trace() {
+    fn requests_of_a_recorded_span_are_its_children() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f0671200029017-00";
+        let trace = Trace::of([parent], ["a=1"]);
+        assert_eq!((trace.caller(), trace.span()), (Some(SPAN), None));
         assert!(current().is_none());
-        let trace = Trace::of(
-            ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"],
-            ["a=1"],
-        );
-        let headers = sync_scope(&Arc::new(trace), headers);
-        assert!(
-            headers[0]
-                .1
-                .starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-")
-        );
-        assert_eq!(headers[1..], [(TRACESTATE, "a=1".to_owned())]);
-        let [(TRACEPARENT, parent)] = &super::headers()[..] else {
-            panic!("a new trace has no state");
-        };
-        assert!(parse(parent).is_some_and(|(id, _)| id != ID));
+        let seen = sync_scope(&Arc::new(trace.clone()), current).unwrap();
+        assert_eq!(*seen, trace);
+        let unsampled = trace.clone().in_span(false).child();
+        assert_eq!((unsampled.caller(), unsampled.span()), (Some(SPAN), None));
+        let recorded = trace.in_span(true);
+        let child = recorded.child();
+        assert_eq!(child.caller(), recorded.span());
+        assert_ne!(child.span(), recorded.span());
+        assert_eq!((child.id(), child.state()), (ID, Some("a=1")));
+        let sent = child.parent();
+        assert_eq!(parse(&sent), Some((ID, child.span().unwrap(), true)));
     }
 }

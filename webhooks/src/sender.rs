@@ -19,7 +19,7 @@ use bytes::Bytes;
 use domain::values::Timestamp;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -27,6 +27,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
+use telemetry::Call;
 use tokio::time::timeout;
 use tower::Service;
 use tracing::warn;
@@ -103,11 +104,24 @@ impl fmt::Debug for Sender {
     }
 }
 
+impl Inner {
+    /// The purpose of its requests, for traces.
+    fn purpose(&self) -> &'static str {
+        match self.setting {
+            WEBHOOK_NETWORKS => "webhook",
+            _ => "push",
+        }
+    }
+}
+
+/// The setting with the networks of webhooks.
+const WEBHOOK_NETWORKS: &str = "HOLDFAST_WEBHOOK_NETWORKS";
+
 impl Sender {
     /// Returns a sender to these networks and to public addresses.
     #[must_use]
     pub fn new(networks: PermittedNetworks, timeout: Duration) -> Self {
-        Self::configured(networks, timeout, "HOLDFAST_WEBHOOK_NETWORKS")
+        Self::configured(networks, timeout, WEBHOOK_NETWORKS)
     }
 
     /// Returns a sender to these networks, which are those of `setting`, and to public addresses.
@@ -146,8 +160,15 @@ impl Sender {
     pub async fn exchange(
         &self,
         url: &Url,
-        request: Request<Full<Bytes>>,
+        mut request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, HeaderMap), Failure> {
+        let host = url.host_str().unwrap_or_default();
+        let call = Call::begin(self.0.purpose(), "POST", host);
+        for (name, value) in call.headers() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                request.headers_mut().insert(name, value);
+            }
+        }
         let sent = timeout(self.0.timeout, self.respond(url, request)).await;
         let sent = sent.unwrap_or_else(|_| {
             Err(Failure {
@@ -158,6 +179,7 @@ impl Sender {
             })
         });
         let (parts, body) = sent?.into_parts();
+        call.ended(parts.status.as_u16());
         let _cut_off = timeout(MOST_WAITED, drain(body)).await;
         Ok((parts.status, parts.headers))
     }
@@ -230,10 +252,7 @@ fn request(attempt: &Attempt) -> Result<Request<Full<Bytes>>, hyper::http::Error
         at,
     } = attempt;
     let timestamp = at.millis().div_euclid(1000);
-    let mut request = Request::post(url.as_str());
-    for (name, value) in trace_context::headers() {
-        request = request.header(name, value);
-    }
+    let request = Request::post(url.as_str());
     request
         .header(CONTENT_TYPE, "application/json")
         .header(USER_AGENT, concat!("Holdfast/", env!("CARGO_PKG_VERSION")))

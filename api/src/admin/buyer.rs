@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::auth::Admin;
+use crate::base_path::at;
 use crate::drops::MOST_LISTED;
 use crate::drops::purchases::{RecordedPurchase, references};
 use crate::extract::{BuyerIdPath, Fresh, Limit, Query};
@@ -165,8 +166,11 @@ fn in_drop(
             .map(|entry| WaitlistEntryBody::at(app, entry, now))
             .collect(),
         has_more: found.has_more,
-        url: format!("/v1/drops/{drop_id}/buyers/{}", encoded(&found.buyer_id)),
-        purchases_url: format!("/v1/drops/{drop_id}/purchases"),
+        url: path(&format!(
+            "/v1/drops/{drop_id}/buyers/{}",
+            encoded(&found.buyer_id)
+        )),
+        purchases_url: path(&format!("/v1/drops/{drop_id}/purchases")),
     }
 }
 
@@ -185,8 +189,12 @@ fn orders_of(app: &App, buyer_id: &BuyerId, now: Timestamp) -> OrdersBody {
             .map(|(order_id, row)| OrderBody::new(order_id, row, now, true))
             .collect(),
         has_more,
-        url: format!("/v1/orders?buyer_id={}", encoded(buyer_id)),
+        url: path(&format!("/v1/orders?buyer_id={}", encoded(buyer_id))),
     }
+}
+
+fn path(path: &str) -> String {
+    at(path).into_owned()
 }
 
 /// Percent-encodes every byte but ASCII letters and digits, for a path or a query.

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::base_path::at;
 use crate::render::digest;
 
 /// The largest picture, in bytes.
@@ -148,9 +149,9 @@ impl Picture {
         })
     }
 
-    /// Returns the path at which the picture is served.
+    /// Returns the path at which clients find the picture.
     pub(super) fn href(&self) -> String {
-        format!("/assets/brand/{}", self.name)
+        at(&format!("/assets/brand/{}", self.name)).into_owned()
     }
 }
 

@@ -5,8 +5,8 @@
 //! unknown key is a fault, with the nearest known one. Limit: it is read once, at the start.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::{fmt, fs};
 
 use chrono_tz::Tz;
 use domain::values::require_visible_characters;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::colors::{COLORS, Palette, Scheme};
 use super::pictures::{Picture, Purpose};
 use super::texts::{Language, Message, SHIPPED, nearest};
+use crate::base_path::BasePath;
 use crate::urls;
 
 /// The largest theme file and catalogue, in bytes.
@@ -155,26 +156,52 @@ pub(super) struct Theme {
     pub(super) footer: Footer,
 }
 
-/// The address of the shop for its readers: an origin, without a path.
+/// The address of the shop for its readers: an origin, and the path of the shop, if it has one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicUrl(String);
+pub struct PublicUrl {
+    origin: String,
+    path: BasePath,
+}
 
 impl PublicUrl {
-    /// Parses an http or https URL without a path, query and fragment.
+    /// Parses an http or https URL without a query and fragment. A slash at its end means nothing.
     ///
     /// # Errors
     /// The rule that the text breaks, which begins with "must".
     pub fn parse(text: &str) -> Result<Self, String> {
         let url = urls::parse(text, urls::Purpose::Endpoint).map_err(|fault| fault.into_owned())?;
-        match url.path() == "/" && url.query().is_none() {
-            true => Ok(Self(url.origin().ascii_serialization())),
-            false => Err("must not have a path or query: pages are at the root".to_owned()),
+        if url.query().is_some() {
+            return Err("must not have a query".to_owned());
         }
+        // As it was written: the parser has resolved segments of dots.
+        let (_, rest) = text.split_once("://").unwrap_or_default();
+        let path = rest.find('/').map_or("", |start| &rest[start..]);
+        let path = match path.strip_suffix('/').unwrap_or(path) {
+            "" => BasePath::default(),
+            path => path
+                .parse()
+                .map_err(|fault| format!("has the path {path}, which {fault}"))?,
+        };
+        let origin = url.origin().ascii_serialization();
+        Ok(Self { origin, path })
     }
 
+    /// Returns the origin, as browsers write it.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Returns the path of the shop; empty at the root of its host.
+    #[must_use]
+    pub const fn path(&self) -> &BasePath {
+        &self.path
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path.as_str())
     }
 }
 

@@ -55,7 +55,7 @@ async fn sign_in(
         name: Entered(name),
     }): Body<SignIn>,
 ) -> Result<Json<Token>, Problem> {
-    if is_same_origin(&Method::POST, &headers, app.brand.public_url()) == Some(false) {
+    if is_same_origin(&Method::POST, &headers, app.brand.public_origin()) == Some(false) {
         let detail = "Tokens of the demo are only given to this server's own page.";
         return Err(of_another_origin(detail, &headers));
     }

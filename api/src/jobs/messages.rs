@@ -4,6 +4,7 @@ use ::push::store as push;
 
 use super::JobKind;
 use super::{JobBody, order};
+use crate::base_path::at;
 use crate::problem::{Code, Problem};
 
 /// The meaning of a message that an administrator has cancelled.
@@ -23,8 +24,8 @@ impl From<push::Job> for JobBody {
         // A notification is about a drop or about an order.
         let subject = match (job.order_id, job.drop_id) {
             (Some(order_id), _) => order(order_id.0),
-            (None, Some(drop_id)) => format!("/v1/drops/{drop_id}"),
-            (None, None) => "/v1/drops".to_owned(),
+            (None, Some(drop_id)) => at(&format!("/v1/drops/{drop_id}")).into_owned(),
+            (None, None) => at("/v1/drops").into_owned(),
         };
         Self {
             id: job.id,

@@ -1,11 +1,14 @@
-//! Measures how long requests wait in the engine's queue.
+//! Measures how long requests wait in the engine's queue, and records the steps of those that
+//! belong to a trace.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::Observer;
+use engine::{Observer, Step};
 use infrastructure::feed::Committed;
 use prometheus::{Histogram, HistogramOpts, Registry};
+use telemetry::{Kind, Span};
+use trace_context::Trace;
 
 use super::registered;
 
@@ -38,5 +41,29 @@ impl Observer for QueueWaits {
 
     fn waited(&mut self, wait: Duration) {
         self.0.observe(wait.as_secs_f64());
+    }
+
+    fn traced(&mut self, trace: &Trace, step: Step) {
+        match step {
+            Step::Queued { took } => {
+                Span::new(Kind::Internal, "queue").record_within(trace, took);
+            }
+            Step::Appended {
+                took,
+                events,
+                outcome,
+            } => {
+                let span = Span::new(Kind::Client, "append")
+                    .with("db.system.name", "postgresql")
+                    .with("db.operation.name", "append")
+                    .number("db.operation.batch.size", events as u64)
+                    .with("holdfast.append.outcome", outcome);
+                let span = match outcome {
+                    "committed" => span,
+                    other => span.failed(other),
+                };
+                span.record_within(trace, took);
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::base_path::at;
 use crate::problem::{Code, MAX_FAULTS};
 
 /// An extension member, in addition to the five members of every problem.
@@ -307,8 +308,8 @@ fn members(code: Code) -> Vec<Member> {
         }
         Code::Internal => {
             let instance = json!({ "type": "string", "format": "uri-reference" });
-            let example = "/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6";
-            vec![required("instance", instance, example)]
+            let example = at("/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6");
+            vec![required("instance", instance, example.into_owned())]
         }
         // On buyers' routes, where the shop has a sign-in page.
         Code::Unauthorized => {
@@ -353,7 +354,7 @@ pub(super) fn schema(code: Code) -> Value {
     let mut properties = Map::from_iter([
         (
             "type".to_owned(),
-            json!({ "type": "string", "const": format!("/problems/{}", code.name()) }),
+            json!({ "type": "string", "const": at(&format!("/problems/{}", code.name())) }),
         ),
         // Not a constant: a change of the wording must not break clients.
         ("title".to_owned(), json!({ "type": "string" })),
@@ -385,7 +386,7 @@ pub(super) fn schema(code: Code) -> Value {
 /// Returns an example of a problem, with the members that it always has.
 pub(super) fn example(code: Code) -> Value {
     let mut example = json!({
-        "type": format!("/problems/{}", code.name()), "title": code.title(), "status": code.status().as_u16(),
+        "type": at(&format!("/problems/{}", code.name())), "title": code.title(), "status": code.status().as_u16(),
         "detail": format!("{}.", code.title()), "code": code.name(),
     });
     for member in members(code) {

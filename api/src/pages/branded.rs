@@ -11,6 +11,7 @@ use super::first_state::listed_after;
 use super::templates::escaped;
 use super::{file, page};
 use crate::app::App;
+use crate::base_path::{at, base_path};
 use crate::brand::{Brand, Picture};
 use crate::render::is_known;
 use crate::web_files::Page;
@@ -35,10 +36,11 @@ pub(crate) async fn favicon(State(app): State<App>, headers: HeaderMap) -> Respo
 
 /// `GET /robots.txt`
 pub(crate) async fn robots(State(app): State<App>, headers: HeaderMap) -> Response {
-    let map = format!("{}/sitemap.xml", app.brand.origin(&headers));
+    let map = format!("{}{}", app.brand.origin(&headers), at("/sitemap.xml"));
+    let base = base_path();
     let rules = format!(
-        "User-agent: *\nDisallow: /admin\nDisallow: /cart\nDisallow: /orders/\nDisallow: /v1/\n\
-         Allow: /v1/feeds/\n\nSitemap: {map}\n"
+        "User-agent: *\nDisallow: {base}/admin\nDisallow: {base}/cart\nDisallow: {base}/orders/\n\
+         Disallow: {base}/v1/\nAllow: {base}/v1/feeds/\n\nSitemap: {map}\n"
     );
     text(&headers, "text/plain; charset=utf-8", &Page::new(rules))
 }
@@ -54,7 +56,7 @@ pub(crate) async fn site_map(State(app): State<App>, headers: HeaderMap) -> Resp
         let _ = writeln!(
             map,
             "<url><loc>{}</loc></url>",
-            escaped(&format!("{origin}{path}"))
+            escaped(&format!("{origin}{}", at(path)))
         );
     };
     add("/");

@@ -23,6 +23,7 @@ use serde_json::json;
 use super::catalogue_facts::Facts;
 use super::reader::Reader;
 use crate::app::App;
+use crate::base_path::at;
 use crate::brand::figures::major;
 use crate::brand::{Brand, Language};
 use crate::products::MOST_DROPS;
@@ -64,15 +65,20 @@ impl<'a> Scene<'a> {
     }
 
     fn absolute(&self, path: &str) -> String {
+        self.on_host(&at(path))
+    }
+
+    /// Returns the address of a path of the host, which may be that of another site.
+    fn on_host(&self, path: &str) -> String {
         format!("{}{path}", self.origin)
     }
 
     /// Returns the address of a picture for other sites: a `data:` URL has none.
     fn picture(&self, image: Option<&str>) -> Option<String> {
         match image {
-            Some(path) if path.starts_with('/') => Some(self.absolute(path)),
+            Some(path) if path.starts_with('/') => Some(self.on_host(path)),
             Some(url) if url.starts_with("http") => Some(url.to_owned()),
-            Some(_) | None => self.brand.share_image().map(|path| self.absolute(&path)),
+            Some(_) | None => self.brand.share_image().map(|path| self.on_host(&path)),
         }
     }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 
 use crate::app::App;
+use crate::base_path::of_cookies;
 use crate::brand::{Brand, Language, is_tag};
 use crate::render::insert;
 
@@ -68,8 +69,9 @@ impl Reader {
         response.headers_mut().insert(header::VARY, vary);
         if self.is_choice {
             let cookie = format!(
-                "{COOKIE}={}; Path=/; Max-Age={KEPT_SECONDS}; SameSite=Lax; HttpOnly",
-                self.tag
+                "{COOKIE}={}; Path={}; Max-Age={KEPT_SECONDS}; SameSite=Lax; HttpOnly",
+                self.tag,
+                of_cookies()
             );
             insert(&mut response, header::SET_COOKIE, &cookie);
         }

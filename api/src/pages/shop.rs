@@ -8,6 +8,8 @@ use std::sync::OnceLock;
 use minijinja::{Value, context};
 use tokens::sign_in::SignInUrl;
 
+use crate::base_path::at;
+
 /// The settings of the pages.
 #[derive(Debug, Clone, Default)]
 pub struct ShopPages {
@@ -30,6 +32,6 @@ pub(super) fn values() -> Value {
     let url = shop.sign_in_url.as_ref().filter(|_| shop.needs_token);
     context! {
         needs_token => shop.needs_token,
-        sign_in_url => url.map(SignInUrl::as_str),
+        sign_in_url => url.map(|url| at(url.as_str())),
     }
 }

@@ -17,6 +17,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, Va
 
 use super::preloads::preloads;
 use super::shop;
+use crate::base_path::base_path;
 use crate::brand::{Brand, Language};
 use crate::problem::Code;
 use crate::web_files::{Files, Page, embedded};
@@ -156,6 +157,7 @@ fn environment(brand: &Brand, language: &Language) -> Result<Environment<'static
         };
         written.map_err(Error::from)
     });
+    templates.add_global("base", base_path());
     templates.add_function("preloads", preloads);
     let texts = language.clone();
     templates.add_function("text", move |key: &str, values: Kwargs| {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{COOKIE, LASTS_SECONDS, is_same_origin, of_another_origin};
 use crate::app::App;
+use crate::base_path::of_cookies;
 use crate::extract::Body;
 use crate::forwarded;
 use crate::limiter::{AttemptKind, Origin};
@@ -76,7 +77,7 @@ pub(crate) async fn sign_out(
 /// Rejects pages of other sites, which must not sign a user in or out. A program without a browser
 /// sends no origin.
 fn refuse_other_origins(app: &App, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    if is_same_origin(method, headers, app.brand.public_url()) == Some(false) {
+    if is_same_origin(method, headers, app.brand.public_origin()) == Some(false) {
         let detail = "Sessions can only be opened and ended by this server's own pages.";
         return Err(of_another_origin(detail, headers));
     }
@@ -92,8 +93,10 @@ fn set_cookie(token: &str, seconds: u32, headers: &HeaderMap) -> [(header::Heade
     let is_of_tls = origin.is_some_and(|origin| origin.starts_with("https://"));
     let is_secure = is_of_tls || forwarded::is_https(headers);
     let secure = if is_secure { "; Secure" } else { "" };
-    let cookie =
-        format!("{COOKIE}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
+    let path = of_cookies();
+    let cookie = format!(
+        "{COOKIE}={token}; Path={path}; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+    );
     [
         (header::SET_COOKIE, cookie),
         (header::CACHE_CONTROL, "no-store".to_owned()),

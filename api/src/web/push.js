@@ -3,6 +3,8 @@
 // without it. A browser replaces it when its text changes.
 
 const worker = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (self));
+/** The first page of the shop. */
+const home = new URL(worker.registration.scope);
 
 worker.addEventListener("install", () => void worker.skipWaiting());
 worker.addEventListener("activate", (event) => event.waitUntil(worker.clients.claim()));
@@ -26,16 +28,16 @@ function read(data) {
 
 worker.addEventListener("push", (event) => {
   const { title, body, url, tag } = read(event.data);
-  const icon = "/assets/mark.svg";
+  const icon = new URL("assets/mark.svg", home).href;
   event.waitUntil(worker.registration.showNotification(title, { body, tag, icon, data: { url } }));
 });
 
 /** The address of a page of this shop, or the first page. @param {unknown} path */
 function pageOf(path) {
-  const home = new URL("/", worker.location.origin);
-  if (typeof path !== "string") return home;
-  const url = new URL(path, home);
-  return url.origin === home.origin ? url : home;
+  if (typeof path !== "string" || !path.startsWith("/")) return home;
+  // Below the shop, also where that is below a path of its host.
+  const url = new URL(`.${path}`, home);
+  return url.href.startsWith(home.href) ? url : home;
 }
 
 /** Shows the page in a tab that has it already, or in a new one. @param {URL} url */

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::app::{App, Parts};
 use api::connections::AddressLimit;
-use api::metrics::MeasuredLog;
+use api::metrics::{MeasuredLog, scrape};
 use api::pages::catalogue_facts::CatalogueFacts;
 use api::router::router;
 use api::session::Sessions;
@@ -160,6 +160,7 @@ impl Started {
             vapid,
             brand,
             templates,
+            exporter,
         } = access;
         let log = PostgresLog::new(database.pool.clone());
         let engine_pool = unless_stopped(stop, database.engine_pool()).await?;
@@ -267,6 +268,11 @@ impl Started {
             stop: http.ending.clone(),
         });
         let engine = EngineThread::start(engine).map_err(ServerError::Thread)?;
+        if let Some(exporter) = exporter {
+            let measured = app.clone();
+            let running = exporter.run(move || scrape::families(&measured), stopping.clone());
+            followers.tasks.spawn(Task::optional("telemetry"), running);
+        }
         http.site.open(router(app));
         info!("started: every request is served");
         Ok(Self {

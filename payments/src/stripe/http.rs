@@ -18,7 +18,9 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
+use telemetry::Call;
 use tokio::time::timeout;
+use url::Url;
 
 use super::NAME;
 use super::settings::StripeSettings;
@@ -42,6 +44,8 @@ pub struct Http {
     pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     authorization: HeaderValue,
     base: String,
+    /// The host of the API.
+    host: String,
     timeout: Duration,
 }
 
@@ -70,6 +74,7 @@ impl Http {
         Ok(Self {
             pool: Pool::builder(TokioExecutor::new()).build(connector),
             authorization,
+            host: host_of(&settings.api_base),
             base: settings.api_base.clone(),
             timeout: settings.timeout,
         })
@@ -103,7 +108,12 @@ impl Http {
         mut request: hyper::http::request::Builder,
         body: Bytes,
     ) -> Result<T, PaymentError> {
-        for (name, value) in trace_context::headers() {
+        let method = match request.method_ref() {
+            Some(&Method::POST) => "POST",
+            _ => "GET",
+        };
+        let call = Call::begin("payment", method, &self.host);
+        for (name, value) in call.headers() {
             request = request.header(name, value);
         }
         let request = request
@@ -121,11 +131,19 @@ impl Http {
             Ok((head, body))
         };
         let (head, body) = timeout(self.timeout, exchange).await.map_err(unknown)??;
+        call.ended(head.status.as_u16());
         if head.status == StatusCode::OK {
             return serde_json::from_slice(&body).map_err(unknown);
         }
         Err(refusal(head.status, &head.headers, &body))
     }
+}
+
+/// Returns the host of a URL.
+fn host_of(base: &str) -> String {
+    let url = Url::parse(base).ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    host.unwrap_or_default().to_owned()
 }
 
 /// A failed connection has sent nothing; later failures may have.

@@ -19,6 +19,11 @@ use crate::problem;
 pub(super) fn families(app: &App) -> Vec<MetricFamily> {
     [
         build(),
+        counter(
+            "holdfast_otlp_spans_dropped_total",
+            "Spans that were recorded and not sent: the queue was full, or the collector was away.",
+            telemetry::dropped(),
+        ),
         engine(app),
         connections(),
         projections(app),

@@ -11,6 +11,7 @@ use super::Row;
 use super::literal::{JAVASCRIPT, JSON, PYTHON};
 use super::prose::placeholder;
 use super::words::Description;
+use crate::base_path::base_path;
 
 /// The address in every sample, which the page replaces by its own.
 const ORIGIN: &str = "http://localhost:8080";
@@ -250,7 +251,7 @@ fn required<'a>(
 }
 
 fn url(description: &Description, path: &str, parameters: &[&Value]) -> String {
-    let mut url = placeholder("origin", ORIGIN);
+    let mut url = placeholder("origin", &format!("{ORIGIN}{}", base_path()));
     let mut collection = "";
     for part in path.split('/').skip(1) {
         let name = part

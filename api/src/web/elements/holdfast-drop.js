@@ -6,6 +6,7 @@
 // orders. docs/EMBED.md describes its attributes, events, parts and custom properties.
 
 import { call, callUntilDecided, Problem, uuid } from "../lib/api.js";
+import { server } from "../lib/base.js";
 import { percentOf } from "../lib/challenge.js";
 import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
@@ -154,7 +155,10 @@ export class HoldfastDrop extends HTMLElement {
 
   /** The server, by default the one that served this script. */
   get server() {
-    return new URL(this.getAttribute("server") ?? import.meta.url, document.baseURI).origin;
+    const given = this.getAttribute("server");
+    if (given === null) return server;
+    const { origin, pathname } = new URL(given, document.baseURI);
+    return origin + pathname.replace(/\/+$/, "");
   }
 
   /** The present drop, once it is known. */

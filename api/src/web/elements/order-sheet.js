@@ -3,6 +3,7 @@
 // As in a hold's panel, each stage has a view that is built when the stage begins; after that only
 // its texts change, so that it keeps the focus.
 
+import { at } from "../lib/base.js";
 import { cart } from "../lib/cart.js";
 import { cancelOrder, checkouts, pay, submitPayment } from "../lib/checkout.js";
 import { everyTick, until } from "../lib/clock.js";
@@ -412,7 +413,7 @@ function over(order, status) {
             quantity,
           })),
       );
-      location.assign("/cart");
+      location.assign(at("/cart"));
     }),
   );
   return {

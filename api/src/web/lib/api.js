@@ -4,6 +4,7 @@
 // idempotency key. Responses are never taken from the browser's cache, because the `server_time` of
 // a revalidated response is outdated.
 
+import { at, base } from "./base.js";
 import { canSolve, solve } from "./challenge.js";
 import { learn } from "./clock.js";
 
@@ -27,11 +28,11 @@ export function authorizeWith(given) {
 /**
  * The buyer's token for a request; empty for requests that are not for the API of this page's own
  * server.
- * @param {string} path
+ * @param {string} url
  */
-export function tokenFor(path) {
-  const { origin, pathname } = new URL(path, location.href);
-  const isOurs = origin === location.origin && pathname.startsWith("/v1/");
+export function tokenFor(url) {
+  const { origin, pathname } = new URL(url, location.href);
+  const isOurs = origin === location.origin && pathname.startsWith(`${base}/v1/`);
   return isOurs ? (credentials?.token() ?? "") : "";
 }
 
@@ -160,7 +161,8 @@ export class Problem extends Error {
 }
 
 /**
- * Sends a request and reads the response, with one timeout for both.
+ * Sends a request and reads the response, with one timeout for both. A path that begins with a
+ * slash is one of the shop.
  * @template T
  * @param {string} path
  * @param {Options} options
@@ -168,7 +170,8 @@ export class Problem extends Error {
  * @returns {Promise<T>}
  */
 async function send(path, { method = "GET", body, key, headers = {} }, read) {
-  const token = tokenFor(path);
+  const url = at(path);
+  const token = tokenFor(url);
   /** @type {Record<string, string>} */
   const all = { ...(token && { Authorization: `Bearer ${token}` }), ...headers };
   if (body !== undefined) all["Content-Type"] = "application/json";
@@ -177,7 +180,7 @@ async function send(path, { method = "GET", body, key, headers = {} }, read) {
   const timer = setTimeout(() => attempt.abort(), TIMEOUT_MS);
   try {
     const sent = body === undefined ? undefined : JSON.stringify(body);
-    const response = await fetch(path, {
+    const response = await fetch(url, {
       method,
       headers: all,
       body: sent,

@@ -2,10 +2,10 @@
 // tokens, a random id in local storage; and an optional display name.
 
 import { uuid } from "./api.js";
-import { recall, remember } from "./storage.js";
+import { hasChanged, recall, remember } from "./storage.js";
 import { ofThisBuyer, session } from "./token.js";
 
-export { recall, remember };
+export { hasChanged, recall, remember };
 
 const ID = "holdfast.buyer";
 const NAME = ofThisBuyer("holdfast.name");

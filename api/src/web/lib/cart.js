@@ -1,7 +1,7 @@
 // The cart of this browser: units of several drops, which one order takes together. Units in the
 // cart are not reserved; an order holds all of them, or none.
 
-import { recall, remember } from "./buyer.js";
+import { hasChanged, recall, remember } from "./buyer.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
@@ -24,7 +24,7 @@ class Cart extends EventTarget {
       this.lines = read();
       this.dispatchEvent(new Event("change"));
     };
-    addEventListener("storage", (event) => event.key === NAME && reload());
+    addEventListener("storage", (event) => hasChanged(event, NAME) && reload());
     // A page that is restored from the back/forward cache has missed the changes of other tabs.
     addEventListener("pageshow", (event) => event.persisted && reload());
   }

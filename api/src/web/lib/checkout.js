@@ -3,7 +3,7 @@
 // with the same key and returns the recorded result. So a retry never orders or pays twice.
 
 import { Problem, callUntilDecided, uuid } from "./api.js";
-import { buyerId, displayName, recall, remember } from "./buyer.js";
+import { buyerId, displayName, hasChanged, recall, remember } from "./buyer.js";
 import { cart } from "./cart.js";
 import { explain, signInLink } from "./refusals.js";
 import { service } from "./service.js";
@@ -40,7 +40,7 @@ class Checkouts extends EventTarget {
       this.#stored = read();
       this.dispatchEvent(new Event("change"));
     };
-    addEventListener("storage", (event) => event.key === NAME && reload());
+    addEventListener("storage", (event) => hasChanged(event, NAME) && reload());
     addEventListener("pageshow", (event) => event.persisted && reload());
   }
 

@@ -1,5 +1,6 @@
 // The search of the API reference, over an index that the server makes from its document.
 
+import { at, pathHere } from "./base.js";
 import { byId, h, write } from "./dom.js";
 
 /**
@@ -13,7 +14,7 @@ let loading;
 
 /** Loads the index once; after a failure, at the next key. @returns {Promise<Entry[]>} */
 function index() {
-  loading ??= fetch("/docs/search.json").then((response) => response.json());
+  loading ??= fetch(at("/docs/search.json")).then((response) => response.json());
   loading.catch(() => {
     loading = undefined;
   });
@@ -87,7 +88,7 @@ export function search(element) {
     query.focus();
   });
   element.hidden = false;
-  if (location.pathname === "/docs") followOldLink();
+  if (pathHere() === "/docs") followOldLink();
 }
 
 /** @param {number} count */
@@ -102,5 +103,5 @@ async function followOldLink() {
   if (!id || document.getElementById(id)) return;
   const all = await index().catch(() => /** @type {Entry[]} */ ([]));
   const target = all.find(({ to }) => to.endsWith(`#${id}`));
-  if (target) location.replace(target.to);
+  if (target) location.replace(at(target.to));
 }

@@ -19,6 +19,7 @@
 
 import { learn } from "./clock.js";
 import { uuid } from "./api.js";
+import { base, pathHere } from "./base.js";
 import { SILENCE_MS, Stream } from "./stream.js";
 
 /**
@@ -40,9 +41,9 @@ import { SILENCE_MS, Stream } from "./stream.js";
 /**
  * The channel's name contains the version of the messages between tabs, because tabs from before an
  * update do not understand new ones. The dashboard has a channel of its own: its stream shows
- * hidden drops and all numbers.
+ * hidden drops and all numbers. So has another shop of the same host.
  */
-const NAME = `holdfast.live.4${location.pathname.startsWith("/admin") ? ".admin" : ""}`;
+const NAME = `holdfast.live.4${pathHere().startsWith("/admin") ? ".admin" : ""}${base}`;
 /** The maximum number of waitlist entries per stream. */
 const MAX_ENTRIES = 20;
 /** The maximum number of orders per stream. */

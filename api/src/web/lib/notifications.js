@@ -5,6 +5,7 @@
 // browser without locks (they require HTTPS or localhost) reads the list every minute instead.
 
 import { callForPage, noteStatus, sleep, tokenFor } from "./api.js";
+import { at, base } from "./base.js";
 import { ofBuyer } from "./choices.js";
 import { session } from "./token.js";
 
@@ -14,7 +15,7 @@ import { session } from "./token.js";
  *   created_at: string, position: number}} Notification
  */
 
-const NAME = "holdfast.notifications.1";
+const NAME = `holdfast.notifications.1${base}`;
 const SHOWN = 20;
 const POLL_MS = 60_000;
 const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [1000, 30_000];
@@ -75,9 +76,9 @@ export class Notifications extends EventTarget {
 
   /** @param {() => void} onHeard */
   async #readStream(onHeard) {
-    const path = ofBuyer(`notifications/stream?last_event_id=${this.#position}`);
-    const token = tokenFor(path);
-    const response = await fetch(path, {
+    const url = at(ofBuyer(`notifications/stream?last_event_id=${this.#position}`));
+    const token = tokenFor(url);
+    const response = await fetch(url, {
       headers: {
         Accept: "text/event-stream, application/problem+json",
         ...(token && { Authorization: `Bearer ${token}` }),

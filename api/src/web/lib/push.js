@@ -4,6 +4,7 @@
 // for the shop's key; one that was made for another key is replaced when a page opens.
 
 import { call } from "./api.js";
+import { at } from "./base.js";
 import { buyerId, recall, remember } from "./buyer.js";
 import { ofBuyer } from "./choices.js";
 
@@ -13,7 +14,9 @@ import { ofBuyer } from "./choices.js";
  * @typedef {"unsupported" | "denied" | "off" | "on"} PushState
  */
 
-const WORKER = "/push.js";
+const WORKER = at("/push.js");
+/** The worker shows the pages below this path. */
+const SCOPE = at("/");
 /** The buyer and the address that the server knows. */
 const KNOWN = "holdfast.push";
 const SUBSCRIPTIONS = "push-subscriptions";
@@ -43,7 +46,7 @@ function isSupported() {
 }
 
 async function present() {
-  const registration = await navigator.serviceWorker.getRegistration("/");
+  const registration = await navigator.serviceWorker.getRegistration(SCOPE);
   return (await registration?.pushManager.getSubscription()) ?? null;
 }
 
@@ -76,7 +79,7 @@ export async function pushState() {
 }
 
 async function subscribe() {
-  const registration = await navigator.serviceWorker.register(workerAddress(), { scope: "/" });
+  const registration = await navigator.serviceWorker.register(workerAddress(), { scope: SCOPE });
   await navigator.serviceWorker.ready;
   const key = await shopKey();
   const { pushManager } = registration;

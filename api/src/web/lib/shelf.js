@@ -1,6 +1,7 @@
 // A list of the catalogue, read page by page.
 
 import { Problem, call } from "./api.js";
+import { pathHere } from "./base.js";
 import { byId, h, write } from "./dom.js";
 import { worded } from "./refusals.js";
 import { text } from "./text.js";
@@ -46,7 +47,7 @@ export function picture(url) {
 
 /** The id in the path of a page. */
 export function idOfPage() {
-  const segment = location.pathname.split("/")[2] ?? "";
+  const segment = pathHere().split("/")[2] ?? "";
   try {
     return decodeURIComponent(segment);
   } catch {

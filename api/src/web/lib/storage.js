@@ -1,4 +1,7 @@
-// Small texts in the browser's local storage, which all pages of the shop share.
+// Small texts in the browser's local storage, which all pages of the shop share. Their names begin
+// with the base path: another shop of the same host has its own.
+
+import { base } from "./base.js";
 
 /**
  * Values that local storage did not accept, because it is disabled or full. They last as long as
@@ -13,7 +16,7 @@ export function recall(name) {
   const kept = fallback.get(name);
   if (kept !== undefined) return kept;
   try {
-    return localStorage.getItem(name);
+    return localStorage.getItem(base + name);
   } catch {
     return null;
   }
@@ -22,9 +25,18 @@ export function recall(name) {
 /** @param {string} name @param {string} value */
 export function remember(name, value) {
   try {
-    localStorage.setItem(name, value);
+    localStorage.setItem(base + name, value);
     fallback.delete(name);
   } catch {
     fallback.set(name, value);
   }
+}
+
+/**
+ * Whether another tab has changed the text of this name.
+ * @param {StorageEvent} event @param {string} name
+ */
+export function hasChanged({ key }, name) {
+  // All names, if the key is null.
+  return key === null || key === base + name;
 }

@@ -5,6 +5,7 @@
 // `Retry-After` and the heartbeats that distinguish an idle connection from a dead one.
 
 import { noteStatus, tokenFor } from "./api.js";
+import { base } from "./base.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
@@ -39,9 +40,9 @@ export class Stream {
    * @param {string} query for example `?drops=ID`
    * @param {string} lastId the last id that was received
    * @param {Listener} listener
-   * @param {string} server the origin of another server
+   * @param {string} server the address of another server
    */
-  constructor(query, lastId, listener, server = "") {
+  constructor(query, lastId, listener, server = base) {
     this.#url = `${server}/v1/stream${query}`;
     this.#lastId = lastId;
     this.#listener = listener;

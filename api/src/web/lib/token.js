@@ -12,7 +12,7 @@
 import { Problem, authorizeWith } from "./api.js";
 import { isKnown, now } from "./clock.js";
 import { claimsOf } from "./jwt.js";
-import { recall, remember } from "./storage.js";
+import { hasChanged, recall, remember } from "./storage.js";
 
 const NAME = "holdfast.session";
 /** The parameter of a page's fragment that hands a token over. */
@@ -48,7 +48,7 @@ class Session extends EventTarget {
     this.#isStarted = true;
     authorizeWith({ token: () => this.#stored.token, refused: (refused) => this.#end(refused) });
     addEventListener("hashchange", () => this.#accept(takeFromAddress()));
-    addEventListener("storage", ({ key }) => (key === NAME || key === null) && this.#reload());
+    addEventListener("storage", (event) => hasChanged(event, NAME) && this.#reload());
     // A page that is restored from the back/forward cache has missed the changes of other tabs.
     addEventListener("pageshow", ({ persisted }) => persisted && this.#reload());
     this.#watch();

@@ -5,7 +5,7 @@
 // response or a restart, the same request is sent again with the same key and returns the recorded
 // result.
 
-import { recall, remember } from "./buyer.js";
+import { hasChanged, recall, remember } from "./buyer.js";
 import { uuid } from "./api.js";
 import { ofThisBuyer } from "./token.js";
 
@@ -52,7 +52,7 @@ class EntryStore extends EventTarget {
       this.#load();
       this.dispatchEvent(new Event("change"));
     };
-    addEventListener("storage", (event) => event.key === NAME && reload());
+    addEventListener("storage", (event) => hasChanged(event, NAME) && reload());
     // A page that is restored from the back/forward cache has missed the changes of other tabs.
     addEventListener("pageshow", (event) => event.persisted && reload());
   }

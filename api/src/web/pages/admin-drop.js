@@ -22,6 +22,7 @@ import { SalesChart } from "../elements/sales-chart.js";
 import { StockBar } from "../elements/stock-bar.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import { pathHere } from "../lib/base.js";
 
 /**
  * @typedef {import("../lib/report.js").Report} Report
@@ -36,7 +37,7 @@ const MOST_PURCHASERS = 10;
 const CODES = 20;
 const MOST_CODES = 100;
 
-const id = location.pathname.split("/")[3] ?? "";
+const id = pathHere().split("/")[3] ?? "";
 const stock = part("stock-bar", StockBar);
 const opening = part("opening-chart", OpeningChart);
 const timeline = part("sales-chart", SalesChart);

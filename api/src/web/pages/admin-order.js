@@ -30,6 +30,7 @@ import {
 import { RecordTable, badge, part } from "../elements/record-table.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import { pathHere } from "../lib/base.js";
 
 /**
  * @typedef {import("../lib/api.js").Order} Order
@@ -45,7 +46,7 @@ const HOLD_STATUS = {
   released: "Released",
 };
 
-const id = location.pathname.split("/").at(-1) ?? "";
+const id = pathHere().split("/").at(-1) ?? "";
 const table = part("record-table", RecordTable);
 /** @type {Order | undefined} */
 let shown;

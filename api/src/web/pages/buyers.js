@@ -21,6 +21,7 @@ import { RecordTable, badge, part, rowButton } from "../elements/record-table.js
 import { openDialog } from "../elements/form-dialog.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import { at } from "../lib/base.js";
 
 /**
  * @typedef {import("../lib/api.js").Order} Order
@@ -366,7 +367,7 @@ async function show(text, isNew) {
 byId("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = search.value.trim();
-  history.replaceState(null, "", `/admin/buyers${queryOf({ q: text })}`);
+  history.replaceState(null, "", at(`/admin/buyers${queryOf({ q: text })}`));
   if (text) void show(text, true);
   else search.focus();
 });

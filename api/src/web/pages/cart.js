@@ -14,6 +14,7 @@ import "../elements/order-list.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
 import "../elements/notification-bell.js";
+import { at } from "../lib/base.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
@@ -46,12 +47,12 @@ live.addEventListener("drop", (event) => {
   if (cart.of(detail.id)) sheet.learn(detail);
 });
 sheet.addEventListener("placed", (event) =>
-  location.assign(`/orders/${/** @type {CustomEvent<string>} */ (event).detail}`),
+  location.assign(at(`/orders/${/** @type {CustomEvent<string>} */ (event).detail}`)),
 );
 cart.addEventListener("change", follow);
 follow();
 followYours(live);
 service.follow();
 void resumeOrder().then((id) => {
-  if (id) location.assign(`/orders/${id}`);
+  if (id) location.assign(at(`/orders/${id}`));
 });

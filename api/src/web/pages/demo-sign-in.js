@@ -2,6 +2,7 @@
 // buyer came from, as the sign-in page of a shop does.
 
 import { Problem, call } from "../lib/api.js";
+import { at, pathHere } from "../lib/base.js";
 import { byId, mark, write } from "../lib/dom.js";
 import { nameOrUnnamed } from "../lib/foreign.js";
 
@@ -14,7 +15,7 @@ const refused = byId("refused");
  * send the buyer, and the token, to a stranger.
  */
 function returnTo() {
-  const asked = new URLSearchParams(location.search).get("return_to") ?? "/";
+  const asked = new URLSearchParams(location.search).get("return_to") ?? at("/");
   try {
     const url = new URL(asked, location.origin);
     // The origin of a blob: URL is that of the page which made it.
@@ -22,7 +23,7 @@ function returnTo() {
   } catch {
     // It is no address.
   }
-  return new URL("/", location.origin);
+  return new URL(at("/"), location.origin);
 }
 
 byId("sign-in").addEventListener("submit", async (event) => {
@@ -33,7 +34,7 @@ byId("sign-in").addEventListener("submit", async (event) => {
   if (!isNamed) return name.focus();
   try {
     const body = { name: name.value };
-    const { token } = await call(location.pathname, { method: "POST", body });
+    const { token } = await call(pathHere(), { method: "POST", body });
     const page = returnTo();
     page.hash = `token=${token}`;
     // Without an entry of this page in the history: going back must not sign in again.

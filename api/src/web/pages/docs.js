@@ -2,6 +2,7 @@
 // buttons, and the address and ids of this server in the samples.
 
 import { call, uuid } from "../lib/api.js";
+import { server } from "../lib/base.js";
 import { byId, h, write } from "../lib/dom.js";
 import { search } from "../lib/docs-search.js";
 
@@ -106,7 +107,7 @@ async function fillSamples() {
       place.dataset.filled = "";
     }
   };
-  fill("origin", () => location.origin);
+  fill("origin", () => server);
   fill("key", uuid);
   if (![...places].some(({ dataset }) => dataset.name === "drop_id")) return;
   const [live, soldOut, any] = await Promise.all([

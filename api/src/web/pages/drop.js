@@ -15,13 +15,14 @@ import "../elements/name-field.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
 import "../elements/notification-bell.js";
+import { pathHere } from "../lib/base.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
  * @typedef {import("../elements/drop-sheet.js").DropSheet} DropSheet
  */
 
-const id = decoded(location.pathname.split("/")[2] ?? "");
+const id = decoded(pathHere().split("/")[2] ?? "");
 const live = new Live(`?drops=${encodeURIComponent(id)}`);
 const sheet = /** @type {DropSheet} */ (byId("drop"));
 /** @type {Drop | undefined} */

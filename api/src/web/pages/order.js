@@ -18,6 +18,7 @@ import "../elements/cart-count.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
 import "../elements/notification-bell.js";
+import { pathHere } from "../lib/base.js";
 
 /** @typedef {import("../lib/api.js").Order} Order */
 
@@ -32,7 +33,7 @@ const AGAIN_MS = 300;
 const found = byId("order");
 if (!(found instanceof OrderSheet)) throw new Error("the page has no order-sheet");
 const sheet = found;
-const id = location.pathname.split("/")[2] ?? "";
+const id = pathHere().split("/")[2] ?? "";
 const live = new Live();
 /** @type {Order | undefined} */
 let shown;

@@ -17,6 +17,7 @@ import { service } from "../lib/service.js";
 import { RecordTable, badge, part } from "../elements/record-table.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import { at } from "../lib/base.js";
 
 /** @typedef {import("../lib/api.js").Order} Order */
 
@@ -141,7 +142,7 @@ function apply() {
   mark(drop, "aria-invalid", isUnknown ? "true" : null);
   if (isUnknown) return;
   pages.reset();
-  history.replaceState(null, "", `/admin/orders${queryOf(filters())}`);
+  history.replaceState(null, "", at(`/admin/orders${queryOf(filters())}`));
   refresh();
 }
 

@@ -2,7 +2,7 @@
 // its creator and to be reminded of a drop.
 
 import { Problem, call } from "../lib/api.js";
-import { byId, h, write } from "../lib/dom.js";
+import { byId, h, mark, write } from "../lib/dom.js";
 import { isNewer } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
 import { isolate } from "../lib/foreign.js";
@@ -86,7 +86,7 @@ async function showCreator(creatorId) {
   if (!creator) return;
   const link = byId("creator");
   write(link, creator.name);
-  link.setAttribute("href", `/creators/${encodeURIComponent(creatorId)}`);
+  mark(link, "href", `/creators/${encodeURIComponent(creatorId)}`);
   const button = document.querySelector("follow-button");
   if (button instanceof FollowButton) button.subject = creatorId;
   byId("by").hidden = false;

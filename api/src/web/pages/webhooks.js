@@ -17,6 +17,7 @@ import {
 } from "../elements/webhook-form.js";
 import "../elements/service-note.js";
 import "../elements/toast-list.js";
+import { at } from "../lib/base.js";
 
 /**
  * @typedef {import("../lib/api.js").Endpoint} Endpoint
@@ -58,7 +59,7 @@ function toggle(endpoint) {
 /** @param {Endpoint} endpoint */
 function choose({ id }) {
   chosen = id;
-  history.replaceState(null, "", `/admin/webhooks${queryOf({ endpoint: id })}`);
+  history.replaceState(null, "", at(`/admin/webhooks${queryOf({ endpoint: id })}`));
   pages.reset();
   refresh();
   byId("deliveries").focus();
