@@ -151,7 +151,7 @@ async fn format_of_log_lines_is_text_unless_it_is_chosen() {
     let app = App::start().await;
     app.wait_for_log("read the event log").await;
     assert!(
-        app.stderr().contains(" INFO holdfast::server: "),
+        app.stderr().contains(" INFO holdfast::server::"),
         "{}",
         app.stderr()
     );

@@ -14,6 +14,7 @@ use engine::{Clock, SystemClock};
 use infrastructure::kept_heads::{KeptHeads, Loss, file_in};
 use infrastructure::log::postgres::PostgresLog;
 use infrastructure::sql_values::from_sql;
+use terminal::arguments::position;
 
 use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 
@@ -21,7 +22,7 @@ use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 #[derive(Debug, Args)]
 pub(super) struct AcceptHeadArgs {
     /// The position of the log's head, as the refused start names it.
-    #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION")]
+    #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION", value_parser = position)]
     position: u64,
 
     #[command(flatten)]
