@@ -104,10 +104,7 @@ impl HeadFile {
                 ..Compared::default()
             });
         };
-        let accepted = loss
-            .accepted
-            .as_ref()
-            .map(|accepted| format!("{loss}; this was accepted at position {}", accepted.at));
+        let accepted = loss.accepted.as_ref().map(|accepted| accepted.to_string());
         // Another history contradicts the claim.
         let is_claimed = accepted.is_none() && (self.is_named || loss.other.is_some());
         Ok(Compared {

@@ -17,6 +17,9 @@ use database::{Database, DatabaseSettings};
 use infrastructure::kept_heads::{KnownLog, Loss};
 use infrastructure::log::Head;
 use infrastructure::log::postgres::PostgresLog;
+use terminal::Signals;
+use terminal::text::one_line;
+use tokio_util::sync::CancellationToken;
 
 use self::archive::Archive;
 use self::restore::Restored;
@@ -113,13 +116,41 @@ async fn verify(args: &BackupVerifyArgs) -> Result<ExitCode, AuditError> {
             if archive == Archive::Export {
                 return verify_export(path, claims).await;
             }
-            let restored = Restored::from(path, archive, &settings).await?;
-            let verified = verify_restored(&restored.settings, &heads, claims).await;
+            let stop = on_signal();
+            let restored = Restored::from(path, archive, &settings, &stop).await?;
+            let verifying = verify_restored(&restored.settings, &heads, claims);
+            let verified = unless_stopped(&stop, verifying).await;
             restored.remove().await;
             return verified;
         }
     }
     verify_restored(&settings, &heads, claims).await
+}
+
+/// Returns a token that the next signal cancels: what was restored has the data of buyers, and is
+/// removed first.
+fn on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let (mut signals, stopped) = (Signals::catch(), stop.clone());
+    tokio::spawn(async move {
+        signals.next().await;
+        stopped.cancel();
+    });
+    stop
+}
+
+/// Returns what `work` returns, unless `stop` interrupts it.
+///
+/// # Errors
+/// That of `work`, or [`AuditError::Interrupted`].
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = Result<T, AuditError>>,
+) -> Result<T, AuditError> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(AuditError::Interrupted),
+    }
 }
 
 async fn verify_export(path: &Path, claims: Vec<Claim>) -> Result<ExitCode, AuditError> {
@@ -168,7 +199,10 @@ async fn verify_source(
         return fault(head, missing.clone());
     }
     if let Err(error) = log.prove_append().await {
-        let reason = format!("a server could not append to this database: {error}");
+        let reason = format!(
+            "a server could not append to this database: {}",
+            one_line(&error)
+        );
         return fault(head, reason);
     }
     print(&age.sentence(head))?;
@@ -209,7 +243,11 @@ impl Age {
                     known.position
                 )
             }
-            Some(_) | None => format!(
+            Some(Loss {
+                accepted: Some(cut),
+                ..
+            }) => format!("{last}; {cut}"),
+            None => format!(
                 "{last}; it has the last head that a server acknowledged, at position {}",
                 known.position
             ),

@@ -108,6 +108,9 @@ pub enum AuditError {
          (Debian: postgresql-client), or give the URL of a restored database"
     )]
     NoProgram(&'static str),
+    /// A signal arrived.
+    #[error("interrupted before the backup was proved")]
+    Interrupted,
     /// A file would be overwritten.
     #[error("{0} exists already, and no file is overwritten: choose another name, or remove it")]
     FileExists(PathBuf),

@@ -11,6 +11,7 @@ use private_postgres::{ClusterConfig, PostgresCluster};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions, Connection, Executor};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::{DatabaseError, DatabaseSettings, stop_private};
 
@@ -22,11 +23,14 @@ pub struct Temporary {
 }
 
 impl Temporary {
-    /// Starts it, with the programs of the settings.
+    /// Starts it, with the programs of the settings, unless `stop` interrupts that.
     ///
     /// # Errors
     /// [`DatabaseError`].
-    pub async fn start(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+    pub async fn start(
+        settings: &DatabaseSettings,
+        stop: &CancellationToken,
+    ) -> Result<Self, DatabaseError> {
         let directory =
             TempDir::with_prefix("holdfast-backup-").map_err(DatabaseError::Temporary)?;
         // If this runs as root, the account that runs PostgreSQL must be able to enter it.
@@ -36,6 +40,7 @@ impl Temporary {
         config.pg_bin_dir.clone_from(&settings.pg_bin_dir);
         config.source = settings.postgres;
         config.fallback_dir = directory.path().join("fallback");
+        config.stop = stop.clone();
         let cluster = PostgresCluster::start(config).await;
         let cluster = cluster.map_err(DatabaseError::Private)?;
         Ok(Self { cluster, directory })

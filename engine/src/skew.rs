@@ -338,13 +338,15 @@ impl ClockWatch {
     /// immediately.
     fn unbelieved(&mut self, now: Reading) -> Option<i64> {
         let jump_ms = now.offset_ms() - self.believed_ms?;
-        if jump_ms.abs() <= self.bound_ms {
+        // Not the setting, which is raised for a log that ends in the future.
+        let bound_ms = self.bound_ms.min(DATABASE_BOUND_MS);
+        if jump_ms.abs() <= bound_ms {
             self.jump = None;
             return None;
         }
         let seen = self.jump.filter(|jump| {
             let moved_ms = now.offset_ms() - jump.offset_ms;
-            moved_ms.abs() <= self.bound_ms
+            moved_ms.abs() <= bound_ms
         });
         let jump = seen.unwrap_or(Jump {
             offset_ms: now.offset_ms(),

@@ -411,6 +411,24 @@ async fn deadline_reached_by_a_clock_jump_does_not_expire_a_hold() {
 
 const HOUR_MS: i64 = 3_600_000;
 
+#[tokio::test(start_paused = true)]
+async fn jump_of_both_clocks_is_not_believed_with_a_larger_tolerance_of_skew() {
+    let (log, shared, clock, node, drop_id) = shop_in_memory(Faults::default()).await;
+    node.held(hold(drop_id, "h1", "alice", 1)).await;
+    drop(node);
+    // As an operator sets it for a log that ends in the future.
+    let tolerant = EngineConfig {
+        max_clock_skew: Duration::from_millis(2 * HOUR_MS.unsigned_abs()),
+        ..EngineConfig::default()
+    };
+    let node = Node::load(&log, clock.clone(), 2, tolerant).await.unwrap();
+    shared.set(HOUR_MS);
+    clock.set(HOUR_MS);
+    pass(5_000).await;
+    assert!(is_unbelieved(&node, HOUR_MS), "{:?}", node.handle.health());
+    assert_eq!(expiries(&log).await, 0);
+}
+
 fn is_unbelieved(node: &Node, jump: i64) -> bool {
     match node.handle.health() {
         Health::ClockFault(ClockFault::Jumped { jump_ms }) => (jump_ms - jump).abs() < 5_000,

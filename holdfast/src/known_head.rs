@@ -98,9 +98,7 @@ async fn compare_with(
     };
     warn!(
         position = accepted.at.0,
-        "{loss}. This was accepted at position {}: {}",
-        accepted.at,
-        accepted.cut.reason.as_str()
+        "the event log is shorter than this data directory knows: {accepted}"
     );
     if let Err(error) = keeper.replace(id, loss.head).await {
         warn!(

@@ -220,16 +220,33 @@ pub fn keep(path: &Path, log: LogId, head: Head, keep: Keep) -> io::Result<()> {
 pub struct RecordedCut {
     /// The position of the record.
     pub at: Position,
+    /// When the database recorded it.
+    pub recorded_at: Timestamp,
     pub cut: TailCut,
 }
 
 impl RecordedCut {
-    /// Reports whether the cut removed `known`: the head is beyond it, and is from before it.
+    /// Reports whether the cut removed `known`: the head is beyond it, and is from before it by the
+    /// database's clock. The clock of the command that recorded it may have been ahead.
     #[must_use]
     pub fn covers(&self, known: &KeptHead) -> bool {
         let is_its_head = self.cut.removed_head == known.hash.to_string();
-        let is_before = known.recorded_at <= self.cut.cut_at;
+        let is_before = known.recorded_at <= self.recorded_at;
         is_its_head || (is_before && known.position > self.cut.position)
+    }
+}
+
+impl fmt::Display for RecordedCut {
+    /// A sentence without its period.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cut, at) = (&self.cut, self.at);
+        write!(
+            f,
+            "{} events after position {} are missing, which was accepted at position {at}: {}",
+            cut.events,
+            cut.position,
+            cut.reason.as_str()
+        )
     }
 }
 
@@ -357,12 +374,14 @@ mod tests {
     fn cut_covers_heads_beyond_it_that_are_from_before_it() {
         let recorded = |position, removed: Hash, minutes: i64| RecordedCut {
             at: Position(90),
+            recorded_at: Timestamp::from_millis(minutes * 60_000),
             cut: TailCut {
                 position: Position(position),
                 events: 1,
                 removed_head: removed.to_string(),
                 reason: domain::values::Reason::new("restored").unwrap(),
-                cut_at: Timestamp::from_millis(minutes * 60_000),
+                // The clock of the command was an hour ahead.
+                cut_at: Timestamp::from_millis((minutes + 60) * 60_000),
             },
         };
         let known = KeptHead::from(head(20, 5));

@@ -83,7 +83,7 @@ struct Purchase {
 }
 
 /// The slot of a drop, and the index of a purchase in it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PurchaseAt {
     slot: u32,
     index: u32,
@@ -201,8 +201,12 @@ impl DenseHolds {
         };
         let drops = &self.drops;
         for index in 0..index_of(self.at(slot).purchases.len()) {
-            let id = *id_of(drops, PurchaseAt { slot, index });
-            self.purchases.remove(&id, |at| id_of(drops, at));
+            let at = PurchaseAt { slot, index };
+            let id = *id_of(drops, at);
+            // A stock program may have given a purchase of another drop the same id before.
+            if self.purchases.find(&id, |at| id_of(drops, at)) == Some(at) {
+                self.purchases.remove(&id, |at| id_of(drops, at));
+            }
         }
         let of_drop = &mut self.drops[slot as usize];
         *of_drop = HoldsOfDrop::new(drop_id, of_drop.buyers_slot);
@@ -501,6 +505,30 @@ mod tests {
         assert_eq!(listed(&dense, &buyers, None, 9), both);
         assert_eq!(of(&dense, &buyers, "ann", 9), of_ann, "each once");
         assert!(dense.purchased(purchase_id("h1"), &buyers).is_some());
+    }
+
+    #[test]
+    fn removing_a_drop_keeps_a_purchase_of_another_with_the_same_id() {
+        let (mut dense, mut buyers) = (DenseHolds::default(), Buyers::default());
+        let drops = [drop_id("a"), drop_id("b")];
+        for (drop_id, position) in drops.into_iter().zip([1, 3]) {
+            for (event, position) in [hold_placed("h1", 1), purchase_confirmed("h1", 1)]
+                .iter()
+                .zip(position..)
+            {
+                let fact = Fact {
+                    drop_id,
+                    event,
+                    private: None,
+                };
+                dense.apply(Position(position), fact, &mut buyers).unwrap();
+            }
+        }
+        dense.remove(drops[1]);
+        let found = dense.purchased(purchase_id("h1"), &buyers).unwrap().1;
+        assert_eq!(found.row.drop_id, drops[0]);
+        dense.remove(drops[0]);
+        assert_eq!(dense.purchased(purchase_id("h1"), &buyers), None);
     }
 
     #[test]

@@ -253,7 +253,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Takes the lease of jobs that are due.
+    /// Takes the lease of jobs that are due. A lease that ends later than any can was taken while
+    /// the clock was ahead.
     pub(crate) async fn take_due(
         &self,
         holder: Uuid,
@@ -270,7 +271,8 @@ impl Store {
                   WHERE status = 'pending' AND is_fan_out = $4 \
                     AND (subscription_id IS NOT NULL) = $5 \
                     AND next_attempt_at <= clock_timestamp() \
-                    AND (lease_until IS NULL OR lease_until < clock_timestamp()) \
+                    AND (lease_until IS NULL OR lease_until NOT BETWEEN \
+                         clock_timestamp() AND clock_timestamp() + make_interval(secs => $2)) \
                   ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
              RETURNING *, \
                  extract(epoch FROM expires_at - clock_timestamp())::float8 AS remaining",

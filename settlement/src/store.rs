@@ -373,7 +373,8 @@ impl Store {
         row.as_ref().map(job).transpose()
     }
 
-    /// Takes the lease of jobs that are due.
+    /// Takes the lease of jobs that are due. A lease that ends later than any can was taken while
+    /// the clock was ahead.
     pub(crate) async fn take_due(&self, holder: Uuid, limit: i64) -> Result<Vec<Job>, sqlx::Error> {
         if limit == 0 {
             return Ok(vec![]);
@@ -383,7 +384,8 @@ impl Store {
                     lease_until = clock_timestamp() + make_interval(secs => $2) \
               WHERE id IN (SELECT id FROM payment_jobs \
                   WHERE status = 'pending' AND next_attempt_at <= clock_timestamp() \
-                    AND (lease_until IS NULL OR lease_until < clock_timestamp()) \
+                    AND (lease_until IS NULL OR lease_until NOT BETWEEN \
+                         clock_timestamp() AND clock_timestamp() + make_interval(secs => $2)) \
                   ORDER BY next_attempt_at LIMIT $3 FOR UPDATE SKIP LOCKED) \
              RETURNING *",
         )

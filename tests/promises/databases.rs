@@ -256,7 +256,9 @@ async fn of_several_hosts_the_primary_is_followed_and_required_standbys_are_miss
     let wanted = launch
         .clone()
         .with("DATABASE_URL", &url("&target_session_attrs=standby"));
-    assert_sentence(&wanted.run(&SERVE).await, &["target_session_attrs"]);
+    let refused = wanted.run(&SERVE).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("target_session_attrs"));
     let verified = wanted.run(&["audit", "verify"]).await;
     assert_eq!(verified.code, Some(0), "{verified:?}");
     let dead = format!("postgres://127.0.0.1:1,127.0.0.1:2/{name}");
@@ -374,9 +376,13 @@ async fn former_primary_that_comes_back_is_not_used() {
     }
     assert_eq!(app.stderr().matches("the database's primary is").count(), 2);
 
-    // The documented limit: a server that is started now finds the former primary first. It waits,
-    // because no standby follows that one, and acknowledges nothing.
-    let mut misled = launch.command(&SERVE);
+    // A server that is started now finds the former primary first. Its data directory knows more.
+    let refused = launch.run(&SERVE).await;
+    assert_sentence(&refused, &["acknowledged events are missing"]);
+    // The documented limit: one without such a directory waits, because no standby follows that
+    // primary, and acknowledges nothing.
+    let elsewhere = Launch::on(database.clone()).with("DATABASE_URL", &url);
+    let mut misled = elsewhere.command(&SERVE);
     let mut misled = misled.env("HOLDFAST_ADMIN_KEY", ADMIN_KEY).spawn().unwrap();
     let waiting = waiting_for_standby(&database);
     until_count(&mut former, &waiting, |waiting| waiting > 0).await;

@@ -7,9 +7,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use harness::{App, Launch, eventually, install, on_path, run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use private_postgres::testing::TestDatabase;
 use private_postgres::testing::replication::Pair;
 use serde_json::json;
@@ -185,10 +189,32 @@ impl Dumps {
             assert!(found.stderr.contains(words), "{backup}: {found:?}");
             assert!(!found.stdout.contains("can append"), "{found:?}");
         }
+        self.is_removed_after_a_signal(app).await;
         let found = app.launch().run(&["backup", "verify"]).await;
         assert_eq!(found.code, Some(0), "{found:?}");
         let last = format!("it has the last head that a server acknowledged, at position {head}");
         assert!(found.stdout.contains(&last), "{found:?}");
+    }
+
+    /// What was restored has the data of buyers.
+    async fn is_removed_after_a_signal(&self, app: &App) {
+        let temporary = tempfile::tempdir().unwrap();
+        set_permissions(temporary.path(), Permissions::from_mode(0o777)).unwrap();
+        let entries = || std::fs::read_dir(temporary.path()).unwrap().count();
+        let mut verifying = app
+            .launch()
+            .command(&["backup", "verify", &self.custom])
+            .env("TMPDIR", temporary.path())
+            .spawn()
+            .unwrap();
+        eventually("the dump is restored", || async {
+            (entries() > 0).then_some(())
+        })
+        .await;
+        kill(Pid::from_raw(verifying.id().cast_signed()), Signal::SIGTERM).unwrap();
+        let ended = spawn_blocking(move || verifying.wait()).await.unwrap();
+        assert_eq!(ended.unwrap().code(), Some(2));
+        assert_eq!(entries(), 0);
     }
 }
 

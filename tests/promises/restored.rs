@@ -129,7 +129,7 @@ async fn restored_log_is_refused_until_its_loss_is_accepted_and_clients_are_told
     assert!(again.stdout.contains("accepted at position"), "{again:?}");
 
     let app = restored.clone().start().await;
-    app.wait_for_log("This was accepted at position").await;
+    app.wait_for_log("was accepted at position").await;
     let unknown = app.read_hold(&lost_id).await.problem(404, "hold_not_found");
     assert_cut(&unknown, before, missing);
     let ahead = app.get(&format!("/v1/drops?at_least={known}")).await;
@@ -153,7 +153,7 @@ async fn restored_log_is_refused_until_its_loss_is_accepted_and_clients_are_told
     // The next start continues this history, and refuses the other one.
     let app = restored.clone().start().await;
     assert!(
-        !app.stderr().contains("This was accepted"),
+        !app.stderr().contains("was accepted at position"),
         "{}",
         app.stderr()
     );

@@ -222,7 +222,9 @@ async fn private_cluster_moves_to_postgresql_18_and_into_another_database() {
     );
     let launch = app.stop().await;
     let elsewhere = launch.with("DATABASE_URL", &url);
-    assert_refused(&elsewhere.run(&UPGRADE).await, "DATABASE_URL is set");
+    let refused = elsewhere.run(&UPGRADE).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("DATABASE_URL is set"));
     let app = Launch::on(target).start().await;
     app.held(&drop, "of the copy").await;
     app.audit_verify().await;

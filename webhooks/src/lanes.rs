@@ -18,9 +18,9 @@ use infrastructure::log::StreamId;
 use rand::rngs::StdRng;
 use uuid::Uuid;
 
-use self::results::withdrawn;
+use self::results::{later, withdrawn};
 use crate::message::{Message, delivery_id};
-use crate::schedule::Schedule;
+use crate::schedule::{LONGEST_REQUESTED_SLOWDOWN, Schedule};
 
 /// Requests of one endpoint at the same time.
 const MOST_IN_FLIGHT: usize = 32;
@@ -403,6 +403,10 @@ impl Lanes {
 
     /// Returns the next step; `None` if there is none before [`Lanes::wakes_at`] or a report.
     pub(crate) fn next(&mut self, now: Timestamp) -> Option<Work> {
+        // The clock was ahead: no slowdown is that long.
+        if self.resume_at > later(now, LONGEST_REQUESTED_SLOWDOWN) {
+            self.resume_at = now;
+        }
         while now >= self.resume_at && self.may_start() {
             let key = match self.timers.first() {
                 Some(&(at, key)) if at <= now => {

@@ -13,8 +13,10 @@ use std::{env, str};
 
 use database::{Database, DatabaseSettings, Temporary};
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 use super::archive::Archive;
+use super::unless_stopped;
 use crate::AuditError;
 
 /// A restored dump.
@@ -35,7 +37,7 @@ struct Contents {
 }
 
 impl Restored {
-    /// Starts a PostgreSQL and restores the dump at `path` into it.
+    /// Starts a PostgreSQL and restores the dump at `path` into it, unless `stop` interrupts that.
     ///
     /// # Errors
     /// [`AuditError::NotRestored`] for a dump that cannot be restored, [`AuditError::NoProgram`]
@@ -44,13 +46,19 @@ impl Restored {
         path: &Path,
         archive: Archive,
         settings: &DatabaseSettings,
+        stop: &CancellationToken,
     ) -> Result<Self, AuditError> {
         let written = match archive {
             Archive::Archived => None,
             Archive::Plain | Archive::Export => Some(Contents::of_script(path)?),
         };
-        let temporary = Temporary::start(settings).await?;
-        match restore(path, written, settings, &temporary).await {
+        let started = Temporary::start(settings, stop).await;
+        let temporary = match started {
+            Err(_) if stop.is_cancelled() => return Err(AuditError::Interrupted),
+            started => started?,
+        };
+        let restoring = restore(path, written, settings, &temporary);
+        match unless_stopped(stop, restoring).await {
             Ok(settings) => Ok(Self {
                 temporary,
                 settings,

@@ -121,7 +121,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 ClockFault::Jumped { .. } => error!(
                     clock_jump_seconds = seconds,
                     "{fault}: deciding no requests and expiring no holds until they return, or have \
-                     stayed there for {:?}",
+                     stayed there for {:?}; a server that is restarted believes them immediately",
                     self.config.clock_hold_off
                 ),
             }

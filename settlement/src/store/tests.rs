@@ -138,6 +138,12 @@ async fn one_server_works_on_a_job_until_its_lease_has_ended_by_the_database_clo
         .execute(&pool)
         .await
         .unwrap();
+    // And one that was taken while the clock was an hour ahead.
+    assert_eq!(store.take_due(first, 10).await.unwrap().len(), 1);
+    sqlx::query("UPDATE payment_jobs SET lease_until = clock_timestamp() + interval '1 hour'")
+        .execute(&pool)
+        .await
+        .unwrap();
     assert_eq!(store.take_due(second, 10).await.unwrap().len(), 1);
     // The first one's result is not stored any more.
     store.finish(id(30), first, &Finish::Done).await.unwrap();

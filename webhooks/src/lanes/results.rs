@@ -197,6 +197,6 @@ pub(super) fn withdrawn(row: Row, now: Timestamp) -> Row {
     }
 }
 
-fn later(now: Timestamp, pause: Duration) -> Timestamp {
+pub(super) fn later(now: Timestamp, pause: Duration) -> Timestamp {
     now.plus_millis(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))
 }

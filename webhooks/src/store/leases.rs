@@ -60,13 +60,16 @@ pub(crate) enum Saved {
 }
 
 impl Store {
-    /// Returns the enabled endpoints that `holder` may dispatch.
+    /// Returns the enabled endpoints that `holder` may dispatch. A lease that ends later than any
+    /// can was taken while the clock was ahead.
     pub(crate) async fn available(&self, holder: Uuid) -> Result<Vec<Uuid>, sqlx::Error> {
         let ids = sqlx::query_scalar(
             "SELECT id FROM webhook_endpoints WHERE disabled_at IS NULL \
-                AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_holder = $1)",
+                AND (lease_until IS NULL OR lease_holder = $1 OR lease_until NOT BETWEEN \
+                     clock_timestamp() AND clock_timestamp() + make_interval(secs => $2))",
         );
-        ids.bind(holder).fetch_all(&self.0).await
+        let ids = ids.bind(holder).bind(LEASE_SECONDS);
+        ids.fetch_all(&self.0).await
     }
 
     /// Takes the lease of an endpoint and reads its progress. `None` if another server has it, or
@@ -82,7 +85,8 @@ impl Store {
             "UPDATE webhook_endpoints SET lease_holder = $2, \
                  lease_until = clock_timestamp() + make_interval(secs => $3) \
               WHERE id = $1 AND disabled_at IS NULL \
-                AND (lease_until IS NULL OR lease_until < clock_timestamp() OR lease_holder = $2) \
+                AND (lease_until IS NULL OR lease_holder = $2 OR lease_until NOT BETWEEN \
+                     clock_timestamp() AND clock_timestamp() + make_interval(secs => $3)) \
              RETURNING url, event_types, position, revision",
         )
         .bind(id)

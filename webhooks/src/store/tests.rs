@@ -104,6 +104,14 @@ async fn one_server_dispatches_until_its_lease_has_ended_by_the_database_clock()
     );
     store.release(id, second).await.unwrap();
     assert!(store.acquire(id, first).await.unwrap().is_some());
+    // A lease that was taken while the clock was an hour ahead has ended.
+    sqlx::query("UPDATE webhook_endpoints SET lease_until = clock_timestamp() + interval '1 hour'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(store.available(second).await.unwrap(), [id]);
+    assert!(store.acquire(id, second).await.unwrap().is_some());
+    assert!(store.acquire(id, first).await.unwrap().is_none());
 }
 
 #[tokio::test]

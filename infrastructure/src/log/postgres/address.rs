@@ -9,10 +9,11 @@ use std::env;
 use std::error::Error;
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -40,6 +41,9 @@ struct PasswordFile {
     /// The address of each host, without a password.
     urls: Arc<[String]>,
 }
+
+/// The inode of a password file and the time of its last change, in seconds and nanoseconds.
+pub(super) type PasswordVersion = (u64, i64, i64);
 
 /// The kind of server that a session needs, as libpq's `target_session_attrs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -196,10 +200,12 @@ impl Address {
         self.password_file.is_some()
     }
 
-    /// Returns when the password file was changed.
-    pub(super) fn password_changed_at(&self) -> Option<SystemTime> {
+    /// Returns what differs once the password file was written, replaced, or made readable. Its
+    /// time of modification may be the same: copies can keep it.
+    pub(super) fn password_version(&self) -> Option<PasswordVersion> {
         let file = self.password_file.as_ref()?;
-        fs::metadata(&file.path).ok()?.modified().ok()
+        let file = fs::metadata(&file.path).ok()?;
+        Some((file.ino(), file.ctime(), file.ctime_nsec()))
     }
 
     /// Returns the hosts, with the password that the password file has at present.
@@ -211,8 +217,12 @@ impl Address {
 
     /// Returns `present` with the password that the password file has at present.
     pub(super) fn with_password(&self, present: &PgConnectOptions) -> Option<PgConnectOptions> {
-        let name = name_of(present);
-        self.hosts().into_iter().find(|host| name_of(host) == name)
+        let is_present = |host: &PgConnectOptions| {
+            host.get_socket() == present.get_socket()
+                && host.get_host() == present.get_host()
+                && host.get_port() == present.get_port()
+        };
+        self.hosts().into_iter().find(is_present)
     }
 
     /// Reports whether there is more than one host.
@@ -302,7 +312,8 @@ async fn probe(host: &PgConnectOptions) -> Result<State, sqlx::Error> {
 /// The name of a host for people.
 pub(super) fn name_of(host: &PgConnectOptions) -> String {
     match host.get_socket() {
-        Some(socket) => socket.display().to_string(),
+        // The file that PostgreSQL makes there.
+        Some(socket) => format!("{}/.s.PGSQL.{}", socket.display(), host.get_port()),
         None => format!("{}:{}", host.get_host(), host.get_port()),
     }
 }
@@ -456,6 +467,22 @@ mod tests {
             ("postgres://me@one,two/db?port=8", vec!["one:8", "two:8"]),
         ] {
             assert_eq!(hosts(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn present_host_is_found_again_by_its_socket_and_port() {
+        for url in [
+            "postgres:///db?host=/run,/run&port=5773,5774",
+            "postgres://one:5773,one:5774/db",
+        ] {
+            let address = Address::parse(url).unwrap();
+            let ports = address.hosts().into_iter().map(|host| {
+                let again = address.with_password(&host).unwrap();
+                (host.get_port(), again.get_port())
+            });
+            let ports: Vec<_> = ports.collect();
+            assert_eq!(ports, [(5773, 5773), (5774, 5774)], "{url}");
         }
     }
 

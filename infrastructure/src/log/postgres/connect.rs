@@ -116,7 +116,7 @@ impl LogPool {
                         sleep(FIND_AGAIN).await;
                     }
                     () = sleep(LOOK_AT_PASSWORD), if has_password_file => {
-                        let changed = address.password_changed_at();
+                        let changed = address.password_version();
                         if changed == password {
                             continue;
                         }

@@ -1,5 +1,6 @@
 //! Compares the log with the last head that is kept outside the database.
 
+use chrono::{DateTime, Utc};
 use domain::incident::{self, LogEvent};
 use domain::values::Position;
 use sqlx::PgPool;
@@ -10,7 +11,7 @@ use crate::kept_heads::{KeptHead, KnownLog, LogId, Loss, RecordedCut};
 use crate::log::{EventLog, Head, StoredEvent};
 
 const CUTS: &str = "
-SELECT position, payload::text FROM events
+SELECT position, recorded_at, payload::text FROM events
  WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = $3
  ORDER BY sequence";
 
@@ -19,15 +20,18 @@ SELECT position, payload::text FROM events
 /// # Errors
 /// [`sqlx::Error`].
 pub async fn cuts(pool: &PgPool) -> Result<Vec<RecordedCut>, sqlx::Error> {
-    let rows: Vec<(i64, String)> = sqlx::query_as(CUTS)
+    let rows: Vec<(i64, DateTime<Utc>, String)> = sqlx::query_as(CUTS)
         .bind(incident::AGGREGATE_TYPE)
         .bind(incident::STREAM)
         .bind(incident::TAIL_CUT)
         .fetch_all(pool)
         .await?;
-    let cut = |(at, payload): (i64, String)| match serde_json::from_str(&payload) {
+    let cut = |(at, recorded_at, payload): (i64, DateTime<Utc>, String)| match serde_json::from_str(
+        &payload,
+    ) {
         Ok(LogEvent::TailCut(cut)) => Some(RecordedCut {
             at: Position(at.unsigned_abs()),
+            recorded_at: recorded_at.into(),
             cut,
         }),
         Ok(LogEvent::PositionVoided(_)) | Err(_) => None,
@@ -67,25 +71,22 @@ impl PostgresLog {
         {
             return Ok(None);
         }
+        // A log with newer events than the known head is no part of its history.
+        let is_part = found.is_none() && head.recorded_at <= known.head.recorded_at;
         let accepted = self.cuts().await?.into_iter();
         let accepted = accepted.rev().find(|recorded| recorded.covers(&known.head));
         Ok(Some(Loss {
             known: known.head,
-            after: self.common(known, head, found.is_none()).await?,
+            after: self.common(known, head, is_part).await?,
             head,
             other: found.map(|event| event.hash),
             accepted,
         }))
     }
 
-    /// The last position that is known to be the same. A log that is `shorter` ends there, if it
-    /// has the last known head before its end.
-    async fn common(
-        &self,
-        known: &KnownLog,
-        head: Head,
-        shorter: bool,
-    ) -> Result<KeptHead, LogError> {
+    /// The last position that is known to be the same. A log that may be a `part` of the known
+    /// history ends there, if it has the last known head before its end.
+    async fn common(&self, known: &KnownLog, head: Head, part: bool) -> Result<KeptHead, LogError> {
         let start = KeptHead::from(Head::default());
         let within = known.earlier.iter().rev();
         let mut within = within
@@ -96,7 +97,7 @@ impl PostgresLog {
             let found = self.at(earlier.position, head).await?;
             if found.is_some_and(|event| event.hash == earlier.hash) {
                 let is_last = Some(earlier.position) == last;
-                return Ok(if shorter && is_last {
+                return Ok(if part && is_last {
                     head.into()
                 } else {
                     *earlier
@@ -104,7 +105,7 @@ impl PostgresLog {
             }
         }
         // Nothing contradicts it.
-        Ok(if shorter && last.is_none() {
+        Ok(if part && last.is_none() {
             head.into()
         } else {
             start
