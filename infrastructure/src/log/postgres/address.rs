@@ -463,7 +463,10 @@ mod tests {
                 "postgres:///db?host=one%2Ctwo&port=7,8",
                 vec!["one:7", "two:8"],
             ),
-            ("postgres://me@localhost:9/db?host=/run/pg", vec!["/run/pg"]),
+            (
+                "postgres://me@localhost:9/db?host=/run/pg",
+                vec!["/run/pg/.s.PGSQL.9"],
+            ),
             ("postgres://me@one,two/db?port=8", vec!["one:8", "two:8"]),
         ] {
             assert_eq!(hosts(url), expected, "{url}");
