@@ -5,10 +5,11 @@
 //! one entry for each log, so a data directory may serve several databases.
 //! Limit: the file is at most as old as its last write; see docs/decisions/0096.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::{fmt, process};
+use std::time::Duration;
+use std::{fmt, process, thread};
 
 use domain::incident::TailCut;
 use domain::values::{Position, Timestamp};
@@ -176,6 +177,23 @@ pub enum Keep {
     This,
 }
 
+/// How often a lock is tried, and the pause in between.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes the lock of the file, which others hold for milliseconds.
+fn take(lock: &File) -> io::Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    let held = "another process holds the lock of heads.json (heads.lock)";
+    Err(io::Error::new(io::ErrorKind::WouldBlock, held))
+}
+
 /// Writes `head` as the last head of `log`. Several processes may share the file.
 ///
 /// # Errors
@@ -188,7 +206,7 @@ pub fn keep(path: &Path, log: LogId, head: Head, keep: Keep) -> io::Result<()> {
         .create(true)
         .append(true)
         .open(path.with_extension("lock"))?;
-    lock.lock()?;
+    take(&lock)?;
     let mut heads = KeptHeads::read(path)?;
     if let Some(known) = heads.of(log) {
         let is_further = known.head.position > head.position && keep == Keep::Further;
@@ -368,6 +386,19 @@ mod tests {
         assert_eq!(heads.all().len(), MOST_LOGS);
         assert_eq!(heads.of(log(0)), None);
         assert!(heads.of(log(99)).is_some());
+    }
+
+    #[test]
+    fn lock_that_another_process_keeps_is_an_error_and_no_wait_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("heads.json");
+        let other = File::create(path.with_extension("lock")).unwrap();
+        other.lock().unwrap();
+        let kept = keep(&path, log(1), head(3, 1), Keep::Further);
+        assert_eq!(kept.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(other);
+        keep(&path, log(1), head(3, 1), Keep::Further).unwrap();
+        assert!(KeptHeads::read(&path).unwrap().of(log(1)).is_some());
     }
 
     #[test]
