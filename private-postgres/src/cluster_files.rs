@@ -5,8 +5,9 @@
 //! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL,
 //! permanently; an upgrade copies its data into another one.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 use std::{fmt, fs, io, thread};
 
@@ -120,9 +121,12 @@ fn initdb(
     let second = log
         .try_clone()
         .map_err(ClusterError::file("open", location.log()))?;
-    let child = location
+    // It waits until it is watched: if this process is killed before, it does not begin.
+    let mut child = location
         .account
-        .command(&program, scratch)
+        .command("/bin/sh", scratch)
+        .args(["-c", "read -r begin && exec \"$@\"", "holdfast-initdb"])
+        .arg(&program)
         // The only access is a socket in a directory that only the account can enter, so `trust`
         // admits only that account.
         .args([
@@ -135,6 +139,7 @@ fn initdb(
             "--pgdata",
         ])
         .arg(scratch)
+        .stdin(Stdio::piped())
         .stdout(log)
         .stderr(second)
         .spawn()
@@ -142,6 +147,10 @@ fn initdb(
     // If this process is killed, it must not go on in a directory that the next start removes.
     let mut lifeline = Lifeline::new(location.account.clone());
     lifeline.watch(Some(child.id()));
+    if let Some(mut input) = child.stdin.take() {
+        // If it has ended already, its status says so.
+        let _ = input.write_all(b"begin\n");
+    }
     let ended = ended(child, stop);
     lifeline.release();
     match ended.map_err(ClusterError::file("wait for initdb in", scratch))? {
