@@ -222,13 +222,10 @@ async fn collector_that_is_away_or_silent_harms_nothing() {
 
 #[tokio::test]
 async fn address_of_a_collector_that_cannot_be_used_is_refused() {
-    for (name, code) in [
-        ("HOLDFAST_OTLP_ENDPOINT", 2),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", 1),
-    ] {
+    for name in ["HOLDFAST_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
         let launch = Launch::private().with(name, "127.0.0.1:4317");
         let ended = launch.run(&["serve"]).await;
-        assert_eq!(ended.code, Some(code), "{ended:?}");
+        assert_eq!(ended.code, Some(2), "{ended:?}");
         let line = "must be an http or https URL, such as http://127.0.0.1:4318";
         assert!(ended.stderr.contains(line), "{ended:?}");
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
