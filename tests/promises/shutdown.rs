@@ -85,7 +85,9 @@ const UNTIL_A_SECOND_SIGNAL: (&str, &str) = ("HOLDFAST_DRAIN_SECONDS", "600");
 async fn stopping_server_is_unready_and_serves_until_a_second_signal_ends_it() {
     let (name, value) = UNTIL_A_SECOND_SIGNAL;
     let launch = Launch::fresh().await.with(name, value);
-    let app = launch.start().await;
+    // Tests that are started by nohup ignore SIGHUP, and would pass that on.
+    let default = "exec env --default-signal=HUP \"$0\" \"$@\"";
+    let app = launch.after(default).start().await;
     let drop = app.create_drop(5, json!({})).await;
     app.signal(Signal::SIGHUP);
     let unready = eventually("the server is not ready", || async {
