@@ -377,6 +377,7 @@ async fn former_primary_that_comes_back_is_not_used() {
     assert_eq!(app.stderr().matches("the database's primary is").count(), 2);
 
     // A server that is started now finds the former primary first. Its data directory knows more.
+    app.kept_head().await;
     let refused = launch.run(&SERVE).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
     let reason = refused.stderr.lines().last().unwrap_or_default();
