@@ -116,7 +116,7 @@ impl ClientError {
         }
     }
 
-    /// Returns true if the settings alone are at fault, whatever the server is.
+    /// Returns true if the settings alone are at fault, on any server.
     #[must_use]
     pub const fn is_of_settings(&self) -> bool {
         matches!(

@@ -292,7 +292,7 @@ async fn stop_private(cluster: Option<PostgresCluster>) {
 }
 
 impl DatabaseError {
-    /// Returns true if the settings alone are at fault, whatever the database is.
+    /// Returns true if the settings alone are at fault, with any database.
     #[must_use]
     pub const fn is_of_settings(&self) -> bool {
         matches!(

@@ -424,7 +424,7 @@ mod tests {
         );
     }
 
-    /// Also for numbers that the standard library reads, but nobody means.
+    /// Also for numbers that the standard library reads, but that are never meant.
     #[test]
     fn every_number_has_a_range_in_its_error() {
         let mut seen = 0;

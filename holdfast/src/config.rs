@@ -61,7 +61,8 @@ pub struct Settings {
     pub brand: BrandSettings,
 
     /// Collector of OpenTelemetry to send spans and metrics to, by OTLP over HTTP, such as
-    /// <http://127.0.0.1:4318>. Precedes OTEL_EXPORTER_OTLP_ENDPOINT. By default nothing is recorded.
+    /// <http://127.0.0.1:4318>. Precedes OTEL_EXPORTER_OTLP_ENDPOINT. By default nothing is
+    /// recorded.
     #[arg(long, env = "HOLDFAST_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<Endpoint>,
 

@@ -118,7 +118,7 @@ impl HeadKeeper {
                 if before == 0 || was_kept {
                     warn!(
                         error = &error as &dyn std::error::Error,
-                        "cannot keep the head of the event log in {}: a later start could not tell \
+                        "cannot keep the head of the event log in {}: a later start could not notice \
                          that the log lost events",
                         self.0.path.display()
                     );

@@ -1,8 +1,8 @@
 //! Replaces a cluster by its successor, at one moment.
 //!
 //! Promise: the plan is that moment. Before it is on disk, every start uses the old cluster;
-//! afterwards every start first completes the plan, at whichever step the process was killed, and
-//! uses the new one. The old cluster is renamed and never removed.
+//! afterwards every start first completes the plan, and uses the new one, wherever a kill ended the
+//! process before. The old cluster is renamed and never removed.
 //! Limit: the caller holds the owner's lock, and no server of either cluster runs.
 
 use std::path::{Path, PathBuf};

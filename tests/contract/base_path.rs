@@ -324,7 +324,7 @@ async fn path_of_the_public_url_is_the_base_path() {
         "{page}"
     );
     assert!(page.contains("href=\"/a/b/theme.css\""), "{page}");
-    // The origin is the public one, whichever host the proxy asks for.
+    // The origin is the public one, with any host that the proxy asks for.
     let session = Api::new(format!("{host}/a/b")).request(Method::POST, "/v1/admin/session");
     let session = session.header("origin", "https://shop.example");
     let session = session

@@ -1,5 +1,5 @@
 //! A log that was restored to an earlier moment: the server that acknowledged more does not sell on
-//! it until an operator accepts the loss, and clients that remember more are told.
+//! it until an operator accepts the loss, and responses name the cut to clients that remember more.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 

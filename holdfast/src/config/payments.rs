@@ -85,8 +85,8 @@ pub fn is_demo_offered(settings: &Settings) -> bool {
     match settings.payments.demo_payments {
         DemoPayments::On => true,
         DemoPayments::Off => false,
-        // Where buyers are believed, or sign in under any name, anybody can purchase without money
-        // anyway.
+        // Where buyers are believed, or sign in under any name, any client can purchase without
+        // money anyway.
         DemoPayments::Auto => settings.buyers.are_believed() || settings.buyers.demo_sign_in,
     }
 }
